@@ -1,0 +1,1 @@
+"""Data structures and array algebra shared by every package of the library. Private: no stability promise."""

@@ -1,0 +1,209 @@
+"""`Kernel`: the covariances of two batches of activations, and what is needed to carry them through a network."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from neural_tangents._core.layout import Layout, Spatial
+from neural_tangents._core.masking import drop_channel
+from neural_tangents._core.types import Shape
+
+
+def _data(**kwargs: Any) -> Any:
+    return dataclasses.field(metadata={"pytree_node": True}, **kwargs)
+
+
+def _static(**kwargs: Any) -> Any:
+    return dataclasses.field(metadata={"pytree_node": False, "static": True}, **kwargs)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Kernel:
+    """Covariances of the activations of two batches `x1`, `x2` in a network of infinite width.
+
+    With `z(x)` the activations of one channel, an entry of `nngp` is `E[z(x1) z(x2)]` over random parameters (for
+    inputs: the mean over channels of `x1 x2`, not centred), and one of `ntk` is the inner product of `dz(x1)/dparams`
+    and `dz(x2)/dparams`. Covariances have the batch axes first, then the spatial axes in their natural order, and no
+    channel axis. A batch axis or spatial axis appears twice, `(..., x1, x2, ...)`, unless a `diagonal_` flag says that
+    only the diagonal is stored. A pytree of the arrays; shapes, axes and flags are static.
+
+    Attributes:
+      nngp: covariance of `x1` and `x2`, `(N1, N2, *spatial)` or `(N1, N2, S, S, T, T, ...)`.
+      ntk: neural tangent kernel, of the shape of `nngp`; None if not asked for; a scalar zero before the first layer.
+      cov1: covariance of `x1` with itself, `(N1, ...)` or `(N1, N1, ...)`.
+      cov2: the same for `x2`; None if `x2` is None, that is, the same as `x1`.
+      x1_is_x2: whether both batches are the same, a boolean or a boolean array.
+      is_gaussian: whether activations are independent zero-mean Gaussians across channels.
+      is_reversed: whether spatial axes stand in reversed order. No function of the library makes such a kernel.
+      is_input: whether activations are the network's inputs.
+      diagonal_batch: whether `cov1` and `cov2` hold covariances of equal inputs only.
+      diagonal_spatial: whether all covariances hold pairs of equal positions only.
+      shape1: shape of the activations of `x1` at finite width.
+      shape2: shape of the activations of `x2` at finite width.
+      batch_axis: batch axis of the activations.
+      channel_axis: channel axis of the activations.
+      mask1: boolean array that broadcasts against `shape1`, True where an entry does not exist, or None.
+      mask2: the same for `x2`.
+    """
+
+    nngp: Any = _data()
+    ntk: Any = _data()
+    cov1: Any = _data()
+    cov2: Any = _data()
+    x1_is_x2: Any = _data()
+    is_gaussian: bool = _static()
+    is_reversed: bool = _static()
+    is_input: bool = _static()
+    diagonal_batch: bool = _static()
+    diagonal_spatial: bool = _static()
+    shape1: Shape = _static()
+    shape2: Shape = _static()
+    batch_axis: int = _static()
+    channel_axis: int = _static()
+    mask1: Any = _data(default=None)
+    mask2: Any = _data(default=None)
+
+    @property
+    def layout(self) -> Layout:
+        """How the covariances are stored."""
+        return Layout(Spatial.DIAGONAL if self.diagonal_spatial else Spatial.PAIRED, self.diagonal_batch)
+
+    def replace(self, **changes: Any) -> "Kernel":
+        """A copy with some attributes changed."""
+        return dataclasses.replace(self, **changes)
+
+    def asdict(self) -> dict[str, Any]:
+        """The attributes by name; arrays are not copied."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def astuple(self) -> tuple[Any, ...]:
+        """The attributes in the order of the constructor; arrays are not copied."""
+        return tuple(self.asdict().values())
+
+    def map_covariances(self, fn: Any) -> "Kernel":
+        """A copy with `fn(cov, n_batch_axes)` in place of each covariance that exists; a scalar `ntk` stays."""
+        own = 1 if self.diagonal_batch else 2
+        return self.replace(
+            nngp=fn(self.nngp, 2),
+            ntk=self.ntk if self.ntk is None or self.ntk.ndim == 0 else fn(self.ntk, 2),
+            cov1=fn(self.cov1, own),
+            cov2=None if self.cov2 is None else fn(self.cov2, own),
+        )
+
+    def slice(self, n1_slice: slice, n2_slice: slice) -> "Kernel":
+        """The kernel of some of the inputs: `x1[n1_slice]` against `x2[n2_slice]`."""
+        cov2 = self.cov1 if self.cov2 is None else self.cov2
+
+        def own(cov: Array, index: slice) -> Array:
+            return cov[index] if self.diagonal_batch else cov[index, index]
+
+        def shape(full: Shape, index: slice) -> Shape:
+            axis = self.batch_axis % len(full)
+            return (*full[:axis], len(range(*index.indices(full[axis]))), *full[axis + 1 :])
+
+        def mask(full: Array | None, index: slice) -> Array | None:
+            if full is None or full.shape[self.batch_axis] == 1:
+                return full
+            return full[(slice(None),) * (self.batch_axis % full.ndim) + (index,)]
+
+        return self.replace(
+            nngp=self.nngp[n1_slice, n2_slice],
+            ntk=self.ntk if self.ntk is None or self.ntk.ndim == 0 else self.ntk[n1_slice, n2_slice],
+            cov1=own(self.cov1, n1_slice),
+            cov2=own(cov2, n2_slice),
+            shape1=shape(self.shape1, n1_slice),
+            shape2=shape(self.shape2, n2_slice),
+            mask1=mask(self.mask1, n1_slice),
+            mask2=mask(self.mask2, n2_slice),
+        )
+
+    def reverse(self) -> "Kernel":
+        """A copy with the spatial axes of all covariances in the opposite order, and `is_reversed` flipped."""
+        width = 1 if self.diagonal_spatial else 2
+
+        def flip(cov: Array, n_batch: int) -> Array:
+            starts = range(cov.ndim - width, n_batch - 1, -width)
+            return jnp.transpose(cov, (*range(n_batch), *(s + i for s in starts for i in range(width))))
+
+        return self.map_covariances(flip).replace(is_reversed=not self.is_reversed)
+
+    def transpose(self, axes: tuple[int, ...] | None = None) -> "Kernel":
+        """A copy with spatial axes permuted in all covariances: axis `i` of the result is axis `axes[i]` of this.
+
+        Args:
+          axes: a permutation of the spatial axes, counted from the first one; None reverses them. Pairs stay together.
+        """
+        width = 1 if self.diagonal_spatial else 2
+
+        def permute(cov: Array, n_batch: int) -> Array:
+            n_spatial = (cov.ndim - n_batch) // width
+            order = tuple(range(n_spatial))[::-1] if axes is None else axes
+            if sorted(order) != list(range(n_spatial)):
+                raise ValueError(f"`axes` must be a permutation of {tuple(range(n_spatial))}, got {axes}.")
+            return jnp.transpose(cov, (*range(n_batch), *(n_batch + width * a + i for a in order for i in range(width))))
+
+        return self.map_covariances(permute)
+
+    def mask(self, mask1: Array | None, mask2: Array | None) -> "Kernel":
+        """A copy with the given masks, and with zeros in covariances wherever one of the two entries is masked.
+
+        Raises:
+          NotImplementedError: a mask differs between channels.
+        """
+        if mask1 is None and mask2 is None:
+            return self.replace(mask1=None, mask2=None)
+        own2 = mask1 if self.cov2 is None else mask2
+        cross = self._masked_pairs(mask1, mask2)
+
+        def clear(cov: Array | None, masked: Array | None) -> Array | None:
+            if cov is None or cov.ndim == 0 or masked is None:
+                return cov
+            return jnp.where(masked, jnp.zeros((), cov.dtype), cov)
+
+        return self.replace(
+            nngp=clear(self.nngp, cross),
+            ntk=clear(self.ntk, cross),
+            cov1=clear(self.cov1, self._masked_own(mask1)),
+            cov2=clear(self.cov2, self._masked_own(own2)),
+            mask1=mask1,
+            mask2=mask2,
+        )
+
+    def _masked_pairs(self, mask1: Array | None, mask2: Array | None) -> Array:
+        m1, m2 = (drop_channel(mask, self.batch_axis, self.channel_axis) for mask in (mask1, mask2))
+        m1 = jnp.zeros((1,) * m2.ndim, bool) if m1 is None else m1  # type: ignore[union-attr]
+        m2 = jnp.zeros((1,) * m1.ndim, bool) if m2 is None else m2
+        m1, m2 = self.layout.spread(m1, m2)
+        return m1 | m2
+
+    def _masked_own(self, mask: Array | None) -> Array | None:
+        mask = drop_channel(mask, self.batch_axis, self.channel_axis)
+        if mask is None:
+            return None
+        first, second = self.layout.spread_own(mask)
+        return first | second
+
+    def __mul__(self, other: float) -> "Kernel":
+        """The kernel of the activations times a number."""
+        return self.map_covariances(lambda cov, _: cov * other**2)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: float) -> "Kernel":
+        return self.map_covariances(lambda cov, _: cov / other**2)
+
+    def __add__(self, other: float) -> "Kernel":
+        """The kernel of the activations plus a random constant of zero mean and standard deviation `other`."""
+        return self.map_covariances(lambda cov, _: cov + other**2).replace(ntk=self.ntk)
+
+    __sub__ = __add__
+
+    def __neg__(self) -> "Kernel":
+        return self
+
+    def __pos__(self) -> "Kernel":
+        return self

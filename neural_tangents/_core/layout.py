@@ -1,0 +1,94 @@
+"""Which entries of a covariance are stored, and where. The only place that knows the axes of a covariance.
+
+A covariance of two batches of activations has entries for each pair of inputs and each pair of spatial positions. With
+`N1`, `N2` inputs and positions `S, T, ...` along the spatial axes, it is stored as
+
+    PAIRED:    (N1, N2, S, S, T, T, ...)    all pairs of positions, the two copies of each axis adjacent
+    DIAGONAL:  (N1, N2, S, T, ...)          pairs of equal positions only
+
+and the covariance of one batch with itself alike, without the second batch axis where `diagonal_batch` holds. Layers
+that act on each entry by itself ask the layout for variances in matching positions and never look at axes.
+"""
+
+import dataclasses
+import enum
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+
+class Spatial(enum.Enum):
+    """How pairs of spatial positions are stored."""
+
+    DIAGONAL = "diagonal"
+    PAIRED = "paired"
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The storage of the covariances of a kernel.
+
+    Attributes:
+      spatial: how pairs of positions are stored.
+      diagonal_batch: whether covariances of a batch with itself (`cov1`, `cov2`) hold equal inputs only.
+    """
+
+    spatial: Spatial = Spatial.PAIRED
+    diagonal_batch: bool = True
+
+    def n_spatial(self, cov: Array) -> int:
+        """Number of spatial axes of the activations of which `cov` is the covariance of two batches."""
+        return (cov.ndim - 2) // 2 if self.spatial is Spatial.PAIRED else cov.ndim - 2
+
+    def variance(self, cov: Array) -> Array:
+        """Variances `(N, *spatial)` from the covariance of one batch with itself."""
+        if not self.diagonal_batch:
+            cov = jnp.moveaxis(jnp.diagonal(cov, axis1=0, axis2=1), -1, 0)
+        if self.spatial is Spatial.PAIRED:
+            for axis in range(1, 1 + (cov.ndim - 1) // 2):
+                cov = jnp.moveaxis(jnp.diagonal(cov, axis1=axis, axis2=axis + 1), -1, axis)
+        return cov
+
+    def spread(self, v1: Array, v2: Array) -> tuple[Array, Array]:
+        """Two arrays `(N1, *spatial)`, `(N2, *spatial)` as arrays that broadcast against the covariance of two batches.
+
+        An entry of the first stands at its input and position in the first copy, one of the second in the second.
+        """
+        first, second = (0,), (1,)
+        if self.spatial is Spatial.PAIRED:
+            first, second = range(0, 2 * v1.ndim, 2), range(1, 2 * v2.ndim, 2)
+        return jnp.expand_dims(v1, tuple(second)), jnp.expand_dims(v2, tuple(first))
+
+    def spread_own(self, v: Array) -> tuple[Array, Array]:
+        """As `spread`, against the covariance of one batch with itself."""
+        if not self.diagonal_batch:
+            return self.spread(v, v)
+        if self.spatial is Spatial.DIAGONAL:
+            return v, v
+        return jnp.expand_dims(v, tuple(range(2, 2 * v.ndim, 2))), jnp.expand_dims(v, tuple(range(1, 2 * v.ndim - 1, 2)))
+
+    def is_same(self, cov: Array) -> Array:
+        """Where a covariance of two equal batches pairs an input and position with itself; a mask of `cov`'s shape."""
+        return self._equal_pairs(cov.shape, 0)
+
+    def is_same_own(self, cov: Array) -> Array:
+        """As `is_same`, for the covariance of one batch with itself."""
+        return self._equal_pairs(cov.shape, 1 if self.diagonal_batch else 0)
+
+    def _equal_pairs(self, shape: tuple[int, ...], start: int) -> Array:
+        """Where the indices of both axes of every pair agree; `start` is 1 for a covariance with one batch axis."""
+        pairs = [] if start else [(0, 1)]
+        if self.spatial is Spatial.PAIRED:
+            pairs += [(axis, axis + 1) for axis in range(2 - start, len(shape), 2)]
+        same = jnp.ones((1,) * len(shape), bool)
+        for i, j in pairs:
+            small = tuple(size if axis in (i, j) else 1 for axis, size in enumerate(shape))
+            same = same & (lax.broadcasted_iota(jnp.int32, small, i) == lax.broadcasted_iota(jnp.int32, small, j))
+        return jnp.broadcast_to(same, shape)
+
+    def position_mean(self, cov: Array, n_batch_axes: int) -> Array:
+        """The mean over pairs of equal positions: the covariance of flattened activations, per entry."""
+        if self.spatial is Spatial.PAIRED:
+            for _ in range((cov.ndim - n_batch_axes) // 2):
+                cov = jnp.diagonal(cov, axis1=n_batch_axes, axis2=n_batch_axes + 1)
+        return jnp.mean(cov, axis=tuple(range(n_batch_axes, cov.ndim)))

@@ -1,0 +1,50 @@
+"""Selection of results by `get=`."""
+
+import collections
+import functools
+from collections.abc import Iterable
+from typing import Any
+
+from neural_tangents._core.types import Get
+
+
+def canonical_get(get: Get) -> tuple[str, ...] | None:
+    """The requested names in lower case, or None for everything.
+
+    Raises:
+      ValueError: `get` is empty or has duplicates.
+      TypeError: `get` is neither None, a string, nor a tuple or list of strings.
+    """
+    if get is None:
+        return None
+    names = (get,) if isinstance(get, str) else get
+    if not isinstance(names, tuple | list) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"`get` must be None, a string, or a tuple or list of strings, got {get!r}.")
+    if not names or "" in names:
+        raise ValueError("`get` is empty. Give at least one name, for example 'nngp', or None for everything.")
+    names = tuple(name.lower() for name in names)
+    if len(set(names)) < len(names):
+        raise ValueError(f"`get` has duplicates: {get!r}. Name each result once.")
+    return names
+
+
+def check_names(names: tuple[str, ...] | None, known: Iterable[str]) -> None:
+    """Raises a `KeyError` if a name is not a known one."""
+    unknown = sorted(set(names or ()) - set(known))
+    if unknown:
+        raise KeyError(f"Unknown `get`: {unknown}. Known names: {sorted(known)}.")
+
+
+@functools.cache
+def result_type(type_name: str, names: tuple[str, ...]) -> Any:
+    """The named tuple type for some results. One type per selection, as results of equal type must be equal pytrees."""
+    return collections.namedtuple(type_name, names)
+
+
+def select(results: dict[str, Any], get: Get, type_name: str) -> Any:
+    """The result that a string names, or a named tuple of those that a tuple or list names, in its order."""
+    names = canonical_get(get)
+    assert names is not None
+    if isinstance(get, str):
+        return results[names[0]]
+    return result_type(type_name, names)(*(results[name] for name in names))

@@ -1,0 +1,12 @@
+"""Precision of matrix products."""
+
+import jax
+
+
+def matmul_precision() -> jax.lax.Precision | None:
+    """Full precision for the products that make kernels, unless the user has set `jax_default_matmul_precision`.
+
+    Accelerators otherwise round the factors of float32 products, and a kernel of rounded inputs is not positive
+    definite.
+    """
+    return jax.lax.Precision.HIGHEST if jax.config.jax_default_matmul_precision is None else None

@@ -1,0 +1,193 @@
+"""Gaussian process regression, which is also the infinite-time limit of ensembles of wide networks."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+from jax import numpy as jnp
+
+from neural_tangents._core.axes import zip_flat
+from neural_tangents._core.types import Axes, Get
+from neural_tangents.predict._gradient_flow import residual_covariance
+from neural_tangents.predict._outputs import Outputs
+from neural_tangents.predict._results import Gaussian, as_prediction, gaussians, requested
+from neural_tangents.predict._solve import TrainSystem, check_diag_reg
+from neural_tangents.predict._spectral import matmul
+
+
+class Kernels(NamedTuple):
+    """The kernels that a prediction is made of.
+
+    Attributes:
+      dynamics: the one that carries information from the training to the test set.
+      prior: the covariance of what is conditioned on the data, or trained.
+    """
+
+    dynamics: str
+    prior: str
+
+
+PREDICTIONS = {"nngp": Kernels("nngp", "nngp"), "ntk": Kernels("ntk", "nngp"), "ntkgp": Kernels("ntk", "ntk")}
+
+# The key of a kernel given as an array: that of whichever name is asked for.
+_BARE = ""
+
+
+def gp_inference(
+    k_train_train: Any,
+    y_train: Any,
+    diag_reg: Any = 0.0,
+    diag_reg_absolute_scale: bool = False,
+    trace_axes: Axes = (-1,),
+) -> Callable[..., Any]:
+    """Predicts by Gaussian process regression, and as an infinite ensemble of networks trained to convergence.
+
+    With `K_λ = K_dd + λ I`, the NNGP kernel `𝒦`, the NTK `Θ` and `A = Θ_td Θ_λ⁻¹`:
+
+        get       mean              covariance
+        'nngp'    𝒦_td 𝒦_λ⁻¹ y     𝒦_tt - 𝒦_td 𝒦_λ⁻¹ 𝒦_dt              Bayesian networks; training of the readout
+        'ntk'     Θ_td Θ_λ⁻¹ y      𝒦_tt + A 𝒦_dd Aᵀ - A 𝒦_dt - 𝒦_td Aᵀ   gradient descent on all parameters
+        'ntkgp'   Θ_td Θ_λ⁻¹ y      Θ_tt - Θ_td Θ_λ⁻¹ Θ_dt                 the Gaussian process with kernel Θ
+
+    Args:
+      k_train_train: kernels of the training set with itself: a `Kernel`, a named tuple with fields `nngp`, `ntk`, or an
+        array, which then is the one kernel that predictions need. Each is interleaved as `zip(y_train.shape,
+        y_train.shape)` without the pairs of `trace_axes`, and read as `K ⊗ I` along `trace_axes`.
+      y_train: targets.
+      diag_reg: `λ`, the variance of noise in `y_train`, in units of the mean diagonal entry of `K_dd`; a scalar >= 0.
+      diag_reg_absolute_scale: whether `diag_reg` is `λ` itself.
+      trace_axes: axes of `y_train` that the kernels lack, the ones that they were computed with.
+
+    Returns:
+      `predict_fn(get=None, k_test_train=None, k_test_test=None)`. `get` is a name in the table, for a bare prediction,
+      or several, for a named tuple `Gaussians` of them; None stands for `('nngp', 'ntk')`. A prediction is the mean,
+      or `Gaussian(mean, covariance)` if `k_test_test` is given. Without `k_test_train` it is about the training set
+      itself, which is learned exactly: mean `y_train`, covariance 0 (and `k_test_test=True` asks for it). For `'ntk'`,
+      `k_test_test` may be the bare NNGP kernel.
+
+      Factorisations are computed when first needed and shared by all later calls of `predict_fn`. It can be used under
+      `jit` (with `get` static), `vmap` and `grad`.
+
+    Raises:
+      ValueError: sizes of kernels and outputs disagree, `diag_reg` is negative, or `get` needs a kernel not given.
+      AttributeError: `get` has an unknown name.
+
+    Source: Lee et al., "Wide Neural Networks of Any Depth Evolve as Linear Models Under Gradient Descent", 2019,
+    https://arxiv.org/abs/1902.06720; for `'ntkgp'`, He et al., "Bayesian Deep Ensembles via the Neural Tangent
+    Kernel", 2020, https://arxiv.org/abs/2007.05864.
+    """
+    check_diag_reg(diag_reg)
+    y_train = jnp.asarray(y_train)
+    outputs = Outputs.create(y_train.shape, trace_axes)
+    given = _given(k_train_train)
+    for name, kernel in given.items():
+        outputs.check(kernel, _label("k_train_train", name))
+    dtype = jnp.result_type(y_train, *given.values(), float)
+    y_train = y_train.astype(dtype)
+    systems = {
+        name: TrainSystem(kernel, outputs, dtype, diag_reg, diag_reg_absolute_scale) for name, kernel in given.items()
+    }
+
+    def predict_fn(get: Get = None, k_test_train: Any = None, k_test_test: Any = None) -> Any:
+        names = requested(get, tuple(PREDICTIONS), AttributeError)
+        with_covariance = k_test_test is not None and k_test_test is not False
+        if k_test_train is None:
+            return gaussians(get, names, lambda name: learned(outputs, y_train, with_covariance))
+        needed = kernels_needed(names, with_covariance)
+        train = _pick(systems, needed, names, "k_train_train")
+        test_train = _pick(_given(k_test_train), needed, names, "k_test_train")
+        priors = tuple(dict.fromkeys(PREDICTIONS[name].prior for name in names))
+        test_test = _pick(_given(k_test_test), priors, names, "k_test_test") if with_covariance else {}
+        test = TestKernels.create(outputs, test_train, test_test, dtype)
+        y = outputs.columns(y_train)
+        return gaussians(
+            get, names, lambda name: as_prediction(test.outputs, *posterior(PREDICTIONS[name], train, test, y))
+        )
+
+    return predict_fn
+
+
+def kernels_needed(names: Iterable[str], with_covariance: bool) -> tuple[str, ...]:
+    """The train-train and test-train kernels that predictions are made of, in a fixed order."""
+    needed = {PREDICTIONS[name].dynamics for name in names}
+    if with_covariance:
+        needed |= {PREDICTIONS[name].prior for name in names}
+    return tuple(name for name in ("nngp", "ntk") if name in needed)
+
+
+def learned(outputs: Outputs, y_train: jax.Array, with_covariance: bool) -> Any:
+    """The prediction on the training set after infinite time: what was learned, without any doubt."""
+    if not with_covariance:
+        return y_train
+    sizes = outputs.described_sizes
+    return Gaussian(y_train, jnp.zeros(zip_flat(sizes, sizes), y_train.dtype))
+
+
+class TestKernels(NamedTuple):
+    """Kernels that involve the test set, by name, as matrices.
+
+    Attributes:
+      outputs: the outputs on the test set.
+      k_dt: train-test kernels, `M x N`.
+      k_tt: test-test kernels, `N x N`; none if no covariance is asked for.
+    """
+
+    outputs: Outputs
+    k_dt: dict[str, jax.Array]
+    k_tt: dict[str, jax.Array]
+
+    @classmethod
+    def create(
+        cls, train: Outputs, test_train: Mapping[str, Any], test_test: Mapping[str, Any], dtype: Any
+    ) -> "TestKernels":
+        """Reads interleaved test-train and test-test kernels; raises `ValueError` if their sizes disagree."""
+        found = {train.test(kernel, _label("k_test_train", name)): name for name, kernel in test_train.items()}
+        if len(found) > 1:
+            shapes = {name: kernel.shape for name, kernel in test_train.items()}
+            raise ValueError(f"Expected test-train kernels of the same data, got different shapes, {shapes}.")
+        (outputs,) = found
+        for name, kernel in test_test.items():
+            outputs.check(kernel, _label("k_test_test", name))
+        k_dt = {name: outputs.matrix(kernel.astype(dtype)).T for name, kernel in test_train.items()}
+        k_tt = {name: outputs.matrix(kernel.astype(dtype)) for name, kernel in test_test.items()}
+        return cls(outputs, k_dt, k_tt)
+
+
+def posterior(
+    kernels: Kernels, train: Mapping[str, TrainSystem], test: TestKernels, y: jax.Array
+) -> tuple[jax.Array, jax.Array | None]:
+    """The mean `N x T` and covariance `N x N` (None if not asked for) on the test set after infinite time."""
+    system, k_dt = train[kernels.dynamics], test.k_dt[kernels.dynamics]
+    mean = matmul(k_dt.T, system.solve(y))
+    if not test.k_tt:
+        return mean, None
+    weights, k_tt = system.solve(k_dt), test.k_tt[kernels.prior]
+    if kernels.prior == kernels.dynamics:
+        return mean, k_tt - matmul(k_dt.T, weights)
+    return mean, residual_covariance(weights, train[kernels.prior].unregularised, test.k_dt[kernels.prior], k_tt)
+
+
+def _given(kernels: Any) -> dict[str, jax.Array]:
+    """The kernels by name that a `Kernel` or a named tuple has, or an array, which has no name."""
+    if not (hasattr(kernels, "nngp") or hasattr(kernels, "ntk")):
+        return {_BARE: jnp.asarray(kernels)}
+    found = {name: getattr(kernels, name, None) for name in ("nngp", "ntk")}
+    return {name: jnp.asarray(kernel) for name, kernel in found.items() if kernel is not None}
+
+
+def _pick(given: Mapping[str, Any], needed: tuple[str, ...], names: tuple[str, ...], label: str) -> dict[str, Any]:
+    """The needed ones of the given kernels; raises `ValueError` if one is not there."""
+    if _BARE in given and len(needed) == 1:
+        return {needed[0]: given[_BARE]}
+    missing = [name for name in needed if name not in given]
+    if missing:
+        got = "one array, which stands for a single kernel" if _BARE in given else f"{tuple(given)}"
+        raise ValueError(
+            f"Predictions {names} need the kernels {needed} in `{label}`, got {got}. Pass a `Kernel` or a named tuple "
+            f"with the fields {needed}, such as kernel_fn(x1, x2, {needed}), or ask for other predictions with `get`."
+        )
+    return {name: given[name] for name in needed}
+
+
+def _label(argument: str, name: str) -> str:
+    return f"`{argument}.{name}`" if name else f"`{argument}`"

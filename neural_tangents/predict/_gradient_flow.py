@@ -1,0 +1,94 @@
+"""Means and covariances of networks trained by gradient flow on the squared loss for a finite time.
+
+All on matrices (`M` training and `N` test rows, `T` columns of independent outputs) and for any shape of times, which
+become leading axes. `s = τ / n` is the time per entry of `y_train`, `K` a regularised train-train matrix with
+its `spectrum`, and `E = e^{-K s}`.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+from jax import lax
+
+from neural_tangents.predict._spectral import CHANGE, DECAY, RESPONSE, Spectrum, bilinear, matmul
+
+# Times are taken together while their intermediate results stay below this many numbers (256 MB in float64): large
+# matrix products are far faster than many small ones.
+_NUMBERS_AT_ONCE = 2**25
+
+
+def _over_times(f: Callable[[jax.Array], jax.Array], s: jax.Array, numbers: int) -> jax.Array:
+    """`f` at every time in `s`, where it takes about as many `numbers` as given to evaluate it at one."""
+    if s.ndim == 0:
+        return f(s)
+    times = s.reshape(-1)
+    at_once = max(1, _NUMBERS_AT_ONCE // max(1, numbers))
+    out = jax.vmap(f)(times) if times.size <= at_once else lax.map(f, times, batch_size=at_once)
+    return out.reshape(s.shape + out.shape[1:])
+
+
+@jax.jit
+def mean_train(s: jax.Array, spectrum: Spectrum, k_dd: jax.Array, f0: jax.Array, y: jax.Array) -> jax.Array:
+    """`f0 + (E - I)(f0 - y)`: `[..., M, T]`."""
+    return _over_times(lambda s: f0 + bilinear(CHANGE, spectrum, k_dd, s, None, f0 - y), s, math.prod(y.shape))
+
+
+@jax.jit
+def mean_test(
+    s: jax.Array, spectrum: Spectrum, k_dd: jax.Array, k_dt: jax.Array, f0: jax.Array, f0_test: jax.Array, y: jax.Array
+) -> jax.Array:
+    """`f0_test + K_td K⁻¹ (E - I)(f0 - y)`: `[..., N, T]`."""
+    numbers = math.prod(y.shape) + math.prod(f0_test.shape)
+    return _over_times(lambda s: f0_test - bilinear(RESPONSE, spectrum, k_dd, s, k_dt, f0 - y), s, numbers)
+
+
+@jax.jit
+def nngp_covariance_train(s: jax.Array, spectrum: Spectrum, k_dd: jax.Array) -> jax.Array:
+    """`K E²`: `[..., M, M]`, when only the readout layer is trained, so that one kernel is prior and dynamics."""
+    return _over_times(lambda s: bilinear(DECAY, spectrum, k_dd, 2 * s, None, k_dd), s, math.prod(k_dd.shape))
+
+
+@jax.jit
+def nngp_covariance_test(
+    s: jax.Array, spectrum: Spectrum, k_dd: jax.Array, k_dt: jax.Array, k_tt: jax.Array
+) -> jax.Array:
+    """`K_tt - K_td K⁻¹ (I - E²) K_dt`: `[..., N, N]`."""
+    numbers = math.prod(k_dt.shape) + math.prod(k_tt.shape)
+    return _over_times(lambda s: k_tt - bilinear(RESPONSE, spectrum, k_dd, 2 * s, k_dt, k_dt), s, numbers)
+
+
+@jax.jit
+def ntk_covariance_train(s: jax.Array, spectrum: Spectrum, ntk_dd: jax.Array, nngp_dd: jax.Array) -> jax.Array:
+    """`E 𝒦 E`: `[..., M, M]`, with the NTK in `E` and the NNGP covariance `𝒦` of the networks before training."""
+
+    def at(s: jax.Array) -> jax.Array:
+        decay = bilinear(DECAY, spectrum, ntk_dd, s, None, None)
+        return matmul(decay, matmul(nngp_dd, decay))
+
+    return _over_times(at, s, math.prod(ntk_dd.shape))
+
+
+@jax.jit
+def ntk_covariance_test(
+    s: jax.Array,
+    spectrum: Spectrum,
+    ntk_dd: jax.Array,
+    ntk_dt: jax.Array,
+    nngp_dd: jax.Array,
+    nngp_dt: jax.Array,
+    nngp_tt: jax.Array,
+) -> jax.Array:
+    """`Cov[f(test) - A f(train)]` with `A = Θ_td Θ⁻¹ (I - E)`: `[..., N, N]`."""
+
+    def at(s: jax.Array) -> jax.Array:
+        weights = bilinear(RESPONSE, spectrum, ntk_dd, s, None, ntk_dt)
+        return residual_covariance(weights, nngp_dd, nngp_dt, nngp_tt)
+
+    return _over_times(at, s, math.prod(ntk_dt.shape) + math.prod(nngp_tt.shape))
+
+
+def residual_covariance(weights: jax.Array, k_dd: jax.Array, k_dt: jax.Array, k_tt: jax.Array) -> jax.Array:
+    """`Cov[f(test) - Wᵀ f(train)] = K_tt + Wᵀ K_dd W - Wᵀ K_dt - K_td W`: `[N, N]`, for `W` of shape `[M, N]`."""
+    cross = matmul(weights.T, k_dt)
+    return k_tt + matmul(weights.T, matmul(k_dd, weights)) - cross - cross.T

@@ -1,0 +1,123 @@
+"""Outputs of one network trained by gradient flow on the squared loss."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+
+from neural_tangents._core.types import Axes
+from neural_tangents.predict._gradient_flow import mean_test, mean_train
+from neural_tangents.predict._outputs import Outputs
+from neural_tangents.predict._solve import TrainSystem, check_diag_reg, is_concrete
+from neural_tangents.predict._spectral import matmul
+
+
+def gradient_descent_mse(
+    k_train_train: Any,
+    y_train: Any,
+    learning_rate: Any = 1.0,
+    diag_reg: Any = 0.0,
+    diag_reg_absolute_scale: bool = False,
+    trace_axes: Axes = (-1,),
+) -> Callable[..., Any]:
+    """Predicts the outputs of a wide (or linearised) network trained by gradient flow on the mean squared loss.
+
+    For the loss `½ mean((f - y)²)` the outputs obey a linear equation, with the solution
+
+        f_train(t) = f_train(0) + (e^{-Θ_λ τ / n} - I) (f_train(0) - y),
+        f_test(t)  = f_test(0) + Θ_td Θ_λ⁻¹ (e^{-Θ_λ τ / n} - I) (f_train(0) - y),
+
+    where `τ = learning_rate · t`, `n = y_train.size` and `Θ_λ = Θ_dd + λ I`. Times correspond to steps of gradient
+    descent with a small `learning_rate`.
+
+    Args:
+      k_train_train: `Θ_dd`, the kernel of the training set with itself (an NTK; or an NNGP kernel if only the readout
+        layer is trained), interleaved as `zip(y_train.shape, y_train.shape)` without the pairs of `trace_axes`. It is
+        read as `Θ ⊗ I` along `trace_axes`.
+      y_train: targets.
+      learning_rate: a scalar.
+      diag_reg: `λ` in units of the mean diagonal entry of `Θ_dd`, a scalar >= 0.
+      diag_reg_absolute_scale: whether `diag_reg` is `λ` itself.
+      trace_axes: axes of `y_train` that `k_train_train` lacks, the ones that it was computed with.
+
+    Returns:
+      `predict_fn(t=None, fx_train_0=0., fx_test_0=None, k_test_train=None)`. `t` is a scalar or an array of any shape,
+      which becomes the leading axes of predictions; None stands for the limit of infinite time, obtained by a solve
+      without a decomposition (on the training set: `y_train`). `fx_train_0` and `fx_test_0` are outputs before
+      training, scalars or in full; None leaves out predictions on that set, and for `fx_train_0` then stands for 0.
+      `k_test_train` is `Θ_td`, needed for the test set. Returned are train outputs, test outputs, or a pair of both.
+
+      Decompositions are computed when first needed and shared by all later calls of `predict_fn`. It can be used under
+      `jit`, `vmap` and `grad`.
+
+    Raises:
+      ValueError: sizes of kernels and outputs disagree, `diag_reg` or `t` is negative, there is nothing to predict, or
+        `k_test_train` is missing.
+
+    Source: Lee et al., "Wide Neural Networks of Any Depth Evolve as Linear Models Under Gradient Descent", 2019,
+    https://arxiv.org/abs/1902.06720.
+    """
+    check_diag_reg(diag_reg)
+    kernel, y_train = as_kernel(k_train_train, "k_train_train"), jnp.asarray(y_train)
+    outputs = Outputs.create(y_train.shape, trace_axes)
+    outputs.check(kernel, "`k_train_train`")
+    dtype = common_dtype(kernel, y_train)
+    system = TrainSystem(kernel, outputs, dtype, diag_reg, diag_reg_absolute_scale)
+    y_train = y_train.astype(dtype)
+
+    def predict_fn(t: Any = None, fx_train_0: Any = 0.0, fx_test_0: Any = None, k_test_train: Any = None) -> Any:
+        if fx_train_0 is None and fx_test_0 is None:
+            raise ValueError(
+                "Expected `fx_train_0`, `fx_test_0` or both, got None for both. Pass the outputs before training, or "
+                "0., for every set to predict on."
+            )
+        s = time_per_entry(t, learning_rate, outputs, dtype)
+        y = outputs.columns(y_train)
+        f0 = outputs.initial(0.0 if fx_train_0 is None else fx_train_0, "fx_train_0", dtype)
+
+        if fx_test_0 is None:
+            return _train(s, system, outputs, f0, y)
+        if k_test_train is None:
+            raise ValueError("Predictions on the test set need the test-train kernel. Pass `k_test_train`.")
+        kernel = as_kernel(k_test_train, "k_test_train")
+        test_outputs = outputs.test(kernel, "`k_test_train`")
+        k_dt = outputs.matrix(kernel.astype(dtype)).T
+        f0_test = test_outputs.initial(fx_test_0, "fx_test_0", dtype)
+        if s is None:
+            f_test = f0_test + matmul(k_dt.T, system.solve(y - f0))
+        else:
+            f_test = mean_test(s, system.spectrum, system.matrix, k_dt, f0, f0_test, y)
+        f_test = test_outputs.from_columns(f_test)
+        return f_test if fx_train_0 is None else (_train(s, system, outputs, f0, y), f_test)
+
+    return predict_fn
+
+
+def _train(s: jax.Array | None, system: TrainSystem, outputs: Outputs, f0: jax.Array, y: jax.Array) -> jax.Array:
+    return outputs.from_columns(y if s is None else mean_train(s, system.spectrum, system.matrix, f0, y))
+
+
+def time_per_entry(t: Any, learning_rate: Any, outputs: Outputs, dtype: Any) -> jax.Array | None:
+    """`learning_rate · t / n`, or None for `t = None`; raises `ValueError` if a time is seen to be negative or NaN."""
+    if t is None:
+        return None
+    if is_concrete(t) and not np.all(np.asarray(t) >= 0):
+        raise ValueError(f"Expected times `t` >= 0, got {np.asarray(t).min()}. Pass None or jnp.inf for infinity.")
+    return jnp.asarray(t, dtype) * jnp.asarray(learning_rate, dtype) / outputs.size
+
+
+def as_kernel(kernel: Any, name: str) -> jax.Array:
+    """Converts a kernel to an array, or raises `ValueError` if it holds several."""
+    if hasattr(kernel, "ntk") or hasattr(kernel, "nngp"):
+        raise ValueError(
+            f"Expected `{name}` to be one array, got {type(kernel).__name__}, which may hold several kernels. "
+            f"Pass one of them, for example its `.ntk`."
+        )
+    return jnp.asarray(kernel)
+
+
+def common_dtype(*arrays: Any) -> Any:
+    """The floating type that predictions from these arrays are computed in."""
+    return jnp.result_type(*arrays, float)

@@ -1,0 +1,76 @@
+"""Layers and combinators of infinitely wide networks; each layer is a triple `(init_fn, apply_fn, kernel_fn)`."""
+
+from neural_tangents._core.demands import Bool, Diagonal
+from neural_tangents._core.masking import MaskedArray, unmask_fn
+from neural_tangents.stax._branching import FanInConcat, FanInProd, FanInSum, FanOut
+from neural_tangents.stax._combinators import parallel, repeat, serial
+from neural_tangents.stax._custom import layer, requires, supports_masking
+from neural_tangents.stax._dense import Dense
+from neural_tangents.stax._elementwise import (
+    Abs,
+    ABRelu,
+    Cos,
+    Elementwise,
+    ElementwiseNumerical,
+    Erf,
+    Exp,
+    ExpNormalized,
+    Gabor,
+    Gaussian,
+    Gelu,
+    Hermite,
+    LeakyRelu,
+    Monomial,
+    Polynomial,
+    Rbf,
+    RectifiedMonomial,
+    Relu,
+    Sigmoid_like,
+    Sign,
+    Sin,
+)
+from neural_tangents.stax._normalise import Dropout, LayerNorm
+from neural_tangents.stax._shape import Flatten, Identity
+
+__all__ = [
+    "ABRelu",
+    "Abs",
+    "Bool",
+    "Cos",
+    "Dense",
+    "Diagonal",
+    "Dropout",
+    "Elementwise",
+    "ElementwiseNumerical",
+    "Erf",
+    "Exp",
+    "ExpNormalized",
+    "FanInConcat",
+    "FanInProd",
+    "FanInSum",
+    "FanOut",
+    "Flatten",
+    "Gabor",
+    "Gaussian",
+    "Gelu",
+    "Hermite",
+    "Identity",
+    "LayerNorm",
+    "LeakyRelu",
+    "MaskedArray",
+    "Monomial",
+    "Polynomial",
+    "Rbf",
+    "RectifiedMonomial",
+    "Relu",
+    "Sigmoid_like",
+    "Sign",
+    "Sin",
+    "layer",
+    "parallel",
+    "repeat",
+    "requires",
+    "serial",
+    "supports_masking",
+    "unmask_fn",
+]

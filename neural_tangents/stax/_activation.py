@@ -1,0 +1,55 @@
+"""One driver for all nonlinearities: from a `Dual` record to a layer."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from neural_tangents._core.demands import Bool, Demand, Diagonal
+from neural_tangents._core.kernel import Kernel
+from neural_tangents.stax._dual._record import Dual
+from neural_tangents.stax._spec import LayerSpec, leaf
+
+
+def activation(name: str, dual: Dual) -> LayerSpec:
+    """The layer that applies an activation to each entry.
+
+    With variances `q1`, `q2` at the matching inputs and positions, `nngp, k_dot = dual.moments(nngp, q1, q2)` and
+    `ntk = k_dot * ntk`.
+    """
+
+    def apply(params: Any, x: Any) -> Any:
+        if dual.fn is None:
+            raise NotImplementedError(f"{name} has only a kernel: no activation function was given or is known.")
+        return dual.fn(x)
+
+    def kernel(k: Kernel) -> Kernel:
+        if not k.is_gaussian:
+            raise ValueError(
+                f"{name} needs a Gaussian input, got the output of a nonlinearity or of another layer without random "
+                "weights, or the inputs of the network. Insert a `Dense` layer before it."
+            )
+        layout = k.layout
+        q1 = layout.variance(k.cov1)
+        q2 = q1 if k.cov2 is None else layout.variance(k.cov2)
+        v1, v2 = layout.spread(q1, q2)
+        nngp = k.nngp
+        if k.cov2 is None:  # An input is fully correlated with itself: not to rounding errors, which `k_dot` amplifies.
+            nngp = jnp.where(layout.is_same(nngp), v1, nngp)
+        nngp, k_dot = dual.moments(nngp, v1, v2)
+        return k.replace(
+            nngp=nngp,
+            ntk=None if k.ntk is None else k_dot * k.ntk,
+            cov1=_own(k.cov1, q1, k, dual),
+            cov2=None if k.cov2 is None else _own(k.cov2, q2, k, dual),
+            is_gaussian=False,
+        )
+
+    return leaf(name, apply=apply, kernel=kernel, remask=True, demand=Demand(diagonal_spatial=Diagonal(Bool.YES, Bool.NO)))
+
+
+def _own(cov: Any, q: Any, k: Kernel, dual: Dual) -> Any:
+    """The covariance of one batch with itself after the activation."""
+    if k.diagonal_batch and (k.diagonal_spatial or cov.ndim == 1):
+        return dual.variance(cov)
+    v1, v2 = k.layout.spread_own(q)
+    return jnp.where(k.layout.is_same_own(cov), dual.variance(v1), dual.moments(cov, v1, v2)[0])

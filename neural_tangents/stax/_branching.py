@@ -1,0 +1,282 @@
+"""Copying one input to several branches, and joining branches: `FanOut`, `FanInSum`, `FanInProd`, `FanInConcat`."""
+
+import functools
+import operator
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+
+from neural_tangents._core.kernel import Kernel
+from neural_tangents._core.types import Shape
+from neural_tangents.stax._layer import public_layer
+from neural_tangents.stax._spec import LayerSpec, leaf
+
+
+@public_layer
+def FanOut(num: int) -> LayerSpec:
+    """Copies its input: `f(x) = [x, ..., x]`.
+
+    Args:
+      num: number of copies, at least 1.
+
+    Returns:
+      A layer that returns a list of `num` copies of its input.
+
+    Raises:
+      ValueError: `num` is less than 1.
+    """
+    if num < 1:
+        raise ValueError(f"FanOut needs num >= 1 copies, got {num}.")
+
+    def copies(x: Any, *_: Any) -> list[Any]:
+        return [x] * num
+
+    return leaf(
+        "FanOut",
+        apply=lambda params, x: copies(x),
+        kernel=copies,
+        out_shape=copies,
+        mask=copies,
+        origins=copies,
+    )
+
+
+@public_layer
+def FanInSum() -> LayerSpec:
+    """Adds its inputs: `f([x_1, ..., x_n]) = x_1 + ... + x_n`.
+
+    For independent Gaussian inputs, `nngp = sum_i nngp_i` and `ntk = sum_i ntk_i`.
+
+    Returns:
+      A layer of a list or tuple of inputs of equal shape.
+
+    Raises:
+      ValueError: inputs differ in shape, or two of them are not independent: at most one branch may lack random
+        weights (`Dense`, ...) since the inputs were one.
+      NotImplementedError: an input is not Gaussian (ends with a nonlinearity), or covariances differ in layout.
+    """
+
+    def kernel(kernels: Sequence[Kernel]) -> Kernel:
+        _check_kernels("FanInSum", kernels)
+        if len(kernels) > 1:
+            _check_gaussian("FanInSum", kernels)
+        return _combine(kernels, lambda covs: functools.reduce(operator.add, covs))
+
+    return leaf(
+        "FanInSum",
+        apply=lambda params, xs: functools.reduce(operator.add, xs),
+        kernel=kernel,
+        out_shape=functools.partial(_equal_shape, "FanInSum"),
+        mask=lambda masks, shapes: _all_masked(masks),
+        origins=functools.partial(_independent, "FanInSum"),
+    )
+
+
+@public_layer
+def FanInProd() -> LayerSpec:
+    """Multiplies its inputs entrywise: `f([x_1, ..., x_n]) = x_1 * ... * x_n`.
+
+    For independent inputs, `nngp = prod_i nngp_i` and `ntk = sum_i ntk_i prod_{j != i} nngp_j`.
+
+    Returns:
+      A layer of a list or tuple of inputs of equal shape. Its output is not Gaussian.
+
+    Raises:
+      ValueError: inputs differ in shape, or two of them are not independent (see `FanInSum`).
+      NotImplementedError: covariances differ in layout.
+    """
+
+    def kernel(kernels: Sequence[Kernel]) -> Kernel:
+        _check_kernels("FanInProd", kernels)
+        product = _combine(kernels, lambda covs: functools.reduce(operator.mul, covs))
+        if len(kernels) == 1:
+            return product
+        ntk = None
+        if product.ntk is not None:
+            ntk = kernels[0].ntk
+            nngp = kernels[0].nngp
+            for k in kernels[1:]:  # Leibniz' rule
+                ntk, nngp = ntk * k.nngp + nngp * k.ntk, nngp * k.nngp
+        return product.replace(ntk=ntk, is_gaussian=False)
+
+    return leaf(
+        "FanInProd",
+        apply=lambda params, xs: functools.reduce(operator.mul, xs),
+        kernel=kernel,
+        out_shape=functools.partial(_equal_shape, "FanInProd"),
+        mask=lambda masks, shapes: _all_masked(masks),
+        origins=functools.partial(_independent, "FanInProd"),
+    )
+
+
+@public_layer
+def FanInConcat(axis: int = -1) -> LayerSpec:
+    """Concatenates its inputs along an axis.
+
+    Along the channel axis, covariances are means weighted by the widths `C_i`: `nngp = sum_i C_i nngp_i / sum_i C_i`,
+    and `ntk` alike. Along another axis, they are block matrices, with zeros between different inputs.
+
+    Args:
+      axis: axis of the activations.
+
+    Returns:
+      A layer of a list or tuple of inputs that differ in size along `axis` only.
+
+    Raises:
+      ValueError: inputs differ in other sizes; along a spatial or the batch axis, two of them are not independent.
+      NotImplementedError: an input is not Gaussian, for an axis that is not the channel axis.
+    """
+
+    def out_shape(shapes: Sequence[Shape]) -> Shape:
+        first = shapes[0]
+        if not -len(first) <= axis < len(first):
+            raise ValueError(f"FanInConcat: axis {axis} is not an axis of inputs of shapes {list(shapes)}.")
+        rest = [(*shape[: axis % len(first)], *shape[axis % len(first) + 1 :]) for shape in shapes]
+        if any(len(shape) != len(first) for shape in shapes) or any(r != rest[0] for r in rest):
+            raise ValueError(
+                f"FanInConcat needs inputs of equal shape in all axes but axis {axis}, got {list(shapes)}."
+            )
+        sizes = [shape[axis] for shape in shapes]
+        total = -1 if -1 in sizes else sum(sizes)
+        return (*first[: axis % len(first)], total, *first[axis % len(first) + 1 :])
+
+    def kernel(kernels: Sequence[Kernel]) -> Kernel:
+        _check_layouts("FanInConcat", kernels)
+        out_shape([k.shape1 for k in kernels])
+        out_shape([k.shape2 for k in kernels])
+        k = kernels[0]
+        if axis % len(k.shape1) == k.channel_axis % len(k.shape1):
+            widths = [k.shape1[axis] for k in kernels]
+            mean = _combine(kernels, lambda covs: sum(w * c for w, c in zip(widths, covs, strict=True)) / sum(widths))
+            return mean.replace(is_gaussian=False) if len(kernels) > 1 else mean
+        _check_gaussian("FanInConcat along an axis other than the channels", kernels)
+        return _blocks(kernels, axis)
+
+    def mask(masks: Sequence[Array | None], shapes: Sequence[Shape]) -> Array:
+        full = [jnp.zeros((1,) * len(s), bool) if m is None else m for m, s in zip(masks, shapes, strict=True)]
+        common = [max(m.shape[i] for m in full) for i in range(len(shapes[0]))]
+        along = axis % len(shapes[0])
+        return jnp.concatenate(
+            [
+                jnp.broadcast_to(m, (*common[:along], shape[along], *common[along + 1 :]))
+                for m, shape in zip(full, shapes, strict=True)
+            ],
+            axis,
+        )
+
+    return leaf(
+        "FanInConcat",
+        apply=lambda params, xs: jnp.concatenate(xs, axis),
+        kernel=kernel,
+        out_shape=out_shape,
+        mask=mask,
+        origins=lambda sets, fresh: frozenset().union(*sets),
+    )
+
+
+def _equal_shape(name: str, shapes: Sequence[Shape]) -> Shape:
+    if any(shape != shapes[0] for shape in shapes):
+        raise ValueError(f"{name} needs inputs of equal shape, got {list(shapes)}.")
+    return shapes[0]
+
+
+def _independent(name: str, sets: Sequence[frozenset[int]], fresh: Any) -> frozenset[int]:
+    union: frozenset[int] = frozenset()
+    for s in sets:
+        if union & s:
+            raise ValueError(
+                f"{name}: the kernel is known only for independent branches, and two branches of the network have the "
+                "same random weights or inputs. At most one branch may lack a layer with random weights (`Dense`, ...) "
+                "of its own. Add one to all others."
+            )
+        union = union | s
+    return union
+
+
+def _check_kernels(name: str, kernels: Sequence[Kernel]) -> None:
+    _check_layouts(name, kernels)
+    _equal_shape(name, [k.shape1 for k in kernels])
+    _equal_shape(name, [k.shape2 for k in kernels])
+
+
+def _check_layouts(name: str, kernels: Sequence[Kernel]) -> None:
+    if not isinstance(kernels, list | tuple) or not kernels:
+        raise ValueError(f"{name} needs a list or tuple of inputs. Put `FanOut` and `parallel` before it.")
+    for attribute in ("layout", "is_reversed", "batch_axis", "channel_axis"):
+        values = [getattr(k, attribute) for k in kernels]
+        if any(value != values[0] for value in values):
+            raise NotImplementedError(
+                f"{name} needs inputs whose kernels agree in `{attribute}`, got {values}. "
+                "Make all branches keep the axes and the layout of their input alike."
+            )
+
+
+def _check_gaussian(name: str, kernels: Sequence[Kernel]) -> None:
+    if not all(k.is_gaussian for k in kernels):
+        raise NotImplementedError(
+            f"{name} needs Gaussian inputs, got `is_gaussian` = {[k.is_gaussian for k in kernels]} (False after a "
+            "nonlinearity or at the inputs of the network). Add a `Dense` layer to the end of such branches."
+        )
+
+
+def _combine(kernels: Sequence[Kernel], fn: Callable[[Sequence[Any]], Any]) -> Kernel:
+    """A kernel with `fn` of all inputs' covariances in place of each."""
+
+    def joined(attribute: str) -> Any:
+        values = [getattr(k, attribute) for k in kernels]
+        return None if any(v is None for v in values) else fn(values)
+
+    covariances = {name: joined(name) for name in ("nngp", "ntk", "cov1", "cov2")}
+    return kernels[0].replace(**covariances, is_gaussian=all(k.is_gaussian for k in kernels))
+
+
+def _all_masked(masks: Sequence[Array | None]) -> Array | None:
+    """An entry is masked if it is masked in all inputs."""
+    if any(m is None for m in masks):
+        return None
+    return functools.reduce(operator.and_, masks)  # type: ignore[arg-type]
+
+
+def _blocks(kernels: Sequence[Kernel], axis: int) -> Kernel:
+    """The kernel of inputs concatenated along the batch or a spatial axis."""
+    k = kernels[0]
+    axis, batch, channel = (a % len(k.shape1) for a in (axis, k.batch_axis, k.channel_axis))
+    own = 1 if k.diagonal_batch else 2
+    if axis == batch:
+        warnings.warn(
+            "FanInConcat along the batch axis takes inputs of different branches to be independent.",
+            UserWarning,
+            stacklevel=2,
+        )
+        cross_axes, own_axes = (0, 1), tuple(range(own))
+    else:
+        spatial = [a for a in range(len(k.shape1)) if a not in (batch, channel)].index(axis)
+        width = 1 if k.diagonal_spatial else 2
+        cross_axes = tuple(range(2 + width * spatial, 2 + width * (spatial + 1)))
+        own_axes = tuple(a - 2 + own for a in cross_axes)
+    return _combine(
+        [k.replace(cov1=None, cov2=None) for k in kernels], functools.partial(_block_diagonal, axes=cross_axes)
+    ).replace(
+        cov1=_block_diagonal([k.cov1 for k in kernels], own_axes),
+        cov2=None if k.cov2 is None else _block_diagonal([k.cov2 for k in kernels], own_axes),
+    )
+
+
+def _block_diagonal(covs: Sequence[Array], axes: Sequence[int]) -> Array:
+    """Arrays concatenated along one axis, or as the diagonal blocks along two axes, with zeros elsewhere."""
+    if all(cov.ndim == 0 for cov in covs):
+        return covs[0]
+    if len(axes) == 1:
+        return jnp.concatenate(covs, axes[0])
+    rows = []
+    for i, cov in enumerate(covs):
+        row = []
+        for j, other in enumerate(covs):
+            shape = list(cov.shape)
+            shape[axes[1]] = other.shape[axes[1]]
+            row.append(cov if i == j else jnp.zeros(shape, cov.dtype))
+        rows.append(jnp.concatenate(row, axes[1]))
+    return jnp.concatenate(rows, axes[0])

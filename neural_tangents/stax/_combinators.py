@@ -1,0 +1,247 @@
+"""Networks of layers: `serial`, `parallel`, `repeat`."""
+
+import functools
+import itertools
+import operator
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax, random
+
+from neural_tangents._core.demands import Demand
+from neural_tangents._core.trees import is_node, is_shape
+from neural_tangents.stax._custom import as_spec
+from neural_tangents.stax._layer import describe, public_layer
+from neural_tangents.stax._spec import LayerSpec, pick
+
+
+def _children(name: str, layers: tuple[Any, ...]) -> tuple[LayerSpec, ...]:
+    if not layers:
+        raise ValueError(f"{name} needs at least one layer, got none. For a layer that does nothing use `Identity()`.")
+    return tuple(as_spec(layer) for layer in layers)
+
+
+def _text(name: str, specs: Sequence[LayerSpec], suffix: str = "") -> str:
+    """The text of a combinator: its children one a line, unless all fit in one line."""
+    texts = [describe(spec) for spec in specs]
+    line = f"{name}({', '.join(texts)}{suffix})"
+    if len(line) <= 88 and "\n" not in line:
+        return line
+    return f"{name}(\n" + "".join(textwrap.indent(text, "    ") + ",\n" for text in texts) + f"{suffix.lstrip(', ')})"
+
+
+def _split(kwargs: dict[str, Any], n: int) -> list[dict[str, Any]]:
+    """The keyword arguments of each of `n` children, with independent random keys."""
+    if kwargs.get("rng") is None:
+        return [kwargs] * n
+    return [{**kwargs, "rng": key} for key in random.split(kwargs["rng"], n)]
+
+
+def _at(xs: Any, index: Any) -> Any:
+    """One element, or a slice, of a pytree of arrays stacked along their first axis."""
+    return jax.tree.map(lambda x: x[index], xs)
+
+
+@public_layer
+def serial(*layers: Any) -> LayerSpec:
+    """Composes layers one after the other: `f(x) = f_n(... f_2(f_1(x)))`.
+
+    Args:
+      *layers: at least one layer. Parameters are a tuple of those of the layers.
+
+    Returns:
+      The network, itself a layer.
+
+    Raises:
+      ValueError: no layers, or layers that cannot follow each other.
+    """
+    specs = _children("serial", layers)
+
+    def init(rng: Any, shapes: Any) -> Any:
+        params = []
+        for spec in specs:
+            rng, key = random.split(rng)
+            params.append(spec.init(key, shapes))
+            shapes = spec.out_shape(shapes)
+        return tuple(params)
+
+    def apply(params: Any, inputs: Any, **kwargs: Any) -> Any:
+        for spec, param, kw in zip(specs, params, _split(kwargs, len(specs)), strict=True):
+            inputs = spec.apply(param, inputs, **pick(kw, spec))
+        return inputs
+
+    def kernel(kernels: Any, **kwargs: Any) -> Any:
+        for spec in specs:
+            kernels = spec.kernel(kernels, **pick(kwargs, spec))
+        return kernels
+
+    def out_shape(shapes: Any) -> Any:
+        for spec in specs:
+            shapes = spec.out_shape(shapes)
+        return shapes
+
+    def origins(sets: Any, fresh: Any) -> Any:
+        for spec in specs:
+            sets = spec.origins(sets, fresh)
+        return sets
+
+    return LayerSpec(
+        name="serial",
+        init=init,
+        apply=apply,
+        kernel=kernel,
+        out_shape=out_shape,
+        origins=origins,
+        demand=functools.reduce(operator.rshift, (spec.demand for spec in specs)),
+        keywords=frozenset[str]().union(*(spec.keywords for spec in specs)),
+        text=lambda: _text("serial", specs),
+    )
+
+
+@public_layer
+def parallel(*layers: Any) -> LayerSpec:
+    """Composes layers side by side: `f([x_1, ..., x_n]) = [f_1(x_1), ..., f_n(x_n)]`.
+
+    Args:
+      *layers: at least one layer. Inputs and outputs are lists or tuples of as many; parameters are a tuple.
+
+    Returns:
+      The network, itself a layer.
+
+    Raises:
+      ValueError: no layers, or at a call another number of inputs.
+    """
+    specs = _children("parallel", layers)
+
+    def branches(inputs: Any, what: str) -> Any:
+        if not is_node(inputs) or is_shape(inputs) or len(inputs) != len(specs):
+            got = f"{len(inputs)}" if is_node(inputs) and not is_shape(inputs) else f"a single one ({type(inputs)})"
+            raise ValueError(
+                f"parallel of {len(specs)} layers needs a list or tuple of {len(specs)} {what}, got {got}. "
+                "Put `FanOut` before it to copy one input to all branches."
+            )
+        return inputs
+
+    def init(rng: Any, shapes: Any) -> Any:
+        keys = random.split(rng, len(specs))
+        triples = zip(specs, keys, branches(shapes, "input shapes"), strict=True)
+        return tuple(spec.init(key, shape) for spec, key, shape in triples)
+
+    def apply(params: Any, inputs: Any, **kwargs: Any) -> Any:
+        calls = zip(specs, params, branches(inputs, "inputs"), _split(kwargs, len(specs)), strict=True)
+        return type(inputs)(spec.apply(param, x, **pick(kw, spec)) for spec, param, x, kw in calls)
+
+    def kernel(kernels: Any, **kwargs: Any) -> Any:
+        pairs = zip(specs, branches(kernels, "kernels"), strict=True)
+        return type(kernels)(spec.kernel(k, **pick(kwargs, spec)) for spec, k in pairs)
+
+    def out_shape(shapes: Any) -> Any:
+        pairs = zip(specs, branches(shapes, "input shapes"), strict=True)
+        return type(shapes)(spec.out_shape(shape) for spec, shape in pairs)
+
+    def origins(sets: Any, fresh: Any) -> Any:
+        pairs = zip(specs, branches(sets, "kernels"), strict=True)
+        return type(sets)(spec.origins(s, fresh) for spec, s in pairs)
+
+    return LayerSpec(
+        name="parallel",
+        init=init,
+        apply=apply,
+        kernel=kernel,
+        out_shape=out_shape,
+        origins=origins,
+        demand=functools.reduce(operator.and_, (spec.demand for spec in specs)),
+        keywords=frozenset[str]().union(*(spec.keywords for spec in specs)),
+        text=lambda: _text("parallel", specs),
+    )
+
+
+@public_layer
+def repeat(layer: Any, n: int) -> LayerSpec:
+    """Composes `n` copies of a layer, with independent parameters; equals `serial(*[layer] * n)`.
+
+    The layer is traced and compiled once, as the body of a loop, so that depth costs no compile time.
+
+    Args:
+      layer: a layer whose outputs have the shape of its inputs.
+      n: number of copies, at least 0. Parameters are those of the layer, with a new leading axis of size `n`.
+
+    Returns:
+      The network, itself a layer.
+
+    Raises:
+      ValueError: `n` is negative, or the layer changes the shape of its inputs.
+      TypeError: the second application of the layer gives a kernel of another form than the first, so that they cannot
+        be one loop.
+    """
+    spec = as_spec(layer)
+    if n < 0:
+        raise ValueError(f"repeat needs a number of copies n >= 0, got {n}.")
+
+    def out_shape(shapes: Any) -> Any:
+        out = spec.out_shape(shapes) if n else shapes
+        if out != shapes:
+            raise ValueError(
+                f"repeat needs a layer that keeps the shape of its inputs; {spec.name} makes {out} of {shapes}. "
+                "Use `serial`, or put layers that change the shape before `repeat`."
+            )
+        return shapes
+
+    def init(rng: Any, shapes: Any) -> Any:
+        out_shape(shapes)
+        _, keys = lax.scan(lambda key, _: tuple(random.split(key)), rng, length=n)
+        return jax.vmap(lambda key: spec.init(key, shapes))(keys)
+
+    def loop(step: Any, first: Any, xs: Any) -> Any:
+        """`step` over all but the first of `xs`, in one compiled loop; `first` is the result of the first step."""
+
+        def body(carry: Any, x: Any) -> tuple[Any, None]:
+            return step(carry, x), None
+
+        second = jax.eval_shape(lambda carry, xs: step(carry, _at(xs, 1)), first, xs)
+        one, two = jax.tree.structure(first), jax.tree.structure(second)
+        if one != two:
+            raise TypeError(
+                f"repeat needs a layer that gives outputs of equal form each time; the first {spec.name} gives\n{one},"
+                f"\nthe second\n{two}.\nUse `serial(*[layer] * n)` instead."
+            )
+        return lax.scan(body, first, _at(xs, slice(1, None)))[0]
+
+    def apply(params: Any, inputs: Any, **kwargs: Any) -> Any:
+        if not n:
+            return inputs
+        keys = None if kwargs.get("rng") is None else random.split(kwargs["rng"], n)
+
+        def step(x: Any, param_and_key: Any) -> Any:
+            param, key = param_and_key
+            return spec.apply(param, x, **(kwargs if key is None else {**kwargs, "rng": key}))
+
+        xs = (params, keys)
+        first = step(inputs, _at(xs, 0))
+        return first if n == 1 else loop(step, first, xs)
+
+    def kernel(kernels: Any, **kwargs: Any) -> Any:
+        if not n:
+            return kernels
+        first = spec.kernel(kernels, **kwargs)
+        return first if n == 1 else loop(lambda k, _: spec.kernel(k, **kwargs), first, jnp.arange(n))
+
+    def origins(sets: Any, fresh: Any) -> Any:
+        for _ in itertools.repeat(None, min(n, 2)):
+            sets = spec.origins(sets, fresh)
+        return sets
+
+    return LayerSpec(
+        name="repeat",
+        init=init,
+        apply=apply,
+        kernel=kernel,
+        out_shape=out_shape,
+        origins=origins,
+        demand=spec.demand >> spec.demand if n > 1 else spec.demand if n else Demand(),
+        keywords=spec.keywords,
+        text=lambda: _text("repeat", [spec], suffix=f", n={n}"),
+    )

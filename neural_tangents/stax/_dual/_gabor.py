@@ -1,0 +1,38 @@
+"""The Gabor function."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from neural_tangents._core.numerics import as_floats, determinant
+from neural_tangents.stax._dual._record import Dual
+
+
+def gabor() -> Dual:
+    """`f(x) = exp(-x^2) sin(x)`.
+
+    With `p = q1 q2`, `s = q1 + q2`, `D = 4 (p - k^2)`, `d = 1 + 2 s + D` and `L = exp(-(s + D) / 2 d)`,
+
+        E[f(u) f(v)] = L sinh(k / d) / sqrt(d),
+        E[f'(u) f'(v)] = L [(1 + 2 s + 4 (k^2 + p)) cosh(k / d) + 4 k (2 + 3 s + D) sinh(k / d)] / d^(5/2).
+
+    Source: Gaussian integrals of `exp(-x^2 + i x)`.
+    """
+    return Dual(
+        fn=lambda x: jnp.exp(-x * x) * jnp.sin(x),
+        moments=_moments,
+        variance=lambda q: _moments(q, q, q)[0],
+    )
+
+
+@jax.jit
+def _moments(k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
+    k, q1, q2 = as_floats(k, q1, q2)
+    s, det = q1 + q2, 4 * determinant(k, q1, q2)
+    d = 1 + 2 * s + det
+    factor = jnp.exp(-(s + det) / (2 * d)) / jnp.sqrt(d)
+    # |k / d| < 1/4, so neither function can overflow.
+    growth = jnp.expm1(k / d)
+    sinh, cosh = growth * (growth + 2) / (2 * (growth + 1)), 1 + growth * growth / (2 * (growth + 1))
+    slope = (1 + 2 * s + 4 * (k * k + q1 * q2)) * cosh + 4 * k * (2 + 3 * s + det) * sinh
+    return factor * sinh, factor * slope / (d * d)

@@ -1,0 +1,24 @@
+"""The record that describes an activation to the kernel machinery."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from jax import Array
+
+
+class Dual(NamedTuple):
+    """An activation `f` as data: what a finite network computes and what an infinite one does.
+
+    For jointly Gaussian `(u, v)` with zero mean, variances `q1`, `q2` and covariance `k`,
+
+        moments(k, q1, q2) = (E[f(u) f(v)], E[f'(u) f'(v)]),      variance(q) = E[f(u)^2] with E[u^2] = q.
+
+    Attributes:
+      fn: the activation, applied entrywise; `None` where only the kernel is known.
+      moments: maps arrays that broadcast against each other (of equal rank) to a pair of arrays of the shape of `k`.
+      variance: maps an array of variances to an array of its shape; equals `moments(q, q, q)[0]`.
+    """
+
+    fn: Callable[[Array], Array] | None
+    moments: Callable[[Array, Array, Array], tuple[Array, Array]]
+    variance: Callable[[Array], Array]

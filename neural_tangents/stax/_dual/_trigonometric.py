@@ -1,0 +1,58 @@
+"""Sines, cosines, and the random Fourier features of a Gaussian kernel."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from neural_tangents._core.numerics import as_floats, parameter
+from neural_tangents.stax._dual._record import Dual
+
+
+def sin(a: float, b: float, c: float) -> Dual:
+    """`f(x) = a sin(b x + c)`.
+
+    With `E+- = exp(-b^2 (q1 + q2 -+ 2 k) / 2)`,
+
+        E[f(u) f(v)] = (a^2 / 2) (E+ - cos(2 c) E-),      E[f'(u) f'(v)] = (a^2 b^2 / 2) (E+ + cos(2 c) E-).
+
+    Source: Rahimi & Recht, "Random features for large-scale kernel machines" (2007).
+    """
+    a, b, c = parameter(a), parameter(b), parameter(c)
+    return Dual(
+        fn=lambda x: a * jnp.sin(b * x + c),
+        moments=lambda k, q1, q2: _sin_moments(k, q1, q2, a, b, c),
+        variance=lambda q: _sin_moments(q, q, q, a, b, c)[0],
+    )
+
+
+def rbf(gamma: float) -> Dual:
+    """`f(x) = sqrt(2) sin(sqrt(2 gamma) x + pi / 4)`, with `E[f(u) f(v)] = exp(-gamma (q1 + q2 - 2 k))`.
+
+    Source: Rahimi & Recht, "Random features for large-scale kernel machines" (2007).
+    """
+    gamma = parameter(gamma)
+    return Dual(
+        fn=lambda x: math.sqrt(2) * jnp.sin((2 * gamma) ** 0.5 * x + math.pi / 4),
+        moments=lambda k, q1, q2: _rbf_moments(k, q1, q2, gamma),
+        variance=lambda q: _rbf_moments(q, q, q, gamma)[0],
+    )
+
+
+@jax.jit
+def _sin_moments(k: Array, q1: Array, q2: Array, a: float, b: float, c: float) -> tuple[Array, Array]:
+    k, q1, q2 = (b * b * x for x in as_floats(k, q1, q2))
+    plus = jnp.exp(((k - q1) + (k - q2)) / 2)
+    minus = jnp.exp(-((k + q1) + (k + q2)) / 2)
+    # E+ - E- = (E+ + E-) tanh(b^2 k) keeps its precision for small inputs, and cos(2 c) = cos(c)^2 - sin(c)^2.
+    even, odd = plus + minus, (plus + minus) * jnp.tanh(k)
+    sin2, cos2 = jnp.sin(c) ** 2, jnp.cos(c) ** 2
+    return a * a / 2 * (sin2 * even + cos2 * odd), a * a * b * b / 2 * (cos2 * even + sin2 * odd)
+
+
+@jax.jit
+def _rbf_moments(k: Array, q1: Array, q2: Array, gamma: float) -> tuple[Array, Array]:
+    k, q1, q2 = as_floats(k, q1, q2)
+    nngp = jnp.exp(gamma * ((k - q1) + (k - q2)))
+    return nngp, 2 * gamma * nngp

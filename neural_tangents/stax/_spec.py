@@ -1,0 +1,138 @@
+"""The description of a layer, and how the formulas of a single layer become one.
+
+Inside a network only specs are called: shapes are computed by integer arithmetic, inputs are checked once at the top,
+and each layer gets only those keyword arguments that it takes.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from neural_tangents._core.demands import Demand
+from neural_tangents._core.masking import join_mask, split_mask
+from neural_tangents._core.trees import tree_leaves, tree_map
+from neural_tangents._core.types import PyTree, Shapes
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerSpec:
+    """A layer as data. Inputs and outputs are network trees.
+
+    Attributes:
+      name: name of the three functions of the layer.
+      init: `(rng, input_shapes) -> params`.
+      apply: `(params, inputs, **keywords) -> outputs`, of arrays or `MaskedArray`.
+      kernel: `(kernels, **keywords) -> kernels`.
+      out_shape: `input_shapes -> output_shapes`, with integer arithmetic; the batch size may be -1.
+      origins: `(sets, fresh) -> sets`; see `leaf`.
+      demand: what the layer needs of its input kernels.
+      keywords: names of the keyword arguments that `apply` or `kernel` take.
+      text: prints the layer; None stands for the call that made it.
+    """
+
+    name: str
+    init: Callable[[Any, Shapes], PyTree]
+    apply: Callable[..., Any]
+    kernel: Callable[..., Any]
+    out_shape: Callable[[Shapes], Shapes]
+    origins: Callable[[Any, Iterator[int]], Any]
+    demand: Demand = Demand()
+    keywords: frozenset[str] = frozenset()
+    text: Callable[[], str] | None = None
+
+
+def identity(x: Any, *_: Any) -> Any:
+    """The input: for shapes and masks that a layer does not change."""
+    return x
+
+
+def no_params(rng: Any, shapes: Shapes) -> tuple[()]:
+    """`init` of a layer without parameters."""
+    return ()
+
+
+def leaf(
+    name: str,
+    *,
+    apply: Callable[..., Any],
+    kernel: Callable[..., Any],
+    init: Callable[[Any, Shapes], PyTree] = no_params,
+    out_shape: Callable[[Any], Any] = identity,
+    mask: Callable[[Any, Any], Any] | None = identity,
+    remask: bool = False,
+    demand: Demand | None = None,
+    keywords: tuple[str, ...] = (),
+    random_weights: bool = False,
+    origins: Callable[[Any, Iterator[int]], Any] | None = None,
+) -> LayerSpec:
+    """Describes a layer that is not made of other layers.
+
+    Args:
+      name: name of the layer's functions.
+      apply: `(params, inputs, **keywords) -> outputs` on arrays; masked entries are zero.
+      kernel: `(kernel, **keywords) -> kernel`; need not set shapes and masks.
+      init: `(rng, input_shape) -> params`.
+      out_shape: `input_shape -> output_shape`.
+      mask: `(mask, input_shape) -> mask` of the outputs; None if the layer cannot have masked inputs.
+      remask: whether covariances of masked entries have to be set to zero.
+      demand: what the layer needs of its input; None states nothing.
+      keywords: keyword arguments that `apply` and `kernel` take; `'mask'` stands for the mask of `apply`'s inputs.
+      random_weights: whether outputs are mixed by random weights, so that they are independent of all else.
+      origins: the exact covariance of a sum or product of branches is known only if the branches are independent. So
+        each activation has a set of numbers, shared by two activations only if these may be correlated. `(set, fresh)`
+        gives the sets of the outputs, `next(fresh)` a new number. None: a new set if there are random weights, else
+        that of the input.
+    """
+
+    def masks_of(masks: Any, shapes: Any) -> Any:
+        if all(m is None for m in tree_leaves(masks)):
+            return None
+        if mask is None:
+            raise NotImplementedError(f"{name} does not support masked inputs. Unmask its inputs first.")
+        return mask(masks, shapes)
+
+    def lifted_apply(params: PyTree, inputs: Any, **kwargs: Any) -> Any:
+        masks = tree_map(lambda x: split_mask(x)[1], inputs)
+        values = tree_map(lambda x: split_mask(x)[0], inputs)
+        if "mask" in keywords:
+            kwargs["mask"] = masks
+        outputs = apply(params, values, **kwargs)
+        return tree_map(join_mask, outputs, masks_of(masks, tree_map(lambda x: x.shape, values)))
+
+    def lifted_kernel(kernels: Any, **kwargs: Any) -> Any:
+        shapes1, shapes2 = tree_map(lambda k: k.shape1, kernels), tree_map(lambda k: k.shape2, kernels)
+        masks1 = masks_of(tree_map(lambda k: k.mask1, kernels), shapes1)
+        masks2 = masks_of(tree_map(lambda k: k.mask2, kernels), shapes2)
+
+        def finish(k: Any, shape1: Any, shape2: Any, mask1: Any, mask2: Any) -> Any:
+            is_input = k.is_input and not random_weights
+            k = k.replace(shape1=shape1, shape2=shape2, mask1=mask1, mask2=mask2, is_input=is_input)
+            return k.mask(mask1, mask2) if remask else k
+
+        return tree_map(finish, kernel(kernels, **kwargs), out_shape(shapes1), out_shape(shapes2), masks1, masks2)
+
+    def default_origins(sets: Any, fresh: Iterator[int]) -> Any:
+        return frozenset({next(fresh)}) if random_weights else sets
+
+    return LayerSpec(
+        name=name,
+        init=init,
+        apply=lifted_apply,
+        kernel=lifted_kernel,
+        out_shape=out_shape,
+        origins=origins or default_origins,
+        demand=demand or Demand(),
+        keywords=frozenset(keywords) - {"mask"},
+    )
+
+
+def pick(kwargs: Mapping[str, Any], spec: LayerSpec) -> dict[str, Any]:
+    """Those of the keyword arguments that a layer takes."""
+    return {name: value for name, value in kwargs.items() if name in spec.keywords}
+
+
+def check_independence(spec: LayerSpec, kernels: Any) -> None:
+    """Raises a `ValueError` if a branch of a sum or product may be correlated with another one."""
+    fresh = itertools.count()
+    spec.origins(tree_map(lambda _: frozenset({next(fresh)}), kernels), fresh)

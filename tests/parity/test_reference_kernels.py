@@ -1,0 +1,147 @@
+"""Agreement, to 1e-7 in float64, with kernels and predictions recorded from the reference library (0.6.6).
+
+`kernels.npz` holds the cases as data. An entry `meta` maps the name of each case to its description: either `net`, a
+`stax` expression whose `kernel_fn` is called on the inputs `x1`, `x2`, or `expr`, an expression over `nt` and named
+arrays. The expected outputs are stored under `<case>|out|<what>`.
+"""
+
+import ast
+import json
+import warnings
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import neural_tangents as nt
+from neural_tangents import stax
+
+# Public names that are still to come, and what brings them. A case that uses one runs as soon as the name exists;
+# a name that is missing without being listed here is an error.
+TO_COME = {
+    "stax.Aggregate": "graph aggregation",
+    "stax.AvgPool": "pooling",
+    "stax.Conv": "convolutions",
+    "stax.ConvTranspose": "transposed convolutions",
+    "stax.GlobalAvgPool": "pooling",
+    "stax.GlobalSelfAttention": "attention",
+    "stax.GlobalSumPool": "pooling",
+    "stax.Index": "indexing",
+    "stax.Slice": "indexing",
+    "stax.SumPool": "pooling",
+    "nt.empirical_nngp_fn": "finite-width kernels",
+    "nt.empirical_ntk_fn": "finite-width kernels",
+    "nt.empirical_ntk_vp_fn": "finite-width kernels",
+    "nt.linearize": "Taylor expansion of finite networks",
+    "nt.taylor_expand": "Taylor expansion of finite networks",
+    "nt.predict.ODEState": "gradient flow by ODE",
+    "nt.predict.gradient_descent": "gradient flow by ODE",
+}
+
+RTOL = 1e-7
+RTOL_ODE = 1e-5  # two ODE solvers agree to their own tolerance only
+
+with np.load(Path(__file__).with_name("kernels.npz")) as archive:
+    DATA = dict(archive)
+CASES = json.loads(str(DATA.pop("meta")))
+
+
+def dotted_names(expression: str) -> set[str]:
+    """Returns every `stax.*`, `nt.*` and `nt.predict.*` that a Python expression reads."""
+    attributes = [n for n in ast.walk(ast.parse(expression, mode="eval")) if isinstance(n, ast.Attribute)]
+    names = {ast.unparse(a) for a in attributes}
+    return {n for n in names if n.rpartition(".")[0] in ("stax", "nt", "nt.predict")}
+
+
+def exists(name: str) -> bool:
+    """Returns whether the library has `name`, such as `"stax.Dense"`."""
+    owner, _, attribute = name.rpartition(".")
+    return hasattr({"stax": stax, "nt": nt, "nt.predict": nt.predict}[owner], attribute)
+
+
+def case_parameter(name: str):
+    """Returns the pytest parameter of a case, marked as skipped if it needs a feature that is still to come."""
+    used = dotted_names(CASES[name].get("net") or CASES[name]["expr"])
+    missing = sorted(n for n in used if n in TO_COME and not exists(n))
+    reason = "not there yet: " + ", ".join(f"{n} ({TO_COME[n]})" for n in missing)
+    return pytest.param(name, id=name, marks=[pytest.mark.skip(reason=reason)] if missing else [])
+
+
+def arrays(name: str, kind: str) -> dict[str, np.ndarray]:
+    """Returns the arrays stored under `name|kind|...`, by the rest of their key."""
+    prefix = f"{name}|{kind}|"
+    return {key.removeprefix(prefix): value for key, value in DATA.items() if key.startswith(prefix)}
+
+
+def stored_input(name: str, argument: str):
+    """Returns an input as jax sees it: an array, a list of arrays stored as `argument/0`, ..., or `None`."""
+    if (array := DATA.get(f"{name}|{argument}")) is not None:
+        return jnp.asarray(array)
+    leaves = sorted(key for key in DATA if key.startswith(f"{name}|{argument}/"))
+    return [jnp.asarray(DATA[key]) for key in leaves] or None
+
+
+def evaluate_network(name: str) -> dict[str, jax.Array]:
+    """Returns the kernels of a case given as a network, under `<number of the output>.<field>`."""
+    case = CASES[name]
+    _, _, kernel_fn = eval(case["net"], {"stax": stax, "jax": jax, "jnp": jnp})
+    keywords = dict(case.get("call", {}))
+    if case.get("mask"):
+        keywords["mask_constant"] = 100.0
+    if (pattern := stored_input(name, "pattern")) is not None:
+        keywords["pattern"] = tuple(pattern)
+    get = tuple(case.get("get", ("nngp", "ntk")))
+    kernels = kernel_fn(stored_input(name, "x1"), stored_input(name, "x2"), get, **keywords)
+    outputs = kernels if type(kernels) in (list, tuple) else [kernels]
+    return {f"{i}.{field}": getattr(output, field) for i, output in enumerate(outputs) for field in get}
+
+
+def evaluate_expression(name: str) -> dict[str, jax.Array]:
+    """Returns the leaves of a case given as an expression, under their numbers."""
+    scope = {"nt": nt, "stax": stax, "jax": jax, "jnp": jnp}
+    for key, value in arrays(name, "in").items():
+        owner, _, leaf = key.rpartition(".")
+        target = scope.setdefault(owner, {}) if owner else scope
+        target[leaf] = jnp.asarray(value)
+    return {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(eval(CASES[name]["expr"], scope)))}
+
+
+def relative_error(got, want: np.ndarray) -> float:
+    """Returns the largest difference, relative to the largest entry that is wanted."""
+    return float(np.max(np.abs(np.asarray(got) - want)) / max(np.max(np.abs(want)), 1e-30))
+
+
+@pytest.mark.parametrize("name", [case_parameter(name) for name in CASES])
+def test_agrees_with_the_reference(name):
+    """Every output that the reference recorded for a case is reproduced in shape and in value."""
+    want = arrays(name, "out")
+    with jax.enable_x64(True), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # some of these networks warn by contract; here numbers count
+        got = evaluate_network(name) if "net" in CASES[name] else evaluate_expression(name)
+        got = {key: np.asarray(value) for key, value in got.items() if value is not None}
+    assert want
+    assert {key: got[key].shape for key in want if key in got} == {key: value.shape for key, value in want.items()}
+    errors = {key: relative_error(got[key], value) for key, value in want.items()}
+    assert max(errors.values()) <= (RTOL_ODE if name.startswith("ode") else RTOL), errors
+
+
+def test_a_wrong_value_is_an_error():
+    """The measure of agreement sees one wrong entry, and one that is not a number."""
+    want = np.array([[1.0, 2.0], [3.0, 4.0]])
+    assert relative_error(want, want) == 0.0
+    assert relative_error(want + [[0.0, 0.0], [0.0, 4e-6]], want) > RTOL
+    assert not relative_error(want * [[1.0, np.nan], [1.0, 1.0]], want) <= RTOL
+
+
+def test_names_are_read_off_expressions():
+    """Names of the library are found at any depth of an expression, and names of others are not."""
+    expression = "(lambda k: nt.predict.gp_inference(k, y))(stax.serial(stax.Dense(8), stax.Relu())[2](x.T))"
+    assert dotted_names(expression) == {
+        "nt.predict",
+        "nt.predict.gp_inference",
+        "stax.serial",
+        "stax.Dense",
+        "stax.Relu",
+    }
