@@ -24,7 +24,7 @@ def test_snippets_run_in_order(name, at_least):
 
 def test_set_up_is_two_commands():
     """There is one command for the example and one for the tests, each a line that makes its own environment."""
-    blocks = [block for block in FENCED.finditer(TEXTS["README.md"]) if block[1] != "python"]
+    blocks = [block for block in FENCED.finditer(TEXTS["README.md"]) if block[1].startswith("sh")]
     commands = {block[1]: block[2].splitlines() for block in blocks}
     assert len(blocks) == len(commands)
     assert set(commands) == {"sh run-example", "sh run-tests"}

@@ -202,6 +202,8 @@ def _is_pair(value: Any) -> bool:
 
 def _are_equal(a: Any, b: Any) -> bool:
     """Whether two trees have the same structure and leaves. Leaves not known yet are equal to themselves only."""
-    (leaves_a, tree_a), (leaves_b, tree_b) = jax.tree.flatten(a), jax.tree.flatten(b)
-    pairs = zip(leaves_a, leaves_b, strict=False)
-    return tree_a == tree_b and all(x is y or (is_concrete((x, y)) and np.array_equal(x, y)) for x, y in pairs)
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (a, b)]
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=False)
+    return structures[0] == structures[1] and all(
+        x is y or (is_concrete((x, y)) and np.array_equal(x, y)) for x, y in pairs
+    )

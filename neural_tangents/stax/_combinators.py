@@ -4,7 +4,7 @@ import functools
 import itertools
 import operator
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ from neural_tangents._core.demands import Demand
 from neural_tangents._core.trees import is_node, is_shape
 from neural_tangents.stax._custom import as_spec
 from neural_tangents.stax._layer import describe, public_layer
+from neural_tangents.stax._loop import equal_form, iterate, periodic_runs
 from neural_tangents.stax._spec import LayerSpec, pick
 
 
@@ -31,6 +32,11 @@ def _text(name: str, specs: Sequence[LayerSpec], suffix: str = "") -> str:
     if len(line) <= 88 and "\n" not in line:
         return line
     return f"{name}(\n" + "".join(textwrap.indent(text, "    ") + ",\n" for text in texts) + f"{suffix.lstrip(', ')})"
+
+
+def _key(name: str, specs: Sequence[LayerSpec]) -> Hashable | None:
+    keys = tuple(spec.key for spec in specs)
+    return None if None in keys else (name, keys)
 
 
 def _split(kwargs: dict[str, Any], n: int) -> list[dict[str, Any]]:
@@ -59,6 +65,7 @@ def serial(*layers: Any) -> LayerSpec:
       ValueError: no layers, or layers that cannot follow each other.
     """
     specs = _children("serial", layers)
+    runs = periodic_runs(specs)
 
     def init(rng: Any, shapes: Any) -> Any:
         params = []
@@ -74,8 +81,14 @@ def serial(*layers: Any) -> LayerSpec:
         return inputs
 
     def kernel(kernels: Any, **kwargs: Any) -> Any:
-        for spec in specs:
-            kernels = spec.kernel(kernels, **pick(kwargs, spec))
+        for block, n in runs:
+
+            def step(ks: Any, block: tuple[LayerSpec, ...] = block) -> Any:
+                for spec in block:
+                    ks = spec.kernel(ks, **pick(kwargs, spec))
+                return ks
+
+            kernels = iterate(step, kernels, n)
         return kernels
 
     def out_shape(shapes: Any) -> Any:
@@ -98,6 +111,7 @@ def serial(*layers: Any) -> LayerSpec:
         demand=functools.reduce(operator.rshift, (spec.demand for spec in specs)),
         keywords=frozenset[str]().union(*(spec.keywords for spec in specs)),
         text=lambda: _text("serial", specs),
+        key=_key("serial", specs),
     )
 
 
@@ -156,6 +170,7 @@ def parallel(*layers: Any) -> LayerSpec:
         demand=functools.reduce(operator.and_, (spec.demand for spec in specs)),
         keywords=frozenset[str]().union(*(spec.keywords for spec in specs)),
         text=lambda: _text("parallel", specs),
+        key=_key("parallel", specs),
     )
 
 
@@ -202,11 +217,10 @@ def repeat(layer: Any, n: int) -> LayerSpec:
             return step(carry, x), None
 
         second = jax.eval_shape(lambda carry, xs: step(carry, _at(xs, 1)), first, xs)
-        one, two = jax.tree.structure(first), jax.tree.structure(second)
-        if one != two:
+        if not equal_form(first, second):
             raise TypeError(
-                f"repeat needs a layer that gives outputs of equal form each time; the first {spec.name} gives\n{one},"
-                f"\nthe second\n{two}.\nUse `serial(*[layer] * n)` instead."
+                f"repeat needs a layer that gives outputs of equal form each time; {spec.name} gives\n{first}\nfirst, "
+                f"and then\n{second}.\nUse `serial(*[layer] * n)` instead."
             )
         return lax.scan(body, first, _at(xs, slice(1, None)))[0]
 

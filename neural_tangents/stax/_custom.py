@@ -46,7 +46,7 @@ def layer(factory: Callable[..., Any]) -> Callable[..., Layer]:
             raise ValueError(f"{factory.__name__} must return `(init_fn, apply_fn, kernel_fn)`, got {functions!r}.")
         return _spec_of(factory.__name__, *functions)
 
-    return public_layer(make)
+    return public_layer(make, pure=False)
 
 
 def requires(**requirements: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

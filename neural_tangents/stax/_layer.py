@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, ParamSpec
 
 from neural_tangents._core.demands import Bool, Demand, Diagonal
@@ -56,10 +56,11 @@ def build(spec: LayerSpec) -> Layer:
     return layer
 
 
-def public_layer(factory: Callable[P, LayerSpec]) -> Callable[P, Layer]:
+def public_layer(factory: Callable[P, LayerSpec], pure: bool = True) -> Callable[P, Layer]:
     """Decorates a function from hyper-parameters to a `LayerSpec` so that it returns the layer itself.
 
-    The layer prints as the call that made it, unless the spec brings its own text.
+    The layer prints as the call that made it, unless the spec brings its own text. `pure` says that calls with equal
+    arguments make equal layers.
     """
     signature = inspect.signature(factory)
 
@@ -68,10 +69,22 @@ def public_layer(factory: Callable[P, LayerSpec]) -> Callable[P, Layer]:
         spec = factory(*args, **kwargs)
         if spec.text is None:
             bound = signature.bind(*args, **kwargs)
-            spec = dataclasses.replace(spec, text=lambda: _call_text(factory.__name__, bound))
+            spec = dataclasses.replace(
+                spec, text=lambda: _call_text(factory.__name__, bound), key=_call_key(factory, bound) if pure else None
+            )
         return build(spec)
 
     return make
+
+
+def _call_key(factory: Callable[..., Any], bound: inspect.BoundArguments) -> Hashable | None:
+    """Identifies the layer that a call makes; None if an argument cannot be compared."""
+    try:
+        key = (factory, tuple(bound.arguments.items()))
+        hash(key)
+    except TypeError:
+        return None
+    return key
 
 
 def _call_text(name: str, bound: inspect.BoundArguments) -> str:

@@ -6,7 +6,7 @@ and each layer gets only those keyword arguments that it takes.
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
 
 from neural_tangents._core.demands import Demand
@@ -29,6 +29,7 @@ class LayerSpec:
       demand: what the layer needs of its input kernels.
       keywords: names of the keyword arguments that `apply` or `kernel` take.
       text: prints the layer; None stands for the call that made it.
+      key: layers with equal keys are the same function of their inputs and parameters; None if this is not known.
     """
 
     name: str
@@ -40,6 +41,7 @@ class LayerSpec:
     demand: Demand = Demand()
     keywords: frozenset[str] = frozenset()
     text: Callable[[], str] | None = None
+    key: Hashable | None = None
 
 
 def identity(x: Any, *_: Any) -> Any:

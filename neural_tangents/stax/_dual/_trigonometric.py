@@ -43,12 +43,26 @@ def rbf(gamma: float) -> Dual:
 @jax.jit
 def _sin_moments(k: Array, q1: Array, q2: Array, a: float, b: float, c: float) -> tuple[Array, Array]:
     k, q1, q2 = (b * b * x for x in as_floats(k, q1, q2))
-    plus = jnp.exp(((k - q1) + (k - q2)) / 2)
-    minus = jnp.exp(-((k + q1) + (k + q2)) / 2)
-    # E+ - E- = (E+ + E-) tanh(b^2 k) keeps its precision for small inputs, and cos(2 c) = cos(c)^2 - sin(c)^2.
-    even, odd = plus + minus, (plus + minus) * jnp.tanh(k)
+    even, odd = _even_odd(k, q1, q2)
+    # cos(2 c) = cos(c)^2 - sin(c)^2: with squares, small inputs keep their precision at any phase.
     sin2, cos2 = jnp.sin(c) ** 2, jnp.cos(c) ** 2
     return a * a / 2 * (sin2 * even + cos2 * odd), a * a * b * b / 2 * (cos2 * even + sin2 * odd)
+
+
+@jax.custom_jvp
+def _even_odd(k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
+    """`E+ + E-` and `E+ - E-` for `b = 1`, the latter with a small relative error near 0."""
+    even = jnp.exp(((k - q1) + (k - q2)) / 2) + jnp.exp(-((k + q1) + (k + q2)) / 2)
+    return even, even * jnp.tanh(k)
+
+
+@_even_odd.defjvp
+def _even_odd_jvp(primals: tuple, tangents: tuple) -> tuple:
+    # The derivative of the sum would be a difference that loses its precision near 0.
+    dk, dq1, dq2 = tangents
+    even, odd = _even_odd(*primals)
+    dq = (dq1 + dq2) / 2
+    return (even, odd), (odd * dk - even * dq, even * dk - odd * dq)
 
 
 @jax.jit
