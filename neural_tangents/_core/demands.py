@@ -61,7 +61,11 @@ class Diagonal:
         return self.input == Bool.YES and self.output > Bool.NO
 
 
-_UNSTATED: Any = enum.Enum("_Unstated", "UNSTATED").UNSTATED
+class _Unstated(enum.Enum):
+    UNSTATED = enum.auto()
+
+
+_UNSTATED: Any = _Unstated.UNSTATED
 
 
 @dataclasses.dataclass(frozen=True)

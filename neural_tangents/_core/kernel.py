@@ -144,7 +144,8 @@ class Kernel:
             order = tuple(range(n_spatial))[::-1] if axes is None else axes
             if sorted(order) != list(range(n_spatial)):
                 raise ValueError(f"`axes` must be a permutation of {tuple(range(n_spatial))}, got {axes}.")
-            return jnp.transpose(cov, (*range(n_batch), *(n_batch + width * a + i for a in order for i in range(width))))
+            spatial = (n_batch + width * axis + i for axis in order for i in range(width))
+            return jnp.transpose(cov, (*range(n_batch), *spatial))
 
         return self.map_covariances(permute)
 

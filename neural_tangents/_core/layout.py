@@ -54,10 +54,10 @@ class Layout:
 
         An entry of the first stands at its input and position in the first copy, one of the second in the second.
         """
-        first, second = (0,), (1,)
-        if self.spatial is Spatial.PAIRED:
-            first, second = range(0, 2 * v1.ndim, 2), range(1, 2 * v2.ndim, 2)
-        return jnp.expand_dims(v1, tuple(second)), jnp.expand_dims(v2, tuple(first))
+        if self.spatial is Spatial.DIAGONAL:
+            return jnp.expand_dims(v1, 1), jnp.expand_dims(v2, 0)
+        first, second = (tuple(range(start, 2 * v1.ndim, 2)) for start in (0, 1))
+        return jnp.expand_dims(v1, second), jnp.expand_dims(v2, first)
 
     def spread_own(self, v: Array) -> tuple[Array, Array]:
         """As `spread`, against the covariance of one batch with itself."""
@@ -65,7 +65,8 @@ class Layout:
             return self.spread(v, v)
         if self.spatial is Spatial.DIAGONAL:
             return v, v
-        return jnp.expand_dims(v, tuple(range(2, 2 * v.ndim, 2))), jnp.expand_dims(v, tuple(range(1, 2 * v.ndim - 1, 2)))
+        first, second = (tuple(range(start, 2 * v.ndim - 1, 2)) for start in (1, 2))
+        return jnp.expand_dims(v, second), jnp.expand_dims(v, first)
 
     def is_same(self, cov: Array) -> Array:
         """Where a covariance of two equal batches pairs an input and position with itself; a mask of `cov`'s shape."""

@@ -9,4 +9,5 @@ def matmul_precision() -> jax.lax.Precision | None:
     Accelerators otherwise round the factors of float32 products, and a kernel of rounded inputs is not positive
     definite.
     """
-    return jax.lax.Precision.HIGHEST if jax.config.jax_default_matmul_precision is None else None
+    chosen = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    return jax.lax.Precision.HIGHEST if chosen is None else None

@@ -1,7 +1,7 @@
 """Names for annotations: what flows through networks, and the functions a network is made of."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar, Union
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from jax import Array
 
@@ -12,7 +12,7 @@ Axes: TypeAlias = int | Sequence[int]
 Shape: TypeAlias = tuple[int, ...]
 
 # A "network tree" is a list or tuple of network trees, or a leaf. Named tuples and other containers are leaves.
-NTTree: TypeAlias = Union[list["NTTree[T]"], tuple["NTTree[T]", ...], T]
+NTTree: TypeAlias = list["NTTree[T]"] | tuple["NTTree[T]", ...] | T
 NTTrees: TypeAlias = list[NTTree[T]] | tuple[NTTree[T], ...]
 Shapes: TypeAlias = NTTree[Shape]
 
@@ -40,8 +40,4 @@ class KernelFn(Protocol):
 
     __name__: str
 
-    def __call__(self, x1: Any, x2: Any = None, get: Get = None, **kwargs: Any) -> Any: ...
-
-
-LayerKernelFn: TypeAlias = Callable[..., Any]
-Layer: TypeAlias = tuple[InitFn, ApplyFn, KernelFn]
+    def __call__(self, x1_or_kernel: Any, x2: Any = None, get: Get = None, **kwargs: Any) -> Any: ...

@@ -7,8 +7,8 @@ from neural_tangents.stax._combinators import parallel, repeat, serial
 from neural_tangents.stax._custom import layer, requires, supports_masking
 from neural_tangents.stax._dense import Dense
 from neural_tangents.stax._elementwise import (
-    Abs,
     ABRelu,
+    Abs,
     Cos,
     Elementwise,
     ElementwiseNumerical,

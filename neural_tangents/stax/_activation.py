@@ -44,7 +44,9 @@ def activation(name: str, dual: Dual) -> LayerSpec:
             is_gaussian=False,
         )
 
-    return leaf(name, apply=apply, kernel=kernel, remask=True, demand=Demand(diagonal_spatial=Diagonal(Bool.YES, Bool.NO)))
+    return leaf(
+        name, apply=apply, kernel=kernel, remask=True, demand=Demand(diagonal_spatial=Diagonal(Bool.YES, Bool.NO))
+    )
 
 
 def _own(cov: Any, q: Any, k: Kernel, dual: Dual) -> Any:

@@ -251,12 +251,11 @@ def _blocks(kernels: Sequence[Kernel], axis: int) -> Kernel:
             UserWarning,
             stacklevel=2,
         )
-        cross_axes, own_axes = (0, 1), tuple(range(own))
+        cross_axes, own_axes = range(2), range(own)
     else:
         spatial = [a for a in range(len(k.shape1)) if a not in (batch, channel)].index(axis)
         width = 1 if k.diagonal_spatial else 2
-        cross_axes = tuple(range(2 + width * spatial, 2 + width * (spatial + 1)))
-        own_axes = tuple(a - 2 + own for a in cross_axes)
+        cross_axes, own_axes = (range(n + width * spatial, n + width * (spatial + 1)) for n in (2, own))
     return _combine(
         [k.replace(cov1=None, cov2=None) for k in kernels], functools.partial(_block_diagonal, axes=cross_axes)
     ).replace(

@@ -207,7 +207,7 @@ def repeat(layer: Any, n: int) -> LayerSpec:
 
     def init(rng: Any, shapes: Any) -> Any:
         out_shape(shapes)
-        _, keys = lax.scan(lambda key, _: tuple(random.split(key)), rng, length=n)
+        keys: Any = lax.scan(lambda key, _: tuple(random.split(key)), rng, length=n)[1]
         return jax.vmap(lambda key: spec.init(key, shapes))(keys)
 
     def loop(step: Any, first: Any, xs: Any) -> Any:

@@ -17,10 +17,11 @@ from neural_tangents.stax._spec import LayerSpec, identity, leaf
 def layer(factory: Callable[..., Any]) -> Callable[..., Layer]:
     """Decorates a function that returns a layer's own three functions, so that it returns a layer for networks.
 
-    The three functions are `init_fn(rng, input_shape) -> (output_shape, params)`, `apply_fn(params, inputs, **keywords)`
-    and `kernel_fn(kernel, **keywords) -> kernel`. The decorator adds all that networks need: inputs that are arrays or
-    kernels, `get=`, shapes and masks of kernels. A function may take the keyword arguments `rng` and `pattern`, by name
-    or by `**kwargs`; any other one has to stand in its signature by name, and then the whole network takes it.
+    The three functions are `init_fn(rng, input_shape) -> (output_shape, params)`,
+    `apply_fn(params, inputs, **keywords)` and `kernel_fn(kernel, **keywords) -> kernel`. The decorator adds all that
+    networks need: inputs that are arrays or kernels, `get=`, shapes and masks of kernels. A function may take the
+    keyword arguments `rng` and `pattern`, by name or by `**kwargs`; any other one has to stand in its signature by
+    name, and then the whole network takes it.
 
     Args:
       factory: a function or method from any arguments to the three functions.
@@ -40,9 +41,7 @@ def layer(factory: Callable[..., Any]) -> Callable[..., Layer]:
     @functools.wraps(factory)
     def make(*args: Any, **kwargs: Any) -> LayerSpec:
         functions = factory(*args, **kwargs)
-        if not isinstance(functions, _MaskedLayer) and (
-            not isinstance(functions, tuple | list) or len(functions) != 3
-        ):
+        if not isinstance(functions, _MaskedLayer) and (not isinstance(functions, tuple | list) or len(functions) != 3):
             raise ValueError(f"{factory.__name__} must return `(init_fn, apply_fn, kernel_fn)`, got {functions!r}.")
         return _spec_of(factory.__name__, *functions)
 
@@ -109,8 +108,8 @@ def supports_masking(remask_kernel: bool) -> Callable[[Callable[..., Any]], Call
                     f"{factory.__name__} must return `(init_fn, apply_fn, kernel_fn)` or "
                     f"`(init_fn, apply_fn, kernel_fn, mask_fn)`, got {functions!r}."
                 )
-            mask_fn = functions[3] if len(functions) == 4 else identity
-            return _MaskedLayer(*functions[:3], mask_fn, remask_kernel)
+            init_fn, apply_fn, kernel_fn, mask_fn = functions if len(functions) == 4 else (*functions, identity)
+            return _MaskedLayer(init_fn, apply_fn, kernel_fn, mask_fn, remask_kernel)
 
         return make
 
@@ -128,10 +127,10 @@ def as_spec(layer: Any) -> LayerSpec:
             f"Expected a layer, that is, a triple `(init_fn, apply_fn, kernel_fn)`, got {layer!r}. "
             "Call the factory (`stax.Relu()`, not `stax.Relu`), and give layers as separate arguments, not as a list."
         )
-    specs = [getattr(fn, "spec", None) for fn in layer]
-    if specs[2] is None:
-        return _spec_of(getattr(layer[2], "__name__", "layer"), *layer)
+    specs: list[Any] = [getattr(fn, "spec", None) for fn in layer]
     spec = specs[2]
+    if spec is None:
+        return _spec_of(getattr(layer[2], "__name__", "layer"), *layer)
     if specs[0] is spec and specs[1] is spec:
         return spec
     own = _spec_of(spec.name, layer[0], layer[1], spec.kernel)

@@ -64,17 +64,16 @@ def Dense(
         axis = channel_axis % len(shape)
         return (*shape[:axis], out_dim * s_out, *shape[axis + 1 :])
 
-    def init(rng: Array, shape: Shape) -> tuple[Array, Array | None]:
+    def init(rng: Array, shape: Any) -> tuple[Array, Array | None]:
         key_w, key_b = random.split(rng)
         channels, axis = shape[channel_axis], channel_axis % len(shape)
         w = random.normal(key_w, (channels, out_dim * s_out))
-        b = None
-        if b_std is not None:
-            b = random.normal(key_b, tuple(out_dim * s_out if i == axis else 1 for i in range(len(shape))))
         if standard:
             w = w * (W_std / (channels / s_in) ** 0.5)
-            b = None if b is None else b * b_std
-        return w, b
+        if b_std is None:
+            return w, None
+        b = random.normal(key_b, tuple(out_dim * s_out if i == axis else 1 for i in range(len(shape))))
+        return w, b * b_std if standard else b
 
     def apply(params: tuple[Any, Any], x: Array) -> Array:
         w, b = params
@@ -106,9 +105,7 @@ def Dense(
         out_shape=out_shape,
         mask=lambda mask, shape: all_over(mask, channel_axis),
         remask=True,
-        demand=Demand(
-            batch_axis=batch_axis, channel_axis=channel_axis, diagonal_spatial=Diagonal(Bool.YES, Bool.NO)
-        ),
+        demand=Demand(batch_axis=batch_axis, channel_axis=channel_axis, diagonal_spatial=Diagonal(Bool.YES, Bool.NO)),
         random_weights=True,
     )
 

@@ -11,7 +11,7 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.masking import detect_mask
 from neural_tangents._core.outputs import canonical_get, check_names, select
 from neural_tangents._core.trees import is_node, is_shape, tree_leaves, tree_map
-from neural_tangents._core.types import Get, PyTree, Shapes
+from neural_tangents._core.types import ApplyFn, Get, InitFn, KernelFn, PyTree, Shapes
 from neural_tangents.stax._inputs import input_kernel
 from neural_tangents.stax._spec import LayerSpec, check_independence, pick
 
@@ -32,9 +32,9 @@ class Layer(NamedTuple):
       kernel_fn: `(x1, x2, get, **keywords)` gives the kernels of the infinite network.
     """
 
-    init_fn: Callable[..., Any]
-    apply_fn: Callable[..., Any]
-    kernel_fn: Callable[..., Any]
+    init_fn: InitFn
+    apply_fn: ApplyFn
+    kernel_fn: KernelFn
 
     def __repr__(self) -> str:
         spec = getattr(self.kernel_fn, "spec", None)
@@ -48,12 +48,12 @@ def describe(spec: LayerSpec) -> str:
 
 def build(spec: LayerSpec) -> Layer:
     """The layer that a spec describes."""
-    layer = Layer(_init_fn(spec), _apply_fn(spec), _kernel_fn(spec))
-    for fn in layer:
+    init_fn, apply_fn, kernel_fn = _init_fn(spec), _apply_fn(spec), _kernel_fn(spec)
+    for fn in (init_fn, apply_fn, kernel_fn):
         fn.__name__ = fn.__qualname__ = spec.name
-        fn.spec = spec  # type: ignore[attr-defined]
-    layer.kernel_fn.input_req = spec.demand.stated()  # type: ignore[attr-defined]
-    return layer
+        fn.spec = spec
+    kernel_fn.input_req = spec.demand.stated()
+    return Layer(init_fn, apply_fn, kernel_fn)
 
 
 def public_layer(factory: Callable[P, LayerSpec], pure: bool = True) -> Callable[P, Layer]:
@@ -105,7 +105,7 @@ def _value_text(value: Any) -> str:
     return getattr(value, "__name__", None) or repr(value)
 
 
-def _init_fn(spec: LayerSpec) -> Callable[..., Any]:
+def _init_fn(spec: LayerSpec) -> Any:
     def init_fn(rng: Any, input_shape: Shapes) -> tuple[Shapes, PyTree]:
         """Draws parameters for inputs of the given shape (or tree of shapes); -1 stands for any batch size."""
         input_shape = _as_shapes(input_shape)
@@ -123,7 +123,7 @@ def _as_shapes(shapes: Any) -> Any:
     return type(shapes)(_as_shapes(shape) for shape in shapes)
 
 
-def _apply_fn(spec: LayerSpec) -> Callable[..., Any]:
+def _apply_fn(spec: LayerSpec) -> Any:
     def apply_fn(params: PyTree, inputs: Any, *, mask_constant: Any = None, **kwargs: Any) -> Any:
         """Outputs of the finite network. Inputs that equal `mask_constant` are masked."""
         _check_keywords(spec, "apply_fn", kwargs, _COMMON_KEYWORDS, {"mask_constant"})
@@ -142,7 +142,7 @@ def _check_keywords(spec: LayerSpec, fn: str, given: Any, accepted: Any, named: 
         )
 
 
-def _kernel_fn(spec: LayerSpec) -> Callable[..., Any]:
+def _kernel_fn(spec: LayerSpec) -> Any:
     def kernel_fn(
         x1_or_kernel: Any,
         x2: Any = None,
@@ -245,8 +245,8 @@ def _check_kernels(spec: LayerSpec, kernels: list[Kernel], x2: Any, names: tuple
             )
         if k.diagonal_spatial and demand.get("diagonal_spatial", Diagonal()).input == Bool.NO:
             raise ValueError(
-                "The kernel holds covariances of equal positions only (`diagonal_spatial`), but the network needs those "
-                "of different ones. Compute it with `diagonal_spatial=False`."
+                "The kernel holds covariances of equal positions only (`diagonal_spatial`), but the network needs "
+                "those of different ones. Compute it with `diagonal_spatial=False`."
             )
         for name in ("batch_axis", "channel_axis"):
             wanted, ndim = demand.get(name, None), len(k.shape1)

@@ -63,8 +63,8 @@ def LayerNorm(axis: Axes = -1, eps: float = 1e-12, batch_axis: int = 0, channel_
     def kernel(k: Kernel) -> Kernel:
         if not k.is_gaussian:
             raise NotImplementedError(
-                "LayerNorm needs a Gaussian input, got the inputs of the network or the output of a nonlinearity, whose "
-                "mean is not zero. Put a `Dense` layer before it."
+                "LayerNorm needs a Gaussian input, got the inputs of the network or the output of a nonlinearity, "
+                "whose mean is not zero. Put a `Dense` layer before it."
             )
         ndim, layout = len(k.shape1), k.layout
         batch, channel = k.batch_axis % ndim, k.channel_axis % ndim
@@ -162,8 +162,6 @@ def Dropout(rate: float, mode: str = "train") -> LayerSpec:
                 return cov
             return jnp.where(layout.is_same(cov) & jnp.asarray(k.x1_is_x2), cov / rate, cov)
 
-        return k.replace(
-            nngp=cross(k.nngp), ntk=cross(k.ntk), cov1=own(k.cov1), cov2=own(k.cov2), is_gaussian=False
-        )
+        return k.replace(nngp=cross(k.nngp), ntk=cross(k.ntk), cov1=own(k.cov1), cov2=own(k.cov2), is_gaussian=False)
 
     return leaf("Dropout", apply=apply, kernel=kernel, demand=Demand(use_dropout=train), keywords=("rng",))

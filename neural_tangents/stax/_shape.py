@@ -1,7 +1,6 @@
 """Layers that do nothing or change only the shape: `Identity`, `Flatten`."""
 
 import math
-from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
@@ -59,7 +58,10 @@ def Flatten(batch_axis: int = 0, batch_axis_out: int = 0) -> LayerSpec:
 
     def kernel(k: Kernel) -> Kernel:
         if k.batch_axis != batch_axis % len(k.shape1):
-            raise ValueError(f"Flatten has batch axis {batch_axis}, but the batch axis of its inputs is {k.batch_axis}.")
+            raise ValueError(
+                f"Flatten has batch axis {batch_axis}, but the batch axis of its inputs is {k.batch_axis}. "
+                "Give it the batch axis of the layers before it."
+            )
         k = k.map_covariances(k.layout.position_mean)
         return k.replace(is_gaussian=False, diagonal_spatial=False, batch_axis=batch_out, channel_axis=1 - batch_out)
 
@@ -69,7 +71,5 @@ def Flatten(batch_axis: int = 0, batch_axis_out: int = 0) -> LayerSpec:
         kernel=kernel,
         out_shape=out_shape,
         mask=mask,
-        demand=Demand(
-            batch_axis=batch_axis, channel_axis=None, diagonal_spatial=Diagonal(Bool.YES, Bool.YES)
-        ),
+        demand=Demand(batch_axis=batch_axis, channel_axis=None, diagonal_spatial=Diagonal(Bool.YES, Bool.YES)),
     )
