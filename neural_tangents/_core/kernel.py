@@ -7,6 +7,15 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from neural_tangents._core.dot_general import DimensionNumbers, Dot, same_constants
+from neural_tangents._core.indexing import (
+    axis_after_index,
+    canonical_index,
+    check_index,
+    covariance_index,
+    indexed_mask,
+    indexed_shape,
+)
 from neural_tangents._core.layout import Layout, Spatial
 from neural_tangents._core.masking import drop_channel
 from neural_tangents._core.types import Shape
@@ -187,6 +196,81 @@ class Kernel:
             return None
         first, second = self.layout.spread_own(mask)
         return first | second
+
+    def dot_general(self, other1: Any, other2: Any, is_lhs: bool, dimension_numbers: DimensionNumbers) -> "Kernel":
+        """The kernel of the dot products of `x1` with the constant `other1`, and of `x2` with `other2`.
+
+        Args:
+          other1: array or number; None leaves `x1` as it is.
+          other2: array or number; None leaves `x2` as it is.
+          is_lhs: whether the constants are the left operands.
+          dimension_numbers: as in `jax.lax.dot_general` of the activations.
+
+        Returns:
+          A kernel of activations whose axes are in the order of `jax.lax.dot_general`. An entry is masked if nothing
+          that is not masked contributes to it. If the batch axis is contracted, the first other axis than that of the
+          channels takes its place.
+
+        Raises:
+          ValueError: the kernel lacks covariances that are needed, and as `Dot.of`.
+          NotImplementedError: the constants differ in their number of axes.
+        """
+        if other1 is None and other2 is None:
+            return self
+        if self.is_reversed:
+            return self.reverse().dot_general(other1, other2, is_lhs, dimension_numbers)
+        others = (other1, other2)
+        dot = Dot.of(len(self.shape1), self.batch_axis, self.channel_axis, others, is_lhs, dimension_numbers)
+        dot.check(self.layout)
+        shape1, shape2 = dot.shape(self.shape1, other1), dot.shape(self.shape2, other2)
+
+        def covariance(cov: Any, *pair: Any, n_batch: int = 2) -> Any:
+            return cov if cov is None or cov.ndim == 0 else dot.covariance(cov, pair, self.layout, n_batch)
+
+        own, same = 1 if self.diagonal_batch else 2, same_constants(other1, other2)
+        cov2 = self.cov1 if self.cov2 is None and same is not True else self.cov2
+        return self.replace(
+            nngp=covariance(self.nngp, other1, other2),
+            ntk=covariance(self.ntk, other1, other2),
+            cov1=covariance(self.cov1, other1, other1, n_batch=own),
+            cov2=covariance(cov2, other2, other2, n_batch=own),
+            x1_is_x2=self.x1_is_x2 if same is True else jnp.asarray(self.x1_is_x2) & same,
+            shape1=shape1,
+            shape2=shape2,
+            batch_axis=dot.batch_axis_out,
+            channel_axis=dot.channel_axis_out,
+            mask1=dot.mask(self.mask1, self.shape1, other1),
+            mask2=dot.mask(self.mask2, self.shape2, other2),
+        )
+
+    def __getitem__(self, idx: Any) -> "Kernel":
+        """The kernel of `x1[idx]` and `x2[idx]`, for an index of activations, such as `kernel[:, 1:3, ::-1]`.
+
+        Args:
+          idx: integers, slices and at most one `...`, in the order of the axes of activations.
+
+        Raises:
+          IndexError: too many indices, or an integer out of range.
+          TypeError: an index of another type.
+          NotImplementedError: channels are indexed, or the batch axis with an integer.
+        """
+        if self.is_reversed:
+            return self.reverse()[idx].reverse()
+        ndim = len(self.shape1)
+        index = canonical_index(idx, ndim)
+        batch, channel = self.batch_axis % ndim, self.channel_axis % ndim
+        check_index(index, batch, channel)
+        axes = (batch, *(axis for axis in range(ndim) if axis not in (batch, channel)))
+        width = 1 if self.diagonal_spatial else 2
+        shape1, shape2 = indexed_shape(index, self.shape1), indexed_shape(index, self.shape2)
+        return self.map_covariances(lambda cov, n_batch: cov[covariance_index(index, axes, n_batch, width)]).replace(
+            shape1=shape1,
+            shape2=shape2,
+            batch_axis=axis_after_index(index, batch),
+            channel_axis=axis_after_index(index, channel),
+            mask1=indexed_mask(self.mask1, index),
+            mask2=indexed_mask(self.mask2, index),
+        )
 
     def __mul__(self, other: float) -> "Kernel":
         """The kernel of the activations times a number."""

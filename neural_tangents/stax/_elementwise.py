@@ -41,7 +41,7 @@ def ABRelu(a: float, b: float, do_stabilize: bool = False) -> LayerSpec:
     Args:
       a: slope for negative `x`.
       b: slope for positive `x`.
-      do_stabilize: accepted for compatibility; the kernel depends on scales in a way that cannot over- or underflow.
+      do_stabilize: accepted for compatibility; the kernel is computed without over- or underflow in any case.
 
     Tsuchida et al., 2018 (arXiv:1711.09090), eq. (4).
     """

@@ -195,14 +195,18 @@ def test_transformations(t):
     assert_close(predict_fn(t, x_test, compute_cov=True), want)
     assert_close(jax.jit(lambda x_test: predict_fn(t, x_test, compute_cov=True))(x_test), want)
 
-    def loss(*arguments):
-        return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(predictions(*arguments)))
 
-    arguments = (x, y, x_test, jnp.float32(1.0))
+def test_gradients():
+    """Through the kernel function, its keywords and the data."""
+    rng = np.random.default_rng(36)
+    arguments = [rng.normal(size=s) for s in ((4, 2), (4, 1), (2, 2))] + [1.0]
+
+    def loss(x, y, x_test, scale):
+        predict_fn = predict.gradient_descent_mse_ensemble(rbf, x, y, diag_reg=0.1, scale=scale)
+        return jnp.sum(predict_fn(1.5, x_test, "ntk", True).covariance ** 2) + jnp.sum(predict_fn(2.5, x_test, "nngp"))
+
     with jax.enable_x64(True):
-        check_grads(
-            jax.jit(loss), [jnp.asarray(a, jnp.float64) for a in arguments], 1, modes=["rev"], rtol=1e-4, atol=1e-4
-        )
+        check_grads(jax.jit(loss), [jnp.asarray(a) for a in arguments], 1, modes=["rev"], rtol=1e-4, atol=1e-4)
 
 
 # Keywords of `kernel_fn`.

@@ -39,7 +39,7 @@ def conditioned(problem, get, diag_reg, absolute):
 
 
 @pytest.mark.parametrize("get", ["nngp", "ntk", "ntkgp"])
-@pytest.mark.parametrize("shape, trace_axes", linear_models.SHAPES_AND_TRACES)
+@pytest.mark.parametrize("shape, trace_axes", linear_models.SHAPES_AND_TRACES[1::2])
 def test_posterior(shape, trace_axes, get):
     problem = linear_models.problem(shape, trace_axes, [20, len(shape), len(trace_axes)])
     absolute = len(trace_axes) == 1
@@ -85,7 +85,7 @@ def test_arrays_as_kernels():
     np.testing.assert_array_equal(mean, want.mean)
 
 
-@pytest.mark.parametrize("shape, trace_axes", linear_models.SHAPES_AND_TRACES[3:5])
+@pytest.mark.parametrize("shape, trace_axes", linear_models.SHAPES_AND_TRACES[2:4])
 def test_training_set(shape, trace_axes):
     problem = linear_models.problem(shape, trace_axes, 23)
     predict_fn = predict.gp_inference(blocks(problem)[0], problem.y.astype(np.float32), 0.1, trace_axes=trace_axes)

@@ -17,10 +17,9 @@ TIMES = (0.0, 1e-3, 1.0, 50.0, 1e4)
 def integral(f, s, decay):
     """The integral of `f` over `0..s`, whose integrand falls like `e^{-decay u}`, on many panels."""
     nodes, weights = np.polynomial.legendre.leggauss(40)
-    edges = np.concatenate([[0.0], np.geomspace(1e-3, 1.0, 40)]) * min(s, 60.0 / decay if decay else math.inf)
-    return sum(
-        (b - a) / 2 * np.sum(weights * f((a + b) / 2 + (b - a) / 2 * nodes)) for a, b in itertools.pairwise(edges)
-    )
+    edges = np.concatenate([[0.0], np.geomspace(1e-8, 1.0, 40)]) * min(s, 60.0 / decay if decay else math.inf)
+    panels = [((a + b) / 2, (b - a) / 2) for a, b in itertools.pairwise(edges)]
+    return sum(half * np.sum(weights * f(middle + half * nodes)) for middle, half in panels)
 
 
 def mean_exponential(x):

@@ -5,21 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_dual_values import CASES
+from dual_cases import DUALS
 
-from neural_tangents.stax._dual._custom import custom
-from neural_tangents.stax._dual._exponential import exp_normalized
-from neural_tangents.stax._dual._quadrature import quadrature
-
-# One or two of each formula: derivatives take long to compile.
-NAMES = """relu; abs; sign; rectified 0; rectified 1; rectified 3; monomial 3; hermite 3; polynomial; sigmoid; gelu; cos;
-shifted sin; rbf; decaying exp; gaussian; gabor"""
-DUALS = {name: CASES[name].dual for name in NAMES.replace("\n", " ").split("; ")} | {
-    "normalized": exp_normalized(0.7, -1.0, False),
-    "clipped": exp_normalized(0.7, -1.0, True),
-    "quadrature": quadrature(jnp.tanh, 6, None),
-    "custom": custom(None, lambda k, q1, q2: q1 * q2 * jnp.sin(k), lambda k, q1, q2: q1 * q2 * jnp.cos(k)),
-}
 # The derivative of the activation has a singular part, which the second moment leaves out, or stands in for.
 NO_PRICE = ("sign", "rectified 0")
 
@@ -37,16 +24,16 @@ def test_finite_at_singular_points(name, dtype):
     def moments(x):
         return jnp.stack(DUALS[name].moments(*x))
 
-    def derivatives(x):
-        reverse, forward = jax.jacrev(moments), jax.jacfwd(moments)
-        return reverse(x), forward(x), jax.jacfwd(reverse)(x), jax.jacrev(forward)(x)
-
-    reverse, forward, *second = jax.jit(jax.vmap(derivatives))(jnp.asarray(SINGULAR, dtype))
-    for values in (reverse, forward, *second):
+    reverse, forward = jax.jacrev(moments), jax.jacfwd(moments)
+    derivatives = [reverse, jax.jacfwd(reverse)]
+    if dtype == np.float64:  # not in both types, to compile less
+        derivatives += [forward, jax.jacrev(forward)]
+    computed = jax.jit(jax.vmap(lambda x: [d(x) for d in derivatives]))(jnp.asarray(SINGULAR, dtype))
+    for values in computed:
         assert values.dtype == dtype
         assert jnp.isfinite(values).all()
-    np.testing.assert_allclose(forward, reverse, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(*second, rtol=1e-4, atol=1e-4 * jnp.abs(second[0]).max())
+    for one, other in zip(computed[:2], computed[2:], strict=False):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10 * jnp.abs(one).max())
 
 
 @pytest.mark.parametrize("name", [name for name in DUALS if name not in NO_PRICE])
@@ -95,8 +82,8 @@ def test_second_derivatives(name):
         x = jnp.stack(regular_grid(np.float64), -1)
         second = jax.jit(jax.vmap(jax.hessian(lambda x: moments(*x)[0])))(x)
         first = jax.jit(jax.vmap(jax.grad(lambda x: moments(*x)[1])))(x)
-        np.testing.assert_allclose(second[:, 0], first, rtol=1e-9, atol=1e-11)
-        np.testing.assert_allclose(second, jnp.swapaxes(second, 1, 2), rtol=1e-9, atol=1e-11)
+        np.testing.assert_allclose(second[:, 0], first, rtol=1e-7, atol=1e-10)
+        np.testing.assert_allclose(second, jnp.swapaxes(second, 1, 2), rtol=1e-7, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", ["relu", "abs", "rectified 3", "sigmoid", "gelu", "shifted sin", "gaussian"])

@@ -1,6 +1,7 @@
 """Activations whose moments are given by the user."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +39,7 @@ def _map(fn: Moment, arrays: list[Array]) -> Array:
     return jnp.vectorize(lambda k, q1, q2: jnp.asarray(fn(k, q1, q2), dtype))(*arrays)
 
 
-def _unknown(*_: Array) -> tuple[Array, Array]:
+def _unknown(*_: Array) -> Any:
     raise NotImplementedError(
         "The kernel of this `Elementwise` layer is unknown, only its function is. Give `nngp_fn`, "
         "or use `ElementwiseNumerical`."

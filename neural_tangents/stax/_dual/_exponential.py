@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from neural_tangents._core.numerics import as_floats, correlation, parameter, safe_sqrt, straight_through
+from neural_tangents._core.numerics import as_floats, parameter, safe_reciprocal, safe_sqrt, straight_through
 from neural_tangents.stax._dual._record import Dual
 
 
@@ -50,7 +50,7 @@ def _exp_normalized_moments(
     k: Array, q1: Array, q2: Array, gamma: float, shift: float, do_clip: bool
 ) -> tuple[Array, Array]:
     k, q1, q2 = as_floats(k, q1, q2)
-    rho = correlation(k, q1, q2)
+    rho = k * safe_reciprocal(safe_sqrt(q1)) * safe_reciprocal(safe_sqrt(q2))
     rho = straight_through(jnp.where(do_clip, jnp.clip(rho, -1, 1), rho), rho)
     factor = jnp.exp(gamma * (rho + shift))
     return safe_sqrt(q1) * safe_sqrt(q2) * factor, gamma * factor

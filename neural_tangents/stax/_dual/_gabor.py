@@ -31,8 +31,15 @@ def _moments(k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
     s, det = q1 + q2, 4 * determinant(k, q1, q2)
     d = 1 + 2 * s + det
     factor = jnp.exp(-(s + det) / (2 * d)) / jnp.sqrt(d)
-    # |k / d| < 1/4, so neither function can overflow.
-    growth = jnp.expm1(k / d)
-    sinh, cosh = growth * (growth + 2) / (2 * (growth + 1)), 1 + growth * growth / (2 * (growth + 1))
+    sinh = _sinh(k / d)
+    cosh = jnp.sqrt(1 + sinh * sinh)
     slope = (1 + 2 * s + 4 * (k * k + q1 * q2)) * cosh + 4 * k * (2 + 3 * s + det) * sinh
     return factor * sinh, factor * slope / (d * d)
+
+
+def _sinh(x: Array) -> Array:
+    """Power series for `|x| < 1/4`, which holds for `k / d`, to float64 precision."""
+    z, series = x * x, jnp.ones_like(x)
+    for n in (156, 110, 72, 42, 20, 6):
+        series = 1 + z / n * series
+    return x * series

@@ -12,8 +12,10 @@ from jax import Array
 from neural_tangents._core.numerics import as_floats
 from neural_tangents.stax._dual._record import Dual
 
+Table = tuple[tuple[float, ...], ...]
 
-def polynomial(coef: Sequence[float]) -> Dual:
+
+def polynomial(coef: Sequence[float] | np.ndarray) -> Dual:
     """`f(x) = sum_i c_i x^i`.
 
     Expanded in Hermite polynomials of inputs of variance `q`, `f` has coefficients `t_l(q) q^(l/2)` with
@@ -32,8 +34,8 @@ def polynomial(coef: Sequence[float]) -> Dual:
 
     return Dual(
         fn=fn,
-        moments=lambda k, q1, q2: _moments(k, q1, q2, table),
-        variance=lambda q: _moments(q, q, q, table)[0],
+        moments=lambda k, q1, q2: _moments(table, k, q1, q2),
+        variance=lambda q: _moments(table, q, q, q)[0],
     )
 
 
@@ -57,34 +59,35 @@ def hermite(degree: int) -> Dual:
     )
 
 
-def _hermite_table(coef: Sequence[float]) -> np.ndarray:
-    """Row `l` holds the coefficients of `t_l`."""
-    n = len(coef)
-    table = np.zeros((n, (n + 1) // 2))
-    for order in range(n):
+def _hermite_table(coef: Sequence[float]) -> Table:
+    """Row `l` holds the coefficients of `t_l`, in ascending order."""
+    table = []
+    for order in range(len(coef)):
+        row = []
         for i, c in enumerate(coef[order::2]):
-            degree = order + 2 * i
             # A quotient of integers: factorials overflow before their ratio does.
-            ratio = math.factorial(degree) // (math.factorial(order) * 2**i * math.factorial(i))
-            table[order, i] = c * ratio * math.sqrt(math.factorial(order)) if c else 0.0
-    return table
+            ratio = math.factorial(order + 2 * i) // (math.factorial(order) * 2**i * math.factorial(i))
+            row.append(c * ratio * math.sqrt(math.factorial(order)) if c else 0.0)
+        table.append(tuple(row))
+    return tuple(table)
 
 
-@jax.jit
-def _moments(k: Array, q1: Array, q2: Array, table: Array) -> tuple[Array, Array]:
+@functools.partial(jax.jit, static_argnums=0)
+def _moments(table: Table, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
     k, q1, q2 = as_floats(k, q1, q2)
-    table = table.astype(k.dtype)
     nngp, slope = jnp.zeros_like(k), jnp.zeros_like(k)
     # Horner's rule for the sum and its derivative.
-    for row in table[::-1]:
+    for row in reversed(table):
         slope = slope * k + nngp
-        nngp = nngp * k + _polyval(row, q1) * _polyval(row, q2)
+        nngp = nngp * k
+        if any(row):
+            nngp = nngp + _polyval(row, q1) * _polyval(row, q2)
     return nngp, slope
 
 
-def _polyval(row: Array, q: Array) -> Array:
+def _polyval(row: Sequence[float], q: Array) -> Array:
     result = jnp.zeros_like(q)
-    for c in row[::-1]:
+    for c in reversed(row):
         result = result * q + c
     return result
 
