@@ -43,7 +43,7 @@ def detect_mask(x: Any, mask_constant: Any) -> Any:
     if mask_constant is None or isinstance(x, MaskedArray):
         return x
     x = jnp.asarray(x)
-    constant = jnp.asarray(mask_constant, x.dtype)
+    constant = jnp.asarray(mask_constant, jnp.result_type(x, float))  # `float` has the precision of a floating `x`.
     return MaskedArray(x, jnp.where(jnp.isnan(constant), jnp.isnan(x), x == constant))
 
 

@@ -62,14 +62,14 @@ def parameter(x: Any) -> Any:
 
 def safe_sqrt(x: Array) -> Array:
     """`sqrt(x)`, and 0 for `x <= 0`; there all derivatives are 0."""
-    positive = x > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+    none = x <= 0  # not `x > 0`, of which NaN would come out as 0
+    return jnp.where(none, 0, jnp.sqrt(jnp.where(none, 1, x)))
 
 
 def safe_reciprocal(x: Array) -> Array:
     """`1 / x`, and 0 for `x <= 0`; there all derivatives are 0."""
-    positive = x > 0
-    return jnp.where(positive, 1 / jnp.where(positive, x, 1), 0)
+    none = x <= 0
+    return jnp.where(none, 0, 1 / jnp.where(none, 1, x))
 
 
 @jax.custom_jvp
@@ -89,12 +89,12 @@ def determinant(k: Array, q1: Array, q2: Array) -> Array:
     """`q1 q2 - k^2`, exactly 0 where it is not above the rounding error of its terms.
 
     So two inputs that are parallel up to rounding count as parallel. The derivative is that of `q1 q2 - k^2`
-    everywhere.
+    everywhere. NaN where `q1 q2` overflows.
     """
     product = q1 * q2
     difference = product - k * k
     noise = 4 * jnp.finfo(product.dtype).eps * product
-    return straight_through(jnp.where(difference > noise, difference, 0), difference)
+    return straight_through(jnp.where(difference <= noise, 0 * product, difference), difference)
 
 
 def correlation(k: Array, q1: Array, q2: Array) -> Array:

@@ -30,9 +30,10 @@ def canonical_get(get: Get) -> tuple[str, ...] | None:
 
 def check_names(names: tuple[str, ...] | None, known: Iterable[str]) -> None:
     """Raises a `KeyError` if a name is not a known one."""
+    known = sorted(known)
     unknown = sorted(set(names or ()) - set(known))
     if unknown:
-        raise KeyError(f"Unknown `get`: {unknown}. Known names: {sorted(known)}.")
+        raise KeyError(f"Unknown `get`: {unknown}. Known names: {known}.")
 
 
 @functools.cache

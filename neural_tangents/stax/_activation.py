@@ -10,22 +10,28 @@ from neural_tangents.stax._dual._record import Dual
 from neural_tangents.stax._spec import LayerSpec, leaf
 
 
-def activation(name: str, dual: Dual) -> LayerSpec:
+def activation(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
     """The layer that applies an activation to each entry.
 
     With variances `q1`, `q2` at the matching inputs and positions, `nngp, k_dot = dual.moments(nngp, q1, q2)` and
     `ntk = k_dot * ntk`.
+
+    Args:
+      name: name of the layer's functions.
+      dual: the activation.
+      label: what users call the layer; None if this is `name`.
     """
+    label = label or name
 
     def apply(params: Any, x: Any) -> Any:
         if dual.fn is None:
-            raise NotImplementedError(f"{name} has only a kernel: no activation function was given or is known.")
+            raise NotImplementedError(f"{label} has only a kernel: no activation function was given or is known.")
         return dual.fn(x)
 
     def kernel(k: Kernel) -> Kernel:
         if not k.is_gaussian:
             raise ValueError(
-                f"{name} needs a Gaussian input, got the output of a nonlinearity or of another layer without random "
+                f"{label} needs a Gaussian input, got the output of a nonlinearity or of another layer without random "
                 "weights, or the inputs of the network. Insert a `Dense` layer before it."
             )
         layout = k.layout

@@ -61,7 +61,7 @@ def Relu(do_stabilize: bool = False) -> LayerSpec:
     Cho & Saul, 2009, "Kernel methods for deep learning", eq. (6).
     """
     del do_stabilize
-    return activation("ABRelu", abrelu(0.0, 1.0))
+    return activation("ABRelu", abrelu(0.0, 1.0), "Relu")
 
 
 @public_layer
@@ -75,7 +75,7 @@ def LeakyRelu(alpha: float, do_stabilize: bool = False) -> LayerSpec:
     Tsuchida et al., 2018 (arXiv:1711.09090), eq. (4).
     """
     del do_stabilize
-    return activation("ABRelu", abrelu(alpha, 1.0))
+    return activation("ABRelu", abrelu(alpha, 1.0), "LeakyRelu")
 
 
 @public_layer
@@ -90,7 +90,7 @@ def Abs(do_stabilize: bool = False) -> LayerSpec:
     Tsuchida et al., 2018 (arXiv:1711.09090), eq. (4).
     """
     del do_stabilize
-    return activation("ABRelu", abrelu(-1.0, 1.0))
+    return activation("ABRelu", abrelu(-1.0, 1.0), "Abs")
 
 
 @public_layer
@@ -109,8 +109,7 @@ def RectifiedMonomial(degree: int) -> LayerSpec:
     """Power on the positive half-line, `f(x) = x^degree` if `x >= 0` else 0.
 
     `K = p^(d/2) J_d(theta) / (2 pi)` is the arc-cosine kernel of order `d = degree`. For `d = 0`, a step whose
-    derivative vanishes almost everywhere, `K' = 1 / (2 pi sqrt(p - k^2))` is the derivative of `K`, which is infinite
-    for parallel inputs.
+    derivative vanishes almost everywhere, `K' = 0`, which is not the derivative of `K`.
 
     Args:
       degree: the exponent, 0 or more.
@@ -203,7 +202,7 @@ def Sigmoid_like() -> LayerSpec:
 
     Williams, 1996, "Computing with infinite networks", eq. (11).
     """
-    return activation("Erf", erf(0.5, 1 / 2.4020563531719796, 0.5))
+    return activation("Erf", erf(0.5, 1 / 2.4020563531719796, 0.5), "Sigmoid_like")
 
 
 @public_layer
@@ -248,7 +247,7 @@ def Cos(a: float = 1.0, b: float = 1.0, c: float = 0.0) -> LayerSpec:
 
     Rahimi & Recht, 2007, "Random features for large-scale kernel machines".
     """
-    return activation("Sin", sin(a, b, c + math.pi / 2))
+    return activation("Sin", sin(a, b, c + math.pi / 2), "Cos")
 
 
 @public_layer

@@ -70,17 +70,17 @@ def test_spread_own(layout, x):
 def test_spread_of_variances_bounds_covariances(layout, x):
     """Cauchy and Schwarz, with equality where the entry pairs an input and position with itself."""
     cov = own(layout, x)
-    v1, v2 = layout.spread_own(layout.variance(cov))
-    same = layout.is_same_own(cov)
+    v1, v2 = (np.asarray(v) for v in layout.spread_own(layout.variance(cov)))
+    same = np.asarray(layout.is_same_own(cov))
     gap = v1 * v2 - cov**2
-    np.testing.assert_allclose(gap[np.asarray(same)], 0, atol=1e-12)
-    assert np.all(gap[~np.asarray(same)] > 0)
+    np.testing.assert_allclose(gap[same], 0, atol=1e-12)
+    assert np.all(gap[~same] > 0)
 
 
 def test_is_same(layout, x):
     for y in (x, x[:2]):  # two batches of different sizes have no common inputs, but positions pair up all the same
         cov = cross(layout, x, y)
-        same = layout.is_same(cov)
+        same = np.asarray(layout.is_same(cov))
         assert same.shape == cov.shape and same.dtype == bool
         for index, one, two in entries(cov, layout, 2):
             assert same[index] == (one == two)
@@ -88,7 +88,7 @@ def test_is_same(layout, x):
 
 def test_is_same_own(layout, x):
     cov = own(layout, x)
-    same = layout.is_same_own(cov)
+    same = np.asarray(layout.is_same_own(cov))
     assert same.shape == cov.shape and same.dtype == bool
     for index, one, two in entries(cov, layout, 1 if layout.diagonal_batch else 2):
         assert same[index] == (one == two)

@@ -1,9 +1,10 @@
 """The functions that all activations made of half-lines share."""
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
-from neural_tangents._core.numerics import angle, correlation, safe_reciprocal, safe_sqrt, sine
+from neural_tangents._core.numerics import angle, safe_reciprocal, safe_sqrt
 
 
 @jax.custom_jvp
@@ -20,10 +21,13 @@ def arc_cosine(k: Array, q1: Array, q2: Array) -> tuple[Array, Array, Array]:
 
     Source: Cho & Saul, "Kernel methods for deep learning" (2009), eqs. (4)-(7).
     """
-    rho = correlation(k, q1, q2)
-    s = sine(rho)
+    root1, root2 = safe_sqrt(q1), safe_sqrt(q2)
+    rho = k * safe_reciprocal(root1) * safe_reciprocal(root2)
+    gap = 1 - jnp.abs(rho)
+    gap = jnp.where(gap < 4 * jnp.finfo(gap.dtype).eps, 0, gap)
+    s = jnp.sqrt(gap * (2 - gap))
     j0 = angle(-rho, s)
-    h = safe_sqrt(q1) * safe_sqrt(q2) * s
+    h = root1 * root2 * s
     return j0, h + k * j0, h
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from neural_tangents._core.numerics import as_floats, determinant, safe_reciprocal
+from neural_tangents._core.numerics import as_floats, determinant
 from neural_tangents.stax._dual._arc_cosine import arc_cosine
 from neural_tangents.stax._dual._record import Dual
 
@@ -20,8 +20,7 @@ def rectified_monomial(degree: int) -> Dual:
 
         j_0 = pi - theta,     j_1 = h + k j_0,     j_{d+1} = (2 d + 1) k j_d + d^2 h^2 j_{d-1},     h^2 = q1 q2 - k^2.
 
-    For `d > 0`, `E[f'(u) f'(v)] = d^2 j_{d-1} / 2 pi`. For the step `d = 0`, whose derivative is 0 almost everywhere,
-    the derivative in `k` stands for it: `1 / (2 pi h)`, which is infinite where `h = 0`.
+    `E[f'(u) f'(v)] = d^2 j_{d-1} / 2 pi`. It is 0 for the step `d = 0`, whose derivative is 0 almost everywhere.
 
     Source: Cho & Saul, "Kernel methods for deep learning" (2009), eqs. (1)-(8).
     """
@@ -39,10 +38,9 @@ def rectified_monomial(degree: int) -> Dual:
 @functools.partial(jax.jit, static_argnums=0)
 def _moments(degree: int, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
     k, q1, q2 = as_floats(k, q1, q2)
-    previous, current, h = arc_cosine(k, q1, q2)
+    previous, current, _ = arc_cosine(k, q1, q2)
     if degree == 0:
-        slope = jnp.where(h > 0, safe_reciprocal(h), jnp.inf)
-        return previous / (2 * math.pi), slope / (2 * math.pi)
+        return previous / (2 * math.pi), jnp.zeros_like(k)
 
     h_squared = determinant(k, q1, q2)
     for d in range(1, degree):
