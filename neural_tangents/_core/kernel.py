@@ -110,20 +110,25 @@ class Kernel:
         def own(cov: Array, index: slice) -> Array:
             return cov[index] if self.diagonal_batch else cov[index, index]
 
+        def taken(full: Shape, index: slice) -> range:
+            return range(full[self.batch_axis])[index]
+
         def shape(full: Shape, index: slice) -> Shape:
             axis = self.batch_axis % len(full)
-            return (*full[:axis], len(range(*index.indices(full[axis]))), *full[axis + 1 :])
+            return (*full[:axis], len(taken(full, index)), *full[axis + 1 :])
 
         def mask(full: Array | None, index: slice) -> Array | None:
             if full is None or full.shape[self.batch_axis] == 1:
                 return full
             return full[(slice(None),) * (self.batch_axis % full.ndim) + (index,)]
 
+        same = taken(self.shape1, n1_slice) == taken(self.shape2, n2_slice)
         return self.replace(
             nngp=self.nngp[n1_slice, n2_slice],
             ntk=self.ntk if self.ntk is None or self.ntk.ndim == 0 else self.ntk[n1_slice, n2_slice],
             cov1=own(self.cov1, n1_slice),
             cov2=own(cov2, n2_slice),
+            x1_is_x2=self.x1_is_x2 if same else False,
             shape1=shape(self.shape1, n1_slice),
             shape2=shape(self.shape2, n2_slice),
             mask1=mask(self.mask1, n1_slice),
@@ -166,7 +171,8 @@ class Kernel:
         """
         if mask1 is None and mask2 is None:
             return self.replace(mask1=None, mask2=None)
-        own2 = mask1 if self.cov2 is None else mask2
+        if self.is_reversed:
+            return self.reverse().mask(mask1, mask2).reverse()
         cross = self._masked_pairs(mask1, mask2)
 
         def clear(cov: Array | None, masked: Array | None) -> Array | None:
@@ -178,7 +184,7 @@ class Kernel:
             nngp=clear(self.nngp, cross),
             ntk=clear(self.ntk, cross),
             cov1=clear(self.cov1, self._masked_own(mask1)),
-            cov2=clear(self.cov2, self._masked_own(own2)),
+            cov2=clear(self.cov2, self._masked_own(mask2)),
             mask1=mask1,
             mask2=mask2,
         )

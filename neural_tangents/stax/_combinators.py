@@ -205,43 +205,47 @@ def repeat(layer: Any, n: int) -> LayerSpec:
             )
         return shapes
 
+    def next_key(rng: Any, _: None) -> tuple[Any, Any]:
+        rng, key = random.split(rng)
+        return rng, key
+
     def init(rng: Any, shapes: Any) -> Any:
         out_shape(shapes)
-        keys: Any = lax.scan(lambda key, _: tuple(random.split(key)), rng, length=n)[1]
+        _, keys = lax.scan(next_key, rng, length=n)
         return jax.vmap(lambda key: spec.init(key, shapes))(keys)
 
-    def loop(step: Any, first: Any, xs: Any) -> Any:
-        """`step` over all but the first of `xs`, in one compiled loop; `first` is the result of the first step."""
+    def apply_step(inputs: Any, param_and_key: Any, kwargs: dict[str, Any]) -> Any:
+        param, key = param_and_key
+        return spec.apply(param, inputs, **(kwargs if key is None else {**kwargs, "rng": key}))
 
-        def body(carry: Any, x: Any) -> tuple[Any, None]:
-            return step(carry, x), None
+    def kernel_step(kernels: Any, _: Any, kwargs: dict[str, Any]) -> Any:
+        return spec.kernel(kernels, **kwargs)
 
-        second = jax.eval_shape(lambda carry, xs: step(carry, _at(xs, 1)), first, xs)
+    def run(step: Any, inputs: Any, xs: Any, kwargs: dict[str, Any]) -> Any:
+        """`step` over all `xs`. The first stays apart, as inputs may differ in form from what the layer returns."""
+        first = step(inputs, _at(xs, 0), kwargs)
+        if n == 1:
+            return first
+        second = jax.eval_shape(step, first, _at(xs, 1), kwargs)
         if not equal_form(first, second):
             raise TypeError(
                 f"repeat needs a layer that gives outputs of equal form each time; {spec.name} gives\n{first}\nfirst, "
                 f"and then\n{second}.\nUse `serial(*[layer] * n)` instead."
             )
-        return lax.scan(body, first, _at(xs, slice(1, None)))[0]
+        return loops[step](first, _at(xs, slice(1, None)), kwargs)
 
-    def apply(params: Any, inputs: Any, **kwargs: Any) -> Any:
-        if not n:
-            return inputs
-        keys = None if kwargs.get("rng") is None else random.split(kwargs["rng"], n)
+    def loop(step: Any, first: Any, xs: Any, kwargs: dict[str, Any]) -> Any:
+        return lax.scan(lambda carry, x: (step(carry, x, kwargs), None), first, xs)[0]
 
-        def step(x: Any, param_and_key: Any) -> Any:
-            param, key = param_and_key
-            return spec.apply(param, x, **(kwargs if key is None else {**kwargs, "rng": key}))
+    # Compiled here, not at each call: outside of a user's `jit`, every new function would be compiled anew.
+    loops = {step: jax.jit(functools.partial(loop, step)) for step in (apply_step, kernel_step)}
 
-        xs = (params, keys)
-        first = step(inputs, _at(xs, 0))
-        return first if n == 1 else loop(step, first, xs)
+    def apply(params: Any, inputs: Any, rng: Any = None, **kwargs: Any) -> Any:
+        keys = None if rng is None or not n else random.split(rng, n)
+        return run(apply_step, inputs, (params, keys), kwargs) if n else inputs
 
     def kernel(kernels: Any, **kwargs: Any) -> Any:
-        if not n:
-            return kernels
-        first = spec.kernel(kernels, **kwargs)
-        return first if n == 1 else loop(lambda k, _: spec.kernel(k, **kwargs), first, jnp.arange(n))
+        return run(kernel_step, kernels, jnp.arange(n), kwargs) if n else kernels
 
     def origins(sets: Any, fresh: Any) -> Any:
         for _ in itertools.repeat(None, min(n, 2)):

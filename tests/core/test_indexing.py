@@ -77,7 +77,9 @@ def test_masks_of_size_one():
     for idx in INDICES:
         expected = np.broadcast_to(mask, shape)[idx]
         actual = indexed_mask(mask, canonical_index(idx, 4))
-        assert all(size == 1 for size, full in zip(actual.shape, expected.shape, strict=True) if full not in (1, 4, 3, 2, 0))
+        assert all(
+            size == 1 for size, full in zip(actual.shape, expected.shape, strict=True) if full not in (1, 4, 3, 2, 0)
+        )
         np.testing.assert_array_equal(np.broadcast_to(actual, expected.shape), expected)
     assert mask_shape == mask.shape and indexed_mask(None, (WHOLE,)) is None
 

@@ -16,7 +16,9 @@ from neural_tangents._core.masking import (
 )
 
 
-@pytest.mark.parametrize("constant", [0.1, -3.0, 7, np.nan, np.inf, -np.inf, np.float64(0.1), jnp.float32(2.5)], ids=str)
+@pytest.mark.parametrize(
+    "constant", [0.1, -3.0, 7, np.nan, np.inf, -np.inf, np.float64(0.1), jnp.float32(2.5)], ids=str
+)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_detects_constants(dtype, constant):
     with jax.enable_x64(dtype == "float64"):
@@ -32,7 +34,9 @@ def test_detects_constants(dtype, constant):
         np.testing.assert_array_equal(compiled.mask, expected)
 
 
-@pytest.mark.parametrize("constant, expected", [(1, [0, 1, 0]), (0.5, [0, 0, 0]), (np.nan, [0, 0, 0]), (2.0, [0, 0, 1])])
+@pytest.mark.parametrize(
+    "constant, expected", [(1, [0, 1, 0]), (0.5, [0, 0, 0]), (np.nan, [0, 0, 0]), (2.0, [0, 0, 1])]
+)
 def test_integers(constant, expected):
     np.testing.assert_array_equal(detect_mask(np.arange(3), constant).mask, np.array(expected, bool))
 

@@ -1,6 +1,6 @@
 """Activations whose moments are given by the user."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -34,7 +34,7 @@ def custom(fn: Callable[[Array], Array] | None, nngp_fn: Moment | None, d_nngp_f
     return Dual(fn=fn, moments=moments, variance=lambda q: moments(q, q, q)[0])
 
 
-def _map(fn: Moment, arrays: list[Array]) -> Array:
+def _map(fn: Moment, arrays: Sequence[Array]) -> Array:
     dtype = arrays[0].dtype
     return jnp.vectorize(lambda k, q1, q2: jnp.asarray(fn(k, q1, q2), dtype))(*arrays)
 
