@@ -36,10 +36,6 @@ class Layout:
     spatial: Spatial = Spatial.PAIRED
     diagonal_batch: bool = True
 
-    def n_spatial(self, cov: Array) -> int:
-        """Number of spatial axes of the activations of which `cov` is the covariance of two batches."""
-        return (cov.ndim - 2) // 2 if self.spatial is Spatial.PAIRED else cov.ndim - 2
-
     def variance(self, cov: Array) -> Array:
         """Variances `(N, *spatial)` from the covariance of one batch with itself."""
         if not self.diagonal_batch:

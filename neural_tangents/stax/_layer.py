@@ -183,7 +183,7 @@ def _kernel_fn(spec: LayerSpec) -> Any:
         inputs = list(tree_leaves(x1_or_kernel))
         if inputs and all(isinstance(x, Kernel) for x in inputs):
             _check_kernels(spec, inputs, x2, names)
-            kernels = x1_or_kernel
+            kernels = tree_map(lambda k: k.reverse() if k.is_reversed else k, x1_or_kernel)
             if names is not None and "ntk" not in names:
                 kernels = tree_map(lambda k: k.replace(ntk=None), kernels)
         elif any(isinstance(x, Kernel) for x in inputs):

@@ -36,7 +36,7 @@ def test_agrees_with_features(idx):
     random = np.random.default_rng(1)
     mask1, mask2 = (random.random((*f[0].shape[:3], 1)) < 0.5 for f in (f1, f2))
     y1, y2 = ([f[idx] for f in pair] for pair in (f1, f2))
-    for layout in LAYOUTS:
+    for layout in LAYOUTS[::3]:
         expected = kernel(y1, y2, *layout, mask1=mask1[idx], mask2=mask2[idx])
         actual = kernel(f1, f2, *layout, mask1=mask1, mask2=mask2)[idx]
         assert_equal(actual, expected)
@@ -73,15 +73,12 @@ def test_same_batches_scalar_ntk_and_reversed_kernels():
 
 def test_masks_of_size_one():
     mask = np.random.default_rng(4).random((1, 4, 1, 1)) < 0.5
-    shape, mask_shape = (3, 4, 5, 6), mask.shape
     for idx in INDICES:
-        expected = np.broadcast_to(mask, shape)[idx]
+        expected = np.broadcast_to(mask, (3, 4, 5, 6))[idx]
         actual = indexed_mask(mask, canonical_index(idx, 4))
-        assert all(
-            size == 1 for size, full in zip(actual.shape, expected.shape, strict=True) if full not in (1, 4, 3, 2, 0)
-        )
+        assert actual.ndim == expected.ndim and actual.size <= 4
         np.testing.assert_array_equal(np.broadcast_to(actual, expected.shape), expected)
-    assert mask_shape == mask.shape and indexed_mask(None, (WHOLE,)) is None
+    assert indexed_mask(None, (WHOLE,)) is None
 
 
 @pytest.mark.parametrize("idx", [0, np.s_[..., 0], np.s_[..., 1:], np.s_[..., ::-1], np.s_[:, :, :, :6], np.s_[-1, :]])

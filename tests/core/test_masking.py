@@ -21,7 +21,7 @@ from neural_tangents._core.masking import (
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_detects_constants(dtype, constant):
-    with jax.enable_x64(dtype == "float64"):
+    with jax.enable_x64(True):
         x = np.random.default_rng(0).normal(size=(4, 5)).astype(dtype)
         expected = np.random.default_rng(1).random((4, 5)) < 0.4
         x[expected] = constant
