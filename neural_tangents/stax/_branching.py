@@ -173,7 +173,7 @@ def FanInConcat(axis: int = -1) -> LayerSpec:
         kernel=kernel,
         out_shape=out_shape,
         mask=mask,
-        origins=lambda sets, fresh: frozenset().union(*sets),
+        origins=lambda sets, fresh: sets if isinstance(sets, frozenset) else frozenset().union(*sets),
     )
 
 
@@ -183,7 +183,9 @@ def _equal_shape(name: str, shapes: Sequence[Shape]) -> Shape:
     return shapes[0]
 
 
-def _independent(name: str, sets: Sequence[frozenset[int]], fresh: Any) -> frozenset[int]:
+def _independent(name: str, sets: Any, fresh: Any) -> frozenset[int]:
+    if isinstance(sets, frozenset):  # of a user's layer, whose outputs may be several
+        return sets
     union: frozenset[int] = frozenset()
     for s in sets:
         if union & s:

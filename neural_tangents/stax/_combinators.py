@@ -157,6 +157,8 @@ def parallel(*layers: Any) -> LayerSpec:
         return type(shapes)(spec.out_shape(shape) for spec, shape in pairs)
 
     def origins(sets: Any, fresh: Any) -> Any:
+        if isinstance(sets, frozenset):  # of a user's layer, whose outputs may be several
+            sets = [frozenset({next(fresh)}) for _ in specs]
         pairs = zip(specs, branches(sets, "kernels"), strict=True)
         return type(sets)(spec.origins(s, fresh) for spec, s in pairs)
 

@@ -7,8 +7,19 @@ import pytest
 from finite_width import assert_compatible, compiled, estimate
 
 from neural_tangents import stax
-from neural_tangents.stax import Dense, Dropout, Erf, FanInConcat, FanInProd, FanInSum, FanOut, Identity, Relu, parallel
-from neural_tangents.stax import serial
+from neural_tangents.stax import (
+    Dense,
+    Dropout,
+    Erf,
+    FanInConcat,
+    FanInProd,
+    FanInSum,
+    FanOut,
+    Identity,
+    Relu,
+    parallel,
+    serial,
+)
 
 RANDOM = np.random.RandomState(4)
 X1, X2 = RANDOM.normal(size=(2, 3)), RANDOM.normal(size=(3, 3))
@@ -18,10 +29,22 @@ A, B = Dense(8, 1.1, 0.3), Dense(8, 0.7)
 FINITE = {
     "sum": (X1, X2, serial(FanOut(2), parallel(A, B), FanInSum(), Relu(), Dense(1, 1.2, 0.1))),
     "sum with identity": (X1, X2, serial(A, FanOut(2), parallel(Identity(), B), FanInSum(), Dense(1))),
-    "product": (X1, X2, serial(FanOut(2), parallel(serial(A, Relu()), serial(B, Erf())), FanInProd(), Dense(1, 1.2, 0.1))),
+    "product": (
+        X1,
+        X2,
+        serial(FanOut(2), parallel(serial(A, Relu()), serial(B, Erf())), FanInProd(), Dense(1, 1.2, 0.1)),
+    ),
     "product of three": (X1, X2, serial(FanOut(3), parallel(A, serial(B, Erf()), A), FanInProd(), Dense(1))),
-    "channels": (X1, X2, serial(FanOut(2), parallel(serial(A, Relu()), Dense(3, 2.0)), FanInConcat(), Dense(1, 1.2, 0.1))),
-    "shared channels": (X1, X2, serial(A, Relu(), FanOut(2), parallel(Identity(), Identity()), FanInConcat(), Dense(1))),
+    "channels": (
+        X1,
+        X2,
+        serial(FanOut(2), parallel(serial(A, Relu()), Dense(3, 2.0)), FanInConcat(), Dense(1, 1.2, 0.1)),
+    ),
+    "shared channels": (
+        X1,
+        X2,
+        serial(A, Relu(), FanOut(2), parallel(Identity(), Identity()), FanInConcat(), Dense(1)),
+    ),
     "positions": (S1, S2, serial(FanOut(2), parallel(A, B), FanInConcat(1), Relu(), Dense(1, 1.2, 0.1))),
     "inputs": (X1, X2, serial(FanOut(2), parallel(A, B), FanInConcat(0), Relu(), Dense(1, 1.2, 0.1))),
 }

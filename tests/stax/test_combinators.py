@@ -107,7 +107,9 @@ def test_repeat_equals_serial(n):
 
 def test_repeat_of_residual_block():
     block = stax.serial(
-        stax.FanOut(2), stax.parallel(stax.Identity(), stax.serial(stax.Erf(), stax.Dense(4, 1.1, 0.1))), stax.FanInSum()
+        stax.FanOut(2),
+        stax.parallel(stax.Identity(), stax.serial(stax.Erf(), stax.Dense(4, 1.1, 0.1))),
+        stax.FanInSum(),
     )
     repeated = stax.serial(stax.Dense(4), stax.repeat(block, 3))
     unrolled = stax.serial(stax.Dense(4), block, block, block)
@@ -118,7 +120,9 @@ def test_repeat_draws_dropout_anew():
     net = stax.repeat(stax.serial(stax.Dense(50), stax.Dropout(0.5)), 2)
     _, params = net[0](jax.random.PRNGKey(0), (-1, 50))
     y = net[1](params, jnp.ones((1, 50)), rng=jax.random.PRNGKey(1))
-    first = net[1](jax.tree.map(lambda p: p.at[1].set(jnp.eye(50)), params), jnp.ones((1, 50)), rng=jax.random.PRNGKey(1))
+    first = net[1](
+        jax.tree.map(lambda p: p.at[1].set(jnp.eye(50)), params), jnp.ones((1, 50)), rng=jax.random.PRNGKey(1)
+    )
     assert 10 < (y == 0).sum() < 40
     assert (first == 0).sum() > (y == 0).sum()  # zeros of both applications, at different places
 
@@ -179,6 +183,8 @@ def test_dropout_may_differ_between_layers():
 
 
 def test_printing():
-    net = stax.serial(stax.Dense(5, b_std=0.1), stax.repeat(BLOCK, 3), stax.FanOut(2), stax.parallel(BLOCK, stax.Identity()))
+    net = stax.serial(
+        stax.Dense(5, b_std=0.1), stax.repeat(BLOCK, 3), stax.FanOut(2), stax.parallel(BLOCK, stax.Identity())
+    )
     text = repr(net)
     assert "Dense(5, b_std=0.1)" in text and "repeat(serial(Dense(4" in text and "n=3" in text and "Identity()" in text
