@@ -149,13 +149,13 @@ class Kernel:
         """A copy with spatial axes permuted in all covariances: axis `i` of the result is axis `axes[i]` of this.
 
         Args:
-          axes: a permutation of the spatial axes, counted from the first one; None reverses them. Pairs stay together.
+          axes: a permutation of the spatial axes, counted from the first one; None keeps them. Pairs stay together.
         """
         width = 1 if self.diagonal_spatial else 2
 
         def permute(cov: Array, n_batch: int) -> Array:
             n_spatial = (cov.ndim - n_batch) // width
-            order = tuple(range(n_spatial))[::-1] if axes is None else axes
+            order = tuple(range(n_spatial)) if axes is None else axes
             if sorted(order) != list(range(n_spatial)):
                 raise ValueError(f"`axes` must be a permutation of {tuple(range(n_spatial))}, got {axes}.")
             spatial = (n_batch + width * axis + i for axis in order for i in range(width))

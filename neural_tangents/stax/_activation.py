@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from neural_tangents._core.demands import Bool, Demand, Diagonal
 from neural_tangents._core.kernel import Kernel
+from neural_tangents._core.numerics import straight_through
 from neural_tangents.stax._dual._record import Dual
 from neural_tangents.stax._spec import LayerSpec, leaf
 
@@ -34,14 +35,13 @@ def activation(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
                 f"{label} needs a Gaussian input, got the output of a nonlinearity or of another layer without random "
                 "weights, or the inputs of the network. Insert a `Dense` layer before it."
             )
-        layout = k.layout
-        q1 = layout.variance(k.cov1)
-        q2 = q1 if k.cov2 is None else layout.variance(k.cov2)
-        v1, v2 = layout.spread(q1, q2)
-        nngp = k.nngp
-        if k.cov2 is None:  # An input is fully correlated with itself: not to rounding errors, which `k_dot` amplifies.
-            nngp = jnp.where(layout.is_same(nngp), v1, nngp)
-        nngp, k_dot = dual.moments(nngp, v1, v2)
+        q1 = k.layout.variance(k.cov1)
+        q2 = q1 if k.cov2 is None else k.layout.variance(k.cov2)
+        if k.nngp.ndim == q1.ndim:  # made by hand, with one covariance for each variance
+            nngp, k_dot = dual.moments(k.nngp, q1, q2)
+        else:
+            v1, v2 = k.layout.spread(q1, q2)
+            nngp, k_dot = dual.moments(_without_rounding(k, v1), v1, v2)
         return k.replace(
             nngp=nngp,
             ntk=None if k.ntk is None else k_dot * k.ntk,
@@ -53,6 +53,18 @@ def activation(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
     return leaf(
         name, apply=apply, kernel=kernel, remask=True, demand=Demand(diagonal_spatial=Diagonal(Bool.YES, Bool.NO))
     )
+
+
+def _without_rounding(k: Kernel, variance: Any) -> Any:
+    """`nngp`, where that of an input with itself is its variance to the last bit.
+
+    A correlation of 1 only up to rounding makes an error of its square root in `k_dot` and so in `ntk`.
+    """
+    if k.x1_is_x2 is False or k.nngp.shape[0] != k.nngp.shape[1]:
+        return k.nngp
+    noise = 64 * jnp.finfo(k.nngp.dtype).eps * variance
+    same = k.layout.is_same(k.nngp) & k.x1_is_x2 & (jnp.abs(k.nngp - variance) <= noise)
+    return straight_through(jnp.where(same, variance, k.nngp), k.nngp)
 
 
 def _own(cov: Any, q: Any, k: Kernel, dual: Dual) -> Any:

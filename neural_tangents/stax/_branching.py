@@ -40,6 +40,7 @@ def FanOut(num: int) -> LayerSpec:
         kernel=copies,
         out_shape=copies,
         mask=copies,
+        trees=True,
         origins=copies,
     )
 
@@ -71,6 +72,7 @@ def FanInSum() -> LayerSpec:
         kernel=kernel,
         out_shape=functools.partial(_equal_shape, "FanInSum"),
         mask=lambda masks, shapes: _all_masked(masks),
+        trees=True,
         origins=functools.partial(_independent, "FanInSum"),
     )
 
@@ -91,6 +93,11 @@ def FanInProd() -> LayerSpec:
 
     def kernel(kernels: Sequence[Kernel]) -> Kernel:
         _check_kernels("FanInProd", kernels)
+        if len(kernels) > 1 and any(k.is_input for k in kernels):
+            raise ValueError(
+                "FanInProd of a network's inputs has no kernel, as they have a finite number of channels. "
+                "Add a `Dense` layer to each branch."
+            )
         product = _combine(kernels, lambda covs: functools.reduce(operator.mul, covs))
         if len(kernels) == 1:
             return product
@@ -108,6 +115,7 @@ def FanInProd() -> LayerSpec:
         kernel=kernel,
         out_shape=functools.partial(_equal_shape, "FanInProd"),
         mask=lambda masks, shapes: _all_masked(masks),
+        trees=True,
         origins=functools.partial(_independent, "FanInProd"),
     )
 
@@ -173,6 +181,7 @@ def FanInConcat(axis: int = -1) -> LayerSpec:
         kernel=kernel,
         out_shape=out_shape,
         mask=mask,
+        trees=True,
         origins=lambda sets, fresh: sets if isinstance(sets, frozenset) else frozenset().union(*sets),
     )
 
@@ -227,12 +236,23 @@ def _check_gaussian(name: str, kernels: Sequence[Kernel]) -> None:
 def _combine(kernels: Sequence[Kernel], fn: Callable[[Sequence[Any]], Any]) -> Kernel:
     """A kernel with `fn` of all inputs' covariances in place of each."""
 
-    def joined(attribute: str) -> Any:
-        values = [getattr(k, attribute) for k in kernels]
-        return None if any(v is None for v in values) else fn(values)
+    ntks, covs2 = [k.ntk for k in kernels], _second_covariances(kernels)
+    return kernels[0].replace(
+        nngp=fn([k.nngp for k in kernels]),
+        ntk=None if any(ntk is None for ntk in ntks) else fn(ntks),
+        cov1=fn([k.cov1 for k in kernels]),
+        cov2=None if covs2 is None else fn(covs2),
+        x1_is_x2=functools.reduce(operator.and_, (k.x1_is_x2 for k in kernels)),
+        is_gaussian=all(k.is_gaussian for k in kernels),
+        is_input=any(k.is_input for k in kernels),
+    )
 
-    covariances = {name: joined(name) for name in ("nngp", "ntk", "cov1", "cov2")}
-    return kernels[0].replace(**covariances, is_gaussian=all(k.is_gaussian for k in kernels))
+
+def _second_covariances(kernels: Sequence[Kernel]) -> list[Array] | None:
+    """All `cov2`, or None if no input has a second batch of its own."""
+    if all(k.cov2 is None for k in kernels):
+        return None
+    return [k.cov1 if k.cov2 is None else k.cov2 for k in kernels]
 
 
 def _all_masked(masks: Sequence[Array | None]) -> Array | None:
@@ -258,11 +278,12 @@ def _blocks(kernels: Sequence[Kernel], axis: int) -> Kernel:
         spatial = [a for a in range(len(k.shape1)) if a not in (batch, channel)].index(axis)
         width = 1 if k.diagonal_spatial else 2
         cross_axes, own_axes = (range(n + width * spatial, n + width * (spatial + 1)) for n in (2, own))
-    return _combine(
-        [k.replace(cov1=None, cov2=None) for k in kernels], functools.partial(_block_diagonal, axes=cross_axes)
-    ).replace(
+    covs2 = _second_covariances(kernels)
+    return _combine(kernels, lambda covs: covs[0]).replace(
+        nngp=_block_diagonal([k.nngp for k in kernels], cross_axes),
+        ntk=None if k.ntk is None else _block_diagonal([k.ntk for k in kernels], cross_axes),
         cov1=_block_diagonal([k.cov1 for k in kernels], own_axes),
-        cov2=None if k.cov2 is None else _block_diagonal([k.cov2 for k in kernels], own_axes),
+        cov2=None if covs2 is None else _block_diagonal(covs2, own_axes),
     )
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax, random
 
 from neural_tangents._core.demands import Demand
-from neural_tangents._core.trees import is_node, is_shape
+from neural_tangents._core.trees import is_node, is_shape, tree_map
 from neural_tangents.stax._custom import as_spec
 from neural_tangents.stax._layer import describe, public_layer
 from neural_tangents.stax._loop import equal_form, iterate, periodic_runs
@@ -56,7 +56,7 @@ def serial(*layers: Any) -> LayerSpec:
     """Composes layers one after the other: `f(x) = f_n(... f_2(f_1(x)))`.
 
     Args:
-      *layers: at least one layer. Parameters are a tuple of those of the layers.
+      *layers: at least one layer. Parameters are a list of those of the layers.
 
     Returns:
       The network, itself a layer.
@@ -71,9 +71,9 @@ def serial(*layers: Any) -> LayerSpec:
         params = []
         for spec in specs:
             rng, key = random.split(rng)
-            params.append(spec.init(key, shapes))
-            shapes = spec.out_shape(shapes)
-        return tuple(params)
+            shapes, param = spec.init(key, shapes)
+            params.append(param)
+        return shapes, params
 
     def apply(params: Any, inputs: Any, **kwargs: Any) -> Any:
         for spec, param, kw in zip(specs, params, _split(kwargs, len(specs)), strict=True):
@@ -141,8 +141,9 @@ def parallel(*layers: Any) -> LayerSpec:
 
     def init(rng: Any, shapes: Any) -> Any:
         keys = random.split(rng, len(specs))
-        triples = zip(specs, keys, branches(shapes, "input shapes"), strict=True)
-        return tuple(spec.init(key, shape) for spec, key, shape in triples)
+        calls = zip(specs, keys, branches(shapes, "input shapes"), strict=True)
+        outputs, params = zip(*(spec.init(key, shape) for spec, key, shape in calls), strict=True)
+        return type(shapes)(outputs), params
 
     def apply(params: Any, inputs: Any, **kwargs: Any) -> Any:
         calls = zip(specs, params, branches(inputs, "inputs"), _split(kwargs, len(specs)), strict=True)
@@ -212,9 +213,8 @@ def repeat(layer: Any, n: int) -> LayerSpec:
         return rng, key
 
     def init(rng: Any, shapes: Any) -> Any:
-        out_shape(shapes)
         _, keys = lax.scan(next_key, rng, length=n)
-        return jax.vmap(lambda key: spec.init(key, shapes))(keys)
+        return out_shape(shapes), jax.vmap(lambda key: spec.init(key, shapes)[1])(keys)
 
     def apply_step(inputs: Any, param_and_key: Any, kwargs: dict[str, Any]) -> Any:
         param, key = param_and_key
@@ -247,6 +247,7 @@ def repeat(layer: Any, n: int) -> LayerSpec:
         return run(apply_step, inputs, (params, keys), kwargs) if n else inputs
 
     def kernel(kernels: Any, **kwargs: Any) -> Any:
+        out_shape(tree_map(lambda k: k.shape1, kernels))
         return run(kernel_step, kernels, jnp.arange(n), kwargs) if n else kernels
 
     def origins(sets: Any, fresh: Any) -> Any:

@@ -3,15 +3,19 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 
 from neural_tangents._core.demands import Demand
-from neural_tangents._core.types import Shapes
-from neural_tangents.stax._layer import Layer, public_layer
+from neural_tangents._core.trees import is_node
+from neural_tangents._core.types import PyTree, Shapes
+from neural_tangents.stax._layer import Layer, public_layer, spec_of
 from neural_tangents.stax._spec import LayerSpec, identity, leaf
+
+# Arguments of whole networks, which a layer's function may have in its signature if it wraps that of a network.
+_CALL_KEYWORDS = frozenset({"x2", "get", "mask_constant", "diagonal_batch", "diagonal_spatial"})
 
 
 def layer(factory: Callable[..., Any]) -> Callable[..., Layer]:
@@ -41,9 +45,11 @@ def layer(factory: Callable[..., Any]) -> Callable[..., Layer]:
     @functools.wraps(factory)
     def make(*args: Any, **kwargs: Any) -> LayerSpec:
         functions = factory(*args, **kwargs)
-        if not isinstance(functions, _MaskedLayer) and (not isinstance(functions, tuple | list) or len(functions) != 3):
+        if isinstance(functions, _MaskedLayer):
+            return _spec_of(factory.__name__, *functions)
+        if not isinstance(functions, tuple | list) or len(functions) != 3:
             raise ValueError(f"{factory.__name__} must return `(init_fn, apply_fn, kernel_fn)`, got {functions!r}.")
-        return _spec_of(factory.__name__, *functions)
+        return dataclasses.replace(as_spec(functions, factory.__name__), name=factory.__name__, text=None, key=None)
 
     return public_layer(make, pure=False)
 
@@ -116,8 +122,10 @@ def supports_masking(remask_kernel: bool) -> Callable[[Callable[..., Any]], Call
     return decorate
 
 
-def as_spec(layer: Any) -> LayerSpec:
+def as_spec(layer: Any, name: str = "layer") -> LayerSpec:
     """The spec of a layer: made by this library, unpacked and packed again (with functions replaced), or hand-written.
+
+    `name` is what a hand-written one is called.
 
     Raises:
       TypeError: `layer` is not a triple of functions.
@@ -127,18 +135,23 @@ def as_spec(layer: Any) -> LayerSpec:
             f"Expected a layer, that is, a triple `(init_fn, apply_fn, kernel_fn)`, got {layer!r}. "
             "Call the factory (`stax.Relu()`, not `stax.Relu`), and give layers as separate arguments, not as a list."
         )
-    specs: list[Any] = [getattr(fn, "spec", None) for fn in layer]
-    spec = specs[2]
+    init_fn, apply_fn, kernel_fn = layer
+    spec = spec_of(kernel_fn)
     if spec is None:
-        return _spec_of(getattr(layer[2], "__name__", "layer"), *layer)
-    if specs[0] is spec and specs[1] is spec:
+        return _spec_of(name, *layer)
+    if spec_of(init_fn) is spec and spec_of(apply_fn) is spec:
         return spec
-    own = _spec_of(spec.name, layer[0], layer[1], spec.kernel)
-    if specs[0] is not spec:
-        spec = dataclasses.replace(spec, init=own.init, out_shape=own.out_shape)
-    if specs[1] is not spec:
-        spec = dataclasses.replace(spec, apply=own.apply, keywords=spec.keywords | own.keywords)
-    return spec
+    apply, keywords = _filter_keywords(apply_fn, 2, ("rng", "pattern"))
+    kernel_keywords = spec.keywords
+    return dataclasses.replace(
+        spec,
+        init=init_fn,
+        out_shape=lambda shape: _traced(init_fn, shape)[0],
+        apply=apply,
+        kernel=lambda k, **kw: spec.kernel(k, **{name: kw[name] for name in kw if name in kernel_keywords}),
+        keywords=spec.keywords | set(keywords),
+        key=None,
+    )
 
 
 def _spec_of(
@@ -152,18 +165,32 @@ def _spec_of(
     """The spec of a layer given by three functions in the form that `layer` documents."""
     apply, apply_keywords = _filter_keywords(apply_fn, 2, ("rng", "pattern", "mask") if mask_fn else ("rng", "pattern"))
     kernel, kernel_keywords = _filter_keywords(kernel_fn, 1, ("pattern",))
-    return leaf(
+    wrapped = getattr(kernel_fn, "spec", None)  # of the kernel function that this one is a wrapper of
+    has_weights = []
+
+    def out_shape(shape: Shapes) -> Shapes:
+        shape, weights = _traced(init_fn, shape)
+        has_weights.append(weights)
+        return shape
+
+    def origins(sets: Any, fresh: Iterator[int]) -> Any:
+        unknown = is_node(sets) or not has_weights
+        return frozenset({next(fresh)}) if unknown or any(has_weights) else sets
+
+    spec = leaf(
         name,
-        init=lambda rng, shape: init_fn(rng, shape)[1],
         apply=apply,
         kernel=kernel,
-        out_shape=lambda shape: _output_shape(init_fn, shape),
+        out_shape=out_shape,
         mask=mask_fn,
         remask=remask,
-        demand=getattr(kernel_fn, "demand", None),
+        demand=getattr(kernel_fn, "demand", wrapped and wrapped.demand),
         keywords=apply_keywords + kernel_keywords,
         random_weights=True,
+        trees=True,
+        origins=origins,
     )
+    return dataclasses.replace(spec, init=init_fn)
 
 
 def _filter_keywords(
@@ -172,7 +199,8 @@ def _filter_keywords(
     """`fn` with keyword arguments that it does not take left out, and the names of those that it takes."""
     kinds = inspect.Parameter
     parameters = list(inspect.signature(fn).parameters.values())[n_positional:]
-    names = tuple(p.name for p in parameters if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY))
+    named = (p.name for p in parameters if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY))
+    names = tuple(name for name in named if name not in _CALL_KEYWORDS)
     if any(p.kind is kinds.VAR_KEYWORD for p in parameters):
         names += tuple(name for name in common if name not in names)
 
@@ -182,12 +210,14 @@ def _filter_keywords(
     return filtered, names
 
 
-def _output_shape(init_fn: Callable[..., Any], shape: Shapes) -> Shapes:
-    """The first output of `init_fn`, without drawing parameters."""
+def _traced(init_fn: Callable[..., Any], shape: Shapes) -> tuple[Shapes, bool]:
+    """The output shape of a layer, and whether it has parameters, without drawing them."""
     shapes = []
 
-    def trace(rng: Any) -> None:
-        shapes.append(init_fn(rng, shape)[0])
+    def trace(rng: Any) -> PyTree:
+        output_shape, params = init_fn(rng, shape)
+        shapes.append(output_shape)
+        return params
 
-    jax.eval_shape(trace, jax.random.PRNGKey(0))
-    return shapes[0]
+    params = jax.eval_shape(trace, jax.random.PRNGKey(0))
+    return shapes[0], bool(jax.tree.leaves(params))

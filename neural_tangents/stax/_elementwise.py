@@ -349,7 +349,7 @@ def Elementwise(
             stacklevel=3,
         )
     names = (getattr(f, "__name__", None) for f in (fn, nngp_fn))
-    return activation(next(filter(None, names), "Elementwise"), custom(fn, nngp_fn, d_nngp_fn))
+    return activation("Elementwise", custom(fn, nngp_fn, d_nngp_fn), next(filter(None, names), None))
 
 
 @public_layer

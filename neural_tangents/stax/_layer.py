@@ -51,9 +51,14 @@ def build(spec: LayerSpec) -> Layer:
     init_fn, apply_fn, kernel_fn = _init_fn(spec), _apply_fn(spec), _kernel_fn(spec)
     for fn in (init_fn, apply_fn, kernel_fn):
         fn.__name__ = fn.__qualname__ = spec.name
-        fn.spec = spec
+        fn.spec, fn.of_layer = spec, fn
     kernel_fn.input_req = spec.demand.stated()
     return Layer(init_fn, apply_fn, kernel_fn)
+
+
+def spec_of(fn: Any) -> LayerSpec | None:
+    """The spec that a public function was built from; None for functions of users, `functools.wraps` or not."""
+    return getattr(fn, "spec", None) if getattr(fn, "of_layer", None) is fn else None
 
 
 def public_layer(factory: Callable[P, LayerSpec], pure: bool = True) -> Callable[P, Layer]:
@@ -108,8 +113,7 @@ def _value_text(value: Any) -> str:
 def _init_fn(spec: LayerSpec) -> Any:
     def init_fn(rng: Any, input_shape: Shapes) -> tuple[Shapes, PyTree]:
         """Draws parameters for inputs of the given shape (or tree of shapes); -1 stands for any batch size."""
-        input_shape = _as_shapes(input_shape)
-        return spec.out_shape(input_shape), spec.init(rng, input_shape)
+        return spec.init(rng, _as_shapes(input_shape))
 
     return init_fn
 
@@ -182,7 +186,7 @@ def _kernel_fn(spec: LayerSpec) -> Any:
         check_names(names, _KERNEL_FIELDS)
         inputs = list(tree_leaves(x1_or_kernel))
         if inputs and all(isinstance(x, Kernel) for x in inputs):
-            _check_kernels(spec, inputs, x2, names)
+            _check_kernels(spec, inputs, x2, names, diagonal_batch, diagonal_spatial)
             kernels = tree_map(lambda k: k.reverse() if k.is_reversed else k, x1_or_kernel)
             if names is not None and "ntk" not in names:
                 kernels = tree_map(lambda k: k.replace(ntk=None), kernels)
@@ -193,8 +197,9 @@ def _kernel_fn(spec: LayerSpec) -> Any:
             ntk = names is None or "ntk" in names
             kernels = tree_map(lambda a, b: input_kernel(a, b, ntk=ntk, **options), x1_or_kernel, x2)
         check_independence(spec, kernels)
-        kernels = spec.kernel(kernels, **pick({"pattern": pattern, **kwargs}, spec))
-        return kernels if names is None else tree_map(lambda k: select(k.asdict(), get, "AnalyticKernel"), kernels)
+        outputs = spec.kernel(kernels, **pick({"pattern": pattern, **kwargs}, spec))
+        check_independence(spec, kernels)  # again: now it is known which of the users' layers have weights
+        return outputs if names is None else tree_map(lambda k: select(k.asdict(), get, "AnalyticKernel"), outputs)
 
     return kernel_fn
 
@@ -227,7 +232,14 @@ def _input_options(
     )
 
 
-def _check_kernels(spec: LayerSpec, kernels: list[Kernel], x2: Any, names: tuple[str, ...] | None) -> None:
+def _check_kernels(
+    spec: LayerSpec,
+    kernels: list[Kernel],
+    x2: Any,
+    names: tuple[str, ...] | None,
+    diagonal_batch: bool | None,
+    diagonal_spatial: bool | None,
+) -> None:
     """Raises a `ValueError` if the network cannot use kernels as its inputs."""
     if any(x is not None for x in tree_leaves(x2)):
         raise ValueError("`x2` must be None if the first argument is a `Kernel`, which holds both batches already.")
@@ -248,10 +260,9 @@ def _check_kernels(spec: LayerSpec, kernels: list[Kernel], x2: Any, names: tuple
                 "The kernel holds covariances of equal positions only (`diagonal_spatial`), but the network needs "
                 "those of different ones. Compute it with `diagonal_spatial=False`."
             )
-        for name in ("batch_axis", "channel_axis"):
-            wanted, ndim = demand.get(name, None), len(k.shape1)
-            if wanted is not None and wanted % ndim != getattr(k, name) % ndim:
+        for name, wish in (("diagonal_batch", diagonal_batch), ("diagonal_spatial", diagonal_spatial)):
+            if wish is False and getattr(k, name):
                 raise ValueError(
-                    f"The kernel has `{name}={getattr(k, name)}`, but the network needs {wanted} "
-                    f"(for activations of shape {k.shape1}). Give the layers of both the same `{name}`."
+                    f"`{name}=False` asks for covariances that the kernel passed in does not hold. "
+                    f"Compute it with `{name}=False` too."
                 )

@@ -164,4 +164,6 @@ def Dropout(rate: float, mode: str = "train") -> LayerSpec:
 
         return k.replace(nngp=cross(k.nngp), ntk=cross(k.ntk), cov1=own(k.cov1), cov2=own(k.cov2), is_gaussian=False)
 
-    return leaf("Dropout", apply=apply, kernel=kernel, demand=Demand(use_dropout=train), keywords=("rng",))
+    return leaf(
+        "Dropout", apply=apply, kernel=kernel, demand=Demand(use_dropout=True) if train else None, keywords=("rng",)
+    )

@@ -19,7 +19,7 @@ def Identity() -> LayerSpec:
     Returns:
       A layer without parameters.
     """
-    return leaf("Identity", apply=lambda params, x: x, kernel=lambda k: k)
+    return leaf("Identity", apply=lambda params, x: x, kernel=lambda k: k, trees=True)
 
 
 @public_layer
@@ -57,11 +57,6 @@ def Flatten(batch_axis: int = 0, batch_axis_out: int = 0) -> LayerSpec:
         return flatten(jnp.broadcast_to(mask, shape))
 
     def kernel(k: Kernel) -> Kernel:
-        if k.batch_axis != batch_axis % len(k.shape1):
-            raise ValueError(
-                f"Flatten has batch axis {batch_axis}, but the batch axis of its inputs is {k.batch_axis}. "
-                "Give it the batch axis of the layers before it."
-            )
         k = k.map_covariances(k.layout.position_mean)
         return k.replace(is_gaussian=False, diagonal_spatial=False, batch_axis=batch_out, channel_axis=1 - batch_out)
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
 
 from neural_tangents._core.demands import Demand
+from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.masking import join_mask, split_mask
-from neural_tangents._core.trees import tree_leaves, tree_map
-from neural_tangents._core.types import PyTree, Shapes
+from neural_tangents._core.trees import is_node, tree_leaves, tree_map
+from neural_tangents._core.types import PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +22,7 @@ class LayerSpec:
 
     Attributes:
       name: name of the three functions of the layer.
-      init: `(rng, input_shapes) -> params`.
+      init: `(rng, input_shapes) -> (output_shapes, params)`.
       apply: `(params, inputs, **keywords) -> outputs`, of arrays or `MaskedArray`.
       kernel: `(kernels, **keywords) -> kernels`.
       out_shape: `input_shapes -> output_shapes`, with integer arithmetic; the batch size may be -1.
@@ -33,10 +34,10 @@ class LayerSpec:
     """
 
     name: str
-    init: Callable[[Any, Shapes], PyTree]
+    init: Callable[[Any, Any], tuple[Any, PyTree]]
     apply: Callable[..., Any]
     kernel: Callable[..., Any]
-    out_shape: Callable[[Shapes], Shapes]
+    out_shape: Callable[[Any], Any]
     origins: Callable[[Any, Iterator[int]], Any]
     demand: Demand = Demand()
     keywords: frozenset[str] = frozenset()
@@ -49,7 +50,7 @@ def identity(x: Any, *_: Any) -> Any:
     return x
 
 
-def no_params(rng: Any, shapes: Shapes) -> tuple[()]:
+def no_params(rng: Any, shapes: Any) -> tuple[()]:
     """`init` of a layer without parameters."""
     return ()
 
@@ -59,13 +60,14 @@ def leaf(
     *,
     apply: Callable[..., Any],
     kernel: Callable[..., Any],
-    init: Callable[[Any, Shapes], PyTree] = no_params,
+    init: Callable[[Any, Any], PyTree] = no_params,
     out_shape: Callable[[Any], Any] = identity,
     mask: Callable[[Any, Any], Any] | None = identity,
     remask: bool = False,
     demand: Demand | None = None,
     keywords: tuple[str, ...] = (),
     random_weights: bool = False,
+    trees: bool = False,
     origins: Callable[[Any, Iterator[int]], Any] | None = None,
 ) -> LayerSpec:
     """Describes a layer that is not made of other layers.
@@ -81,6 +83,7 @@ def leaf(
       demand: what the layer needs of its input; None states nothing.
       keywords: keyword arguments that `apply` and `kernel` take; `'mask'` stands for the mask of `apply`'s inputs.
       random_weights: whether outputs are mixed by random weights, so that they are independent of all else.
+      trees: whether inputs may be network trees, and not only single ones.
       origins: the exact covariance of a sum or product of branches is known only if the branches are independent. So
         each activation has a set of numbers, shared by two activations only if these may be correlated. `(set, fresh)`
         gives the sets of the outputs, `next(fresh)` a new number. None: a new set if there are random weights, else
@@ -94,7 +97,15 @@ def leaf(
             raise NotImplementedError(f"{name} does not support masked inputs. Unmask its inputs first.")
         return mask(masks, shapes)
 
+    def check_single(inputs: Any) -> None:
+        if is_node(inputs) and not trees:
+            raise ValueError(
+                f"{name} has one input, got a {type(inputs).__name__} of {len(inputs)}. "
+                "Apply it to each with `parallel`, or join them with `FanInSum` or the like."
+            )
+
     def lifted_apply(params: PyTree, inputs: Any, **kwargs: Any) -> Any:
+        check_single(inputs)
         masks = tree_map(lambda x: split_mask(x)[1], inputs)
         values = tree_map(lambda x: split_mask(x)[0], inputs)
         if "mask" in keywords:
@@ -103,6 +114,9 @@ def leaf(
         return tree_map(join_mask, outputs, masks_of(masks, tree_map(lambda x: x.shape, values)))
 
     def lifted_kernel(kernels: Any, **kwargs: Any) -> Any:
+        check_single(kernels)
+        for k in tree_leaves(kernels):
+            _check_axes(name, demand or Demand(), k)
         shapes1, shapes2 = tree_map(lambda k: k.shape1, kernels), tree_map(lambda k: k.shape2, kernels)
         masks1 = masks_of(tree_map(lambda k: k.mask1, kernels), shapes1)
         masks2 = masks_of(tree_map(lambda k: k.mask2, kernels), shapes2)
@@ -119,7 +133,7 @@ def leaf(
 
     return LayerSpec(
         name=name,
-        init=init,
+        init=lambda rng, shapes: (out_shape(shapes), init(rng, shapes)),
         apply=lifted_apply,
         kernel=lifted_kernel,
         out_shape=out_shape,
@@ -127,6 +141,17 @@ def leaf(
         demand=demand or Demand(),
         keywords=frozenset(keywords) - {"mask"},
     )
+
+
+def _check_axes(name: str, demand: Demand, k: Kernel) -> None:
+    ndim = len(k.shape1)
+    for attribute in ("batch_axis", "channel_axis"):
+        wanted = demand.get(attribute, None)
+        if wanted is not None and wanted % ndim != getattr(k, attribute) % ndim:
+            raise ValueError(
+                f"{name} has `{attribute}={wanted}`, but that of its inputs, of shape {k.shape1}, is "
+                f"{getattr(k, attribute)}. Give all layers the axes that the layers before them leave."
+            )
 
 
 def pick(kwargs: Mapping[str, Any], spec: LayerSpec) -> dict[str, Any]:

@@ -179,7 +179,7 @@ CASES = {
     "axes of a kernel": (
         lambda: Dense(3, channel_axis=1)[2](Dense(3)[2](IMAGES)),
         ValueError,
-        "`channel_axis=2`, but the network needs 1",
+        "Dense has `channel_axis=1`, but that of its inputs",
     ),
     "second input without its kernel": (lambda: NET[2](X, get="cov3"), KeyError, "cov3"),
     # Masks

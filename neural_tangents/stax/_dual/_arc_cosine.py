@@ -24,8 +24,9 @@ def arc_cosine(k: Array, q1: Array, q2: Array) -> tuple[Array, Array, Array]:
     root1, root2 = safe_sqrt(q1), safe_sqrt(q2)
     rho = k * safe_reciprocal(root1) * safe_reciprocal(root2)
     gap = 1 - jnp.abs(rho)
-    gap = jnp.where(gap < 4 * jnp.finfo(gap.dtype).eps, 0, gap)
-    s = jnp.sqrt(gap * (2 - gap))
+    parallel = gap < 4 * jnp.finfo(gap.dtype).eps
+    gap = jnp.where(parallel, 1, gap)
+    s = jnp.where(parallel, 0, jnp.sqrt(gap * (2 - gap)))
     j0 = angle(-rho, s)
     h = root1 * root2 * s
     return j0, h + k * j0, h
