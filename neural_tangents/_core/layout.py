@@ -12,9 +12,12 @@ that act on each entry by itself ask the layout for variances in matching positi
 
 import dataclasses
 import enum
+from typing import Any
 
 import jax.numpy as jnp
 from jax import Array, lax
+
+from neural_tangents._core.numerics import straight_through
 
 
 class Spatial(enum.Enum):
@@ -82,6 +85,20 @@ class Layout:
             small = tuple(size if axis in (i, j) else 1 for axis, size in enumerate(shape))
             same = same & (lax.broadcasted_iota(jnp.int32, small, i) == lax.broadcasted_iota(jnp.int32, small, j))
         return jnp.broadcast_to(same, shape)
+
+    def tie(self, cov: Array, variance: Array, where: Any = True) -> Array:
+        """The covariance of two equal batches, in which that of an input with itself is its variance to the last bit.
+
+        A correlation that is 1 only up to rounding would make an error as large as the square root of that in the NTK.
+        Entries that differ by more than rounding stay, and derivatives are those of `cov`.
+
+        Args:
+          cov: covariance of two batches with equal numbers of inputs.
+          variance: variances of the first batch, as given by `spread`.
+          where: whether the batches are equal.
+        """
+        rounding = jnp.abs(cov - variance) <= 64 * jnp.finfo(cov.dtype).eps * variance
+        return straight_through(cov, self.is_same(cov) & rounding & where, variance)
 
     def position_mean(self, cov: Array, n_batch_axes: int) -> Array:
         """The mean over pairs of equal positions: the covariance of flattened activations, per entry."""

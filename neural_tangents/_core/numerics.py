@@ -5,6 +5,9 @@ addition. Those here are polynomials. Their argument is a *point on the unit cir
 neither needs a division, and a small angle keeps its relative precision, which no function of the cosine alone can.
 
 The derivative of a square root at zero is infinite. Here it is zero by convention, in all orders.
+
+Functions with a derivative rule of their own must be differentiable without it, too: jax forgets such rules when it
+differentiates the compiled loop over equal layers twice, forward over reverse.
 """
 
 import math
@@ -12,7 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 # `asin(w) = w + w z B(z)` with `z = w^2`. The coefficients of `B` interpolate it at the Chebyshev points of [0, 1/2];
 # the error of `z B(z)` is 9e-9 (degree 7) and 1e-17 (degree 18). The test of this module derives them anew.
@@ -63,26 +66,23 @@ def parameter(x: Any) -> Any:
 def safe_sqrt(x: Array) -> Array:
     """`sqrt(x)`, and 0 for `x <= 0`; there all derivatives are 0."""
     none = x <= 0  # not `x > 0`, of which NaN would come out as 0
-    return jnp.where(none, 0, jnp.sqrt(jnp.where(none, 1, x)))
+    return unless(none, jnp.sqrt(jnp.where(none, 1, x)))
 
 
 def safe_reciprocal(x: Array) -> Array:
     """`1 / x`, and 0 for `x <= 0`; there all derivatives are 0."""
     none = x <= 0
-    return jnp.where(none, 0, 1 / jnp.where(none, 1, x))
+    return unless(none, 1 / jnp.where(none, 1, x))
 
 
-@jax.custom_jvp
-def straight_through(value: Array, like: Array) -> Array:
-    """`value`, with the derivative of `like`."""
-    del like
-    return value
+def unless(condition: Array, x: Array) -> Array:
+    """`x`, or 0 where the condition holds. A product, as XLA:CPU makes a branch of a choice between 0 and a root."""
+    return x * jnp.where(condition, jnp.zeros((), x.dtype), jnp.ones((), x.dtype))
 
 
-@straight_through.defjvp
-def _straight_through_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
-    # Not `like + stop_gradient(value - like)`, which would turn infinities into NaN.
-    return straight_through(*primals), tangents[1]
+def straight_through(x: Array, condition: Array, value: Any) -> Array:
+    """`value` where the condition holds, else `x`; with the derivative of `x` everywhere."""
+    return x + lax.stop_gradient(jnp.where(condition, value - x, 0))
 
 
 def determinant(k: Array, q1: Array, q2: Array) -> Array:
@@ -94,7 +94,7 @@ def determinant(k: Array, q1: Array, q2: Array) -> Array:
     product = q1 * q2
     difference = product - k * k
     noise = 4 * jnp.finfo(product.dtype).eps * product
-    return straight_through(jnp.where(difference <= noise, 0 * product, difference), difference)
+    return straight_through(difference, difference <= noise, 0)
 
 
 def correlation(k: Array, q1: Array, q2: Array) -> Array:
@@ -104,7 +104,7 @@ def correlation(k: Array, q1: Array, q2: Array) -> Array:
     """
     rho = k * safe_reciprocal(safe_sqrt(q1)) * safe_reciprocal(safe_sqrt(q2))
     limit = 1 - 4 * jnp.finfo(rho.dtype).eps
-    return straight_through(jnp.where(jnp.abs(rho) >= limit, jnp.sign(rho), rho), rho)
+    return straight_through(rho, jnp.abs(rho) >= limit, jnp.sign(rho))
 
 
 def sine(cosine: Array) -> Array:

@@ -6,7 +6,6 @@ import jax.numpy as jnp
 
 from neural_tangents._core.demands import Bool, Demand, Diagonal
 from neural_tangents._core.kernel import Kernel
-from neural_tangents._core.numerics import straight_through
 from neural_tangents.stax._dual._record import Dual
 from neural_tangents.stax._spec import LayerSpec, leaf
 
@@ -41,7 +40,9 @@ def activation(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
             nngp, k_dot = dual.moments(k.nngp, q1, q2)
         else:
             v1, v2 = k.layout.spread(q1, q2)
-            nngp, k_dot = dual.moments(_without_rounding(k, v1), v1, v2)
+            # The layers of a deep network round covariances and variances apart from each other.
+            nngp = k.nngp if k.cov2 is not None else k.layout.tie(k.nngp, v1)
+            nngp, k_dot = dual.moments(nngp, v1, v2)
         return k.replace(
             nngp=nngp,
             ntk=None if k.ntk is None else k_dot * k.ntk,
@@ -53,18 +54,6 @@ def activation(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
     return leaf(
         name, apply=apply, kernel=kernel, remask=True, demand=Demand(diagonal_spatial=Diagonal(Bool.YES, Bool.NO))
     )
-
-
-def _without_rounding(k: Kernel, variance: Any) -> Any:
-    """`nngp`, where that of an input with itself is its variance to the last bit.
-
-    A correlation of 1 only up to rounding makes an error of its square root in `k_dot` and so in `ntk`.
-    """
-    if k.x1_is_x2 is False or k.nngp.shape[0] != k.nngp.shape[1]:
-        return k.nngp
-    noise = 64 * jnp.finfo(k.nngp.dtype).eps * variance
-    same = k.layout.is_same(k.nngp) & k.x1_is_x2 & (jnp.abs(k.nngp - variance) <= noise)
-    return straight_through(jnp.where(same, variance, k.nngp), k.nngp)
 
 
 def _own(cov: Any, q: Any, k: Kernel, dual: Dual) -> Any:

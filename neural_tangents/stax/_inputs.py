@@ -10,6 +10,7 @@ from jax import Array
 
 from neural_tangents._core.axes import zip_axes
 from neural_tangents._core.kernel import Kernel
+from neural_tangents._core.layout import Layout, Spatial
 from neural_tangents._core.masking import MaskedArray, detect_mask, split_mask
 from neural_tangents._core.precision import matmul_precision
 
@@ -52,8 +53,11 @@ def input_kernel(
 
     c1, c2 = (jnp.moveaxis(x, (batch_axis, channel_axis), (0, -1)) for x in (x1, x2))
     nngp = _outer(c1, c2, diagonal_spatial)
+    layout = Layout(Spatial.DIAGONAL if diagonal_spatial else Spatial.PAIRED, diagonal_batch)
     if x2_given:
         cov1, cov2 = (_own(c, diagonal_batch, diagonal_spatial) for c in (c1, c2))
+        if c1.shape == c2.shape:
+            nngp = layout.tie(nngp, layout.spread(layout.variance(cov1), layout.variance(cov1))[0], same)
     else:  # Read off `nngp`, so that a variance equals the covariance of an input with itself to the last bit.
         cov1 = jnp.moveaxis(jnp.diagonal(nngp, axis1=0, axis2=1), -1, 0) if diagonal_batch else nngp
         cov2 = None

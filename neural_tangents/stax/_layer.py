@@ -184,7 +184,7 @@ def _kernel_fn(spec: LayerSpec) -> Any:
         _check_keywords(spec, "kernel_fn", kwargs, _COMMON_KEYWORDS | _INPUT_KEYWORDS, _NAMED_KEYWORDS)
         names = canonical_get(get)
         check_names(names, _KERNEL_FIELDS)
-        inputs = list(tree_leaves(x1_or_kernel))
+        inputs, twice = list(tree_leaves(x1_or_kernel)), False
         if inputs and all(isinstance(x, Kernel) for x in inputs):
             _check_kernels(spec, inputs, x2, names, diagonal_batch, diagonal_spatial)
             kernels = tree_map(lambda k: k.reverse() if k.is_reversed else k, x1_or_kernel)
@@ -194,11 +194,15 @@ def _kernel_fn(spec: LayerSpec) -> Any:
             raise TypeError("Inputs are partly arrays and partly kernels; all must be of one kind.")
         else:
             options = _input_options(spec.demand, diagonal_batch, diagonal_spatial, mask_constant, kwargs)
-            ntk = names is None or "ntk" in names
-            kernels = tree_map(lambda a, b: input_kernel(a, b, ntk=ntk, **options), x1_or_kernel, x2)
+            options["ntk"] = names is None or "ntk" in names
+            # One batch given twice is one batch: then variances and covariances agree to the last bit.
+            twice = all(tree_leaves(tree_map(lambda a, b: a is b, x1_or_kernel, x2)))
+            kernels = tree_map(lambda a, b: input_kernel(a, None if twice else b, **options), x1_or_kernel, x2)
         check_independence(spec, kernels)
         outputs = spec.kernel(kernels, **pick({"pattern": pattern, **kwargs}, spec))
         check_independence(spec, kernels)  # again: now it is known which of the users' layers have weights
+        if twice:
+            outputs = tree_map(lambda k: k.replace(cov2=k.cov1), outputs)
         return outputs if names is None else tree_map(lambda k: select(k.asdict(), get, "AnalyticKernel"), outputs)
 
     return kernel_fn

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from neural_tangents._core.numerics import angle, safe_reciprocal, safe_sqrt
+from neural_tangents._core.numerics import angle, safe_reciprocal, safe_sqrt, unless
 
 
 @jax.custom_jvp
@@ -26,7 +26,7 @@ def arc_cosine(k: Array, q1: Array, q2: Array) -> tuple[Array, Array, Array]:
     gap = 1 - jnp.abs(rho)
     parallel = gap < 4 * jnp.finfo(gap.dtype).eps
     gap = jnp.where(parallel, 1, gap)
-    s = jnp.where(parallel, 0, jnp.sqrt(gap * (2 - gap)))
+    s = unless(parallel, jnp.sqrt(gap * (2 - gap)))
     j0 = angle(-rho, s)
     h = root1 * root2 * s
     return j0, h + k * j0, h

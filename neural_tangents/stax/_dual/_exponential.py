@@ -51,6 +51,6 @@ def _exp_normalized_moments(
 ) -> tuple[Array, Array]:
     k, q1, q2 = as_floats(k, q1, q2)
     rho = k * safe_reciprocal(safe_sqrt(q1)) * safe_reciprocal(safe_sqrt(q2))
-    rho = straight_through(jnp.where(do_clip, jnp.clip(rho, -1, 1), rho), rho)
+    rho = straight_through(rho, do_clip & (jnp.abs(rho) > 1), jnp.sign(rho))
     factor = jnp.exp(gamma * (rho + shift))
     return safe_sqrt(q1) * safe_sqrt(q2) * factor, gamma * factor
