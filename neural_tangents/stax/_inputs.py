@@ -96,12 +96,8 @@ def _as_input(x: Any, mask_constant: Any) -> tuple[Array, Array | None]:
         )
     if jnp.issubdtype(value.dtype, jnp.complexfloating):
         raise TypeError(f"Inputs must be real, got {value.dtype}. Stack real and imaginary parts as channels.")
-    dtype = jnp.zeros(()).dtype
-    if isinstance(x, MaskedArray):
-        x = MaskedArray(jnp.asarray(value, dtype), x.mask)
-    else:
-        x = jnp.asarray(value, dtype)
-    value, mask = split_mask(detect_mask(x, mask_constant))
+    value, mask = split_mask(detect_mask(x, mask_constant))  # before rounding to another type
+    value = jnp.asarray(value, jnp.zeros(()).dtype)
     return value, None if mask is None else jnp.broadcast_to(mask, value.shape)
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from finite_width import assert_compatible, compiled, estimate
 
-from neural_tangents import stax
 from neural_tangents.stax import Dense, Dropout, Erf, LayerNorm, MaskedArray, Relu, serial
 
 LAYOUTS = list(itertools.product([True, False], repeat=2))
@@ -50,7 +49,15 @@ def assert_layouts_agree(kernels, rtol=1e-12):
 
 
 # In NumPy, axes of `(N, H, W)` over which variances of `(N, H, W, C)` are averaged.
-AXES = [(-1, ()), (3, ()), ((1, 3), (1,)), ((-1, -2), (2,)), ((1, 2, 3), (1, 2)), ((3, 0), (0,)), ((0, 1, 2, 3), (0, 1, 2))]
+AXES = [
+    (-1, ()),
+    (3, ()),
+    ((1, 3), (1,)),
+    ((-1, -2), (2,)),
+    ((1, 2, 3), (1, 2)),
+    ((3, 0), (0,)),
+    ((0, 1, 2, 3), (0, 1, 2)),
+]
 
 
 def normalised(kernel, eps, axes, present1=None, present2=None):
@@ -111,8 +118,10 @@ def test_layer_norm_of_zeros_is_finite():
     assert np.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize(("batch_axis", "channel_axis"), [(0, 1), (0, -2), (1, 0), (2, 1), (-1, -3)])
-@pytest.mark.parametrize("also", [(), ("space",), ("batch",)], ids=str)
+MOVED = [(0, 1, ()), (0, -2, ("space",)), (1, 0, ()), (2, 1, ("batch",)), (-1, -3, ("space",)), (1, -1, ("batch",))]
+
+
+@pytest.mark.parametrize(("batch_axis", "channel_axis", "also"), MOVED, ids=str)
 def test_layer_norm_of_moved_axes(batch_axis, channel_axis, also):
     x = np.random.RandomState(5).normal(size=(2, 3, 4)).astype(np.float32)
     moved = np.moveaxis(x, (0, 2), (batch_axis, channel_axis))
@@ -157,10 +166,8 @@ def test_layer_norm_of_arrays(axis):
 
 
 FINITE_NORMS = {
-    "channels": (X1, X2, -1, 1e-12),
+    "channels": (S1, S2, 2, 1e-12),
     "epsilon": (X1, X2, -1, 0.7),
-    "channels at each position": (S1, S2, 2, 1e-12),
-    "positions": (S1, S2, (1, 2), 1e-12),
     "batch": (S1, None, (0, 2), 0.1),
 }
 
@@ -168,12 +175,12 @@ FINITE_NORMS = {
 @pytest.mark.parametrize("name", FINITE_NORMS)
 def test_wide_finite_networks_with_layer_norm_have_the_kernel(name):
     x1, x2, axis, eps = FINITE_NORMS[name]
-    net = serial(Dense(256, 1.3, 0.4), LayerNorm(axis, eps), Relu(), Dense(1, 1.1, 0.2))
-    nngp, ntk = estimate(net, x1, x2, seed=list(FINITE_NORMS).index(name), draws=300)
+    net = serial(Dense(128, 1.3, 0.4), LayerNorm(axis, eps), Relu(), Dense(1, 1.1, 0.2))
+    nngp, ntk = estimate(net, x1, x2, seed=list(FINITE_NORMS).index(name), draws=200)
     kernel = compiled(net, x1, x2)
-    # The variance over 256 channels is that of infinitely many up to about one in 256.
-    assert_compatible(nngp, kernel.nngp, bias=0.02)
-    assert_compatible(ntk, kernel.ntk, bias=0.02)
+    # The variance over 128 channels is that of infinitely many up to about one in 128.
+    assert_compatible(nngp, kernel.nngp, bias=0.03)
+    assert_compatible(ntk, kernel.ntk, bias=0.03)
 
 
 def with_holes():
@@ -183,7 +190,7 @@ def with_holes():
     return np.where(present[..., None], P1, np.nan), present
 
 
-@pytest.mark.parametrize(("axis", "averaged"), AXES, ids=str)
+@pytest.mark.parametrize(("axis", "averaged"), [AXES[i] for i in (0, 2, 6)], ids=str)
 def test_layer_norm_leaves_out_masked_positions(axis, averaged):
     masked, present = with_holes()
     net = serial(DENSE, LayerNorm(axis, eps=0.2))
@@ -213,38 +220,38 @@ def test_layer_norm_leaves_out_masked_positions(axis, averaged):
 def test_wide_finite_networks_with_masks_and_layer_norm_have_the_kernel():
     x = S2.copy()
     x[0, 1] = x[1] = np.nan
-    net = serial(Dense(256, 1.3, 0.4), LayerNorm((1, 2)), Erf(), Dense(1, 1.1, 0.2))
+    net = serial(Dense(128, 1.3, 0.4), LayerNorm((1, 2)), Erf(), Dense(1, 1.1, 0.2))
     kernel = compiled(net, x, mask_constant=np.nan)
-    nngp, ntk = estimate(net, x, seed=17, draws=300, mask_constant=np.nan)
-    assert_compatible(nngp, kernel.nngp, bias=0.02)
-    assert_compatible(ntk, kernel.ntk, bias=0.02)
+    nngp, ntk = estimate(net, x, seed=17, draws=200, mask_constant=np.nan)
+    assert_compatible(nngp, kernel.nngp, bias=0.03)
+    assert_compatible(ntk, kernel.ntk, bias=0.03)
 
 
 # Dropout
 
 
-def dropped(k, same, rate):
-    """The covariances of one batch with itself after dropout; `same` holds the numbers of inputs or of positions."""
+def dropped(k, rate):
+    """The covariance of one batch with itself after dropout."""
+    k = np.asarray(k)
+    n, _, h, _, w, _ = k.shape
+    same = np.einsum("nm,hi,wj->nmhiwj", np.eye(n), np.eye(h), np.eye(w)) == 1
     return np.where(same, k / rate, k)
 
 
-@pytest.mark.parametrize("rate", [0.3, 0.8])
-def test_dropout_is_as_defined_in_all_layouts(rate):
+def test_dropout_is_as_defined_in_all_layouts():
+    rate = 0.3
     net = serial(DENSE, Relu())
     with jax.enable_x64(True):
         before = compiled(net, P1, diagonal_batch=False, diagonal_spatial=False)
         kernels = in_all_layouts(serial(net, Dropout(rate)), P1)
-    same = np.einsum("nm,hi,wj->nmhiwj", np.eye(2), np.eye(3), np.eye(2)) == 1
     for name in ("nngp", "ntk", "cov1"):
-        k = getattr(before, name)
-        np.testing.assert_allclose(getattr(kernels[-1], name), np.where(same, k / rate, k), rtol=1e-12)
+        np.testing.assert_allclose(getattr(kernels[-1], name), dropped(getattr(before, name), rate), rtol=1e-12)
     assert kernels[-1].cov2 is None and not kernels[-1].is_gaussian and kernels[-1].shape1 == (2, 3, 2, 5)
     assert_layouts_agree(kernels)
 
 
-@pytest.mark.parametrize("n2", [2, 3])
-def test_dropout_of_two_batches_changes_variances_only(n2):
-    other = P2[:n2]
+def test_dropout_of_two_batches_changes_variances_only():
+    other = P2[:2]
     net = serial(DENSE, Relu())
     with jax.enable_x64(True):
         before = compiled(net, P1, other, diagonal_batch=False, diagonal_spatial=False)
@@ -252,24 +259,19 @@ def test_dropout_of_two_batches_changes_variances_only(n2):
     assert_layouts_agree(kernels)
     for name in ("nngp", "ntk"):
         np.testing.assert_allclose(getattr(kernels[-1], name), getattr(before, name), rtol=1e-12)
-    for name, n in (("cov1", 2), ("cov2", n2)):
-        same = np.einsum("nm,hi,wj->nmhiwj", np.eye(n), np.eye(3), np.eye(2)) == 1
-        k = getattr(before, name)
-        np.testing.assert_allclose(getattr(kernels[-1], name), np.where(same, k / 0.4, k), rtol=1e-12)
+    for name in ("cov1", "cov2"):
+        np.testing.assert_allclose(getattr(kernels[-1], name), dropped(getattr(before, name), 0.4), rtol=1e-12)
 
 
-DROPOUT = serial(Dense(8, 1.3, 0.4), Relu(), Dropout(0.5), Dense(8, 1.1, 0.2), Erf(), Dropout(0.7), Dense(1))
+DROPOUT = serial(Dense(8, 1.3, 0.4), Relu(), Dropout(0.5), Dense(1))
 
 
 def test_the_same_batch_may_come_in_any_form(dtype):
     x = X2.astype(dtype)
-    one = compiled(DROPOUT, x)
     rtol = 1e-5 if dtype == np.float32 else 1e-12
-    kernels = {
-        "equal arrays": compiled(DROPOUT, x, x),
-        "equal arrays, not compiled": DROPOUT[2](x, x.copy()),
-        "the same object": jax.jit(lambda x: DROPOUT[2](x, x))(x),
-    }
+    forms = jax.jit(lambda x, copy: (DROPOUT[2](x), DROPOUT[2](x, x), DROPOUT[2](x, copy)))
+    one, same, equal = forms(x, x)
+    kernels = {"the same object": same, "equal arrays": equal, "equal arrays, not compiled": DROPOUT[2](x, x.copy())}
     for form, kernel in kernels.items():
         for name in ("nngp", "ntk", "cov1"):
             np.testing.assert_allclose(getattr(kernel, name), getattr(one, name), rtol=rtol, err_msg=form)
@@ -279,9 +281,8 @@ def test_the_same_batch_may_come_in_any_form(dtype):
 
 
 FINITE_DROPOUT = {
-    "inputs": (serial(Dense(8, 1.3, 0.4), Relu(), Dropout(0.5), Dense(1, 1.1, 0.2)), 0.0, X1, X2),
-    "positions": (serial(Dense(8, 1.3, 0.4), Relu(), Dropout(0.6), Dense(1, 1.1, 0.2)), 0.0, S1, S2),
-    "before an activation": (serial(Dense(64, 1.3), Erf(), Dropout(0.7), Dense(64), Relu(), Dense(1)), 0.03, X1, X2),
+    "positions": (serial(Dense(4, 1.3, 0.4), Relu(), Dropout(0.6), Dense(1, 1.1, 0.2)), 0.0, S1, S2),
+    "before an activation": (serial(Dense(64, 1.3), Erf(), Dropout(0.7), Dense(32), Relu(), Dense(1)), 0.03, X1, X2),
     "after the last layer": (serial(Dense(8, 1.3, 0.4), Relu(), Dense(2, 1.1), Dropout(0.5)), 0.0, X1, X2),
 }
 
@@ -290,7 +291,7 @@ FINITE_DROPOUT = {
 def test_finite_networks_with_dropout_have_the_kernel_on_average(name):
     """Over parameters and the activations that are dropped. These differ between all inputs of one batch."""
     net, bias, x1, x2 = FINITE_DROPOUT[name]
-    draws = 2000 if bias == 0 else 500
+    draws = 2000 if bias == 0 else 300
     nngp, ntk = estimate(net, np.concatenate([x1, x2]), seed=list(FINITE_DROPOUT).index(name), draws=draws)
     kernel = compiled(net, np.concatenate([x1, x2]))
     assert_compatible(nngp, kernel.nngp, bias)

@@ -72,7 +72,7 @@ def test_as_first_layer_it_is_a_plain_covariance():
 
 
 def test_inputs_with_another_batch_axis_need_it_in_the_layer():
-    with pytest.warns(UserWarning, match="batch axis"), pytest.raises(ValueError, match="batch axis 1"):
+    with pytest.warns(UserWarning, match="batch axis"), pytest.raises(ValueError, match="batch_axis=1"):
         stax.Flatten(batch_axis=1)[2](X1)
 
 
