@@ -53,7 +53,7 @@ def split_mask(x: Any) -> tuple[Any, Array | None]:
         return x, None
     if x.mask is None:
         return x.masked_value, None
-    return jnp.where(x.mask, jnp.zeros((), x.masked_value.dtype), x.masked_value), x.mask
+    return jnp.where(x.mask, 0, x.masked_value), x.mask
 
 
 def join_mask(x: Array, mask: Array | None) -> Any:

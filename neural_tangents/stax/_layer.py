@@ -199,6 +199,7 @@ def _kernel_fn(spec: LayerSpec) -> Any:
             twice = all(tree_leaves(tree_map(lambda a, b: a is b, x1_or_kernel, x2)))
             kernels = tree_map(lambda a, b: input_kernel(a, None if twice else b, **options), x1_or_kernel, x2)
         check_independence(spec, kernels)
+        kwargs.pop("rng", None)
         outputs = spec.kernel(kernels, **pick({"pattern": pattern, **kwargs}, spec))
         check_independence(spec, kernels)  # again: now it is known which of the users' layers have weights
         if twice:

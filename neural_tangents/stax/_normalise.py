@@ -142,7 +142,7 @@ def Dropout(rate: float, mode: str = "train") -> LayerSpec:
             return x
         if rng is None:
             raise ValueError("Dropout in mode 'train' needs a random key: `apply_fn(params, x, rng=key)`.")
-        return jnp.where(random.bernoulli(rng, float(rate), x.shape), x / rate, jnp.zeros((), x.dtype))
+        return jnp.where(random.bernoulli(rng, float(rate), x.shape), x / rate, 0)
 
     def kernel(k: Kernel) -> Kernel:
         if not train:

@@ -112,21 +112,21 @@ def test_second_covariance_exists_with_a_second_batch_only():
     assert NET[2](X1, X2, get="cov2").shape == (4,)
 
 
-def recorded(seen):
-    """A layer that does nothing and notes the kernels it gets."""
+def recorded(seen, net):
+    """A network with a last layer that does nothing but to note the kernels it gets."""
 
     def kernel(k):
         seen.append(k)
         return k
 
-    return serial(NET, (lambda rng, shape: (shape, ()), lambda params, x, **kwargs: x, kernel))
+    return serial(net, (lambda rng, shape: (shape, ()), lambda params, x, **kwargs: x, kernel))
 
 
 @pytest.mark.parametrize("get", [None, "ntk", ("nngp", "NTK"), "nngp", ("cov1", "nngp"), ["x1_is_x2"]], ids=str)
 @pytest.mark.parametrize("from_kernel", [False, True])
 def test_ntk_is_computed_only_if_asked_for(get, from_kernel):
     seen = []
-    recorded(seen)[2](Identity()[2](X1, X2) if from_kernel else X1, None if from_kernel else X2, get)
+    recorded(seen, FIRST)[2](Identity()[2](X1, X2) if from_kernel else X1, None if from_kernel else X2, get)
     wanted = get is None or "ntk" in str(get).lower()
     assert (seen[0].ntk is not None) == wanted
 
@@ -355,11 +355,11 @@ def test_layouts(diagonal_batch, diagonal_spatial):
 @pytest.mark.parametrize("diagonal_spatial", [None, True, False])
 def test_networks_that_need_equal_positions_only_compute_no_others(diagonal_spatial):
     seen = []
-    net = serial(recorded(seen), Flatten(), Dense(1))
+    net = serial(recorded(seen, FIRST), Flatten(), Dense(1))
     nngp = compiled(net, S1, S2, "nngp", diagonal_spatial=diagonal_spatial)
     # The layer in between is of a user and states nothing.
     assert seen[0].diagonal_spatial == (diagonal_spatial is not False)
-    every = compiled(serial(NET), S1, S2, "nngp", diagonal_spatial=False)
+    every = compiled(FIRST, S1, S2, "nngp", diagonal_spatial=False)
     np.testing.assert_allclose(nngp, np.einsum("nmss->nm", every) / 2, rtol=1e-5)
 
 
@@ -435,8 +435,7 @@ def test_axes_of_inputs_for_layers_that_state_none():
 
 
 def test_axes_of_inputs_that_the_network_states_may_be_repeated_but_not_changed():
-    k = NET[2](S1, S2, batch_axis=0, channel_axis=2)
-    assert_equal_kernels(k, NET[2](S1, S2))
+    assert_equal_kernels(Dense(5)[2](S1, S2, batch_axis=0, channel_axis=2), Dense(5)[2](S1, S2))
     with pytest.raises(ValueError, match="channel_axis"):
         NET[2](S1, S2, channel_axis=1)
 

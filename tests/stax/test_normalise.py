@@ -11,6 +11,8 @@ from finite_width import assert_compatible, compiled, estimate
 
 from neural_tangents.stax import Dense, Dropout, Erf, LayerNorm, MaskedArray, Relu, serial
 
+# For large programs on small arrays, where most of the time would go into optimizing the code.
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 LAYOUTS = list(itertools.product([True, False], repeat=2))
 COVARIANCES = ("nngp", "ntk", "cov1", "cov2")
 RANDOM = np.random.RandomState(31)
@@ -26,7 +28,7 @@ def in_all_layouts(net, x1, x2=None, **options):
     def kernels(x1, x2):
         return [net[2](x1, x2, diagonal_batch=b, diagonal_spatial=s, **options) for b, s in LAYOUTS]
 
-    return jax.jit(kernels)(x1, x2)
+    return jax.jit(kernels, compiler_options=QUICK)(x1, x2)
 
 
 def reduced(full, name, diagonal_batch, diagonal_spatial):
@@ -104,7 +106,7 @@ def test_layer_norm_of_one_batch_is_that_of_two_equal_ones(axis):
 
 
 def test_layer_norm_makes_variances_one(dtype):
-    kernel = compiled(serial(DENSE, LayerNorm()), 100 * P1, P2, diagonal_spatial=True)
+    kernel = compiled(serial(DENSE, LayerNorm(eps=0.0)), 100 * P1, P2, diagonal_spatial=True)
     assert kernel.nngp.dtype == kernel.ntk.dtype == kernel.cov1.dtype == dtype
     for cov in (kernel.cov1, kernel.cov2):
         np.testing.assert_allclose(cov, np.ones(cov.shape), rtol=4 * jnp.finfo(dtype).eps)
@@ -118,7 +120,7 @@ def test_layer_norm_of_zeros_is_finite():
     assert np.isfinite(gradient).all()
 
 
-MOVED = [(0, 1, ()), (0, -2, ("space",)), (1, 0, ()), (2, 1, ("batch",)), (-1, -3, ("space",)), (1, -1, ("batch",))]
+MOVED = [(0, 1, ()), (0, -2, ("space",)), (2, 1, ("batch",)), (-1, -3, ("space",))]
 
 
 @pytest.mark.parametrize(("batch_axis", "channel_axis", "also"), MOVED, ids=str)
@@ -190,7 +192,7 @@ def with_holes():
     return np.where(present[..., None], P1, np.nan), present
 
 
-@pytest.mark.parametrize(("axis", "averaged"), [AXES[i] for i in (0, 2, 6)], ids=str)
+@pytest.mark.parametrize(("axis", "averaged"), [AXES[i] for i in (0, 1, 5)], ids=str)
 def test_layer_norm_leaves_out_masked_positions(axis, averaged):
     masked, present = with_holes()
     net = serial(DENSE, LayerNorm(axis, eps=0.2))
@@ -327,7 +329,7 @@ def test_all_are_kept_at_rate_one():
 @pytest.mark.parametrize("rate", [0.2, 0.75])
 def test_activations_are_dropped(rate, dtype):
     init_fn, apply_fn, _ = Dropout(rate)
-    x = jnp.asarray(np.random.RandomState(3).uniform(1, 2, size=(50, 10, 20)), dtype)
+    x = jnp.asarray(np.random.RandomState(3).uniform(1, 2, size=(40, 10, 20)), dtype)
     shape, params = init_fn(jax.random.PRNGKey(0), x.shape)
     assert shape == x.shape and params == ()
     y = apply_fn(params, x, rng=jax.random.PRNGKey(1))
