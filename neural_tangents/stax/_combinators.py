@@ -15,7 +15,7 @@ from neural_tangents._core.demands import Demand
 from neural_tangents._core.trees import is_node, is_shape, tree_map
 from neural_tangents.stax._custom import as_spec
 from neural_tangents.stax._layer import describe, public_layer
-from neural_tangents.stax._loop import equal_form, iterate, periodic_runs
+from neural_tangents.stax._loop import equal_form, iterate, periodic_runs, scan
 from neural_tangents.stax._spec import LayerSpec, pick
 
 
@@ -237,7 +237,7 @@ def repeat(layer: Any, n: int) -> LayerSpec:
         return loops[step](first, _at(xs, slice(1, None)), kwargs)
 
     def loop(step: Any, first: Any, xs: Any, kwargs: dict[str, Any]) -> Any:
-        return lax.scan(lambda carry, x: (step(carry, x, kwargs), None), first, xs)[0]
+        return scan(lambda carry, x: step(carry, x, kwargs), first, xs, n - 1)
 
     # Compiled here, not at each call: outside of a user's `jit`, every new function would be compiled anew.
     loops = {step: jax.jit(functools.partial(loop, step)) for step in (apply_step, kernel_step)}
