@@ -3,6 +3,8 @@
 import importlib.util
 from pathlib import Path
 
+import pytest
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -14,6 +16,7 @@ def load(name):
     return module
 
 
+@pytest.mark.slow
 def test_infinite_fcn_reads_handwritten_digits(tmp_path, capsys):
     plot = tmp_path / "digits.png"
     accuracies = load("infinite_fcn").main(["--plot", str(plot)])

@@ -11,6 +11,7 @@ TEXTS = {name: (ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING
 FENCED = re.compile(r"^ *```(\S[^\n]*)\n(.*?)^ *```$", flags=re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "at_least"), [("README.md", 6), ("CONTRIBUTING.md", 4)])
 def test_snippets_run_in_order(name, at_least):
     """All Python blocks run, one after the other, as a reader would type them."""
