@@ -68,7 +68,7 @@ def test_get_of_one_name(name):
     for spelled in (name, name.upper(), name.title()):
         result = compiled(Identity(), X1, X2, spelled) if name == "is_input" else NET[2](X1, X2, spelled)
         if name in ARRAYS:
-            np.testing.assert_allclose(result, getattr(whole(), name), rtol=1e-5)
+            np.testing.assert_allclose(result, getattr(whole(), name), rtol=1e-5, atol=1e-6)
         elif name == "is_input":
             assert result
         else:
@@ -86,7 +86,7 @@ def test_get_of_several_names(get):
     for name, value in zip(result._fields, result, strict=True):
         assert value is getattr(result, name)
         if name in ARRAYS:
-            np.testing.assert_allclose(value, getattr(whole(), name), rtol=1e-5)
+            np.testing.assert_allclose(value, getattr(whole(), name), rtol=1e-5, atol=1e-6)
         else:
             assert value == getattr(whole(), name)
 
@@ -154,14 +154,14 @@ def test_jit(get):
     got, want = kernel_fn(X1, X2, get), NET[2](X1, X2, get)
     assert jax.tree.structure(got) == jax.tree.structure(want)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5)
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 def test_jit_of_kernels():
     second = jax.jit(SECOND[2], static_argnames="get")
     before = FIRST[2](X1, X2)
     assert_equal_kernels(second(before), whole())
-    np.testing.assert_allclose(second(before, get="ntk"), whole().ntk, rtol=1e-5)
+    np.testing.assert_allclose(second(before, get="ntk"), whole().ntk, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("constant", [np.nan, 7.0])
@@ -198,7 +198,7 @@ def test_vmap_over_pairs_of_batches():
     single = jax.jit(kernels)
     for i in range(3):
         for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(single(x1[i], x2[i])), strict=True):
-            np.testing.assert_allclose(a[i], b, rtol=1e-5)
+            np.testing.assert_allclose(a[i], b, rtol=1e-5, atol=1e-6)
 
 
 def test_vmap_of_whole_kernels():
@@ -208,7 +208,7 @@ def test_vmap_of_whole_kernels():
     assert k.nngp.shape == (2, 3, 3) and k.shape1 == (3, 5)
     np.testing.assert_array_equal(k.x1_is_x2, [False, True])
     nngp = jax.jit(jax.vmap(lambda k: SECOND[2](k, get="nngp")))(k)
-    np.testing.assert_allclose(nngp[0], compiled(NET, x1[0], x2[0], "nngp"), rtol=1e-5)
+    np.testing.assert_allclose(nngp[0], compiled(NET, x1[0], x2[0], "nngp"), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("get", ["nngp", "ntk"])
@@ -234,7 +234,7 @@ def test_kernel_of_a_kernel(x2):
     expected = kernel_fn(X1, x2) if x2 is not X1 else NET[2](X1, X1)
     assert_equal_kernels(SECOND[2](before), expected)
     result = SECOND[2](before, get=("ntk", "shape1"))
-    np.testing.assert_allclose(result.ntk, expected.ntk, rtol=1e-5)
+    np.testing.assert_allclose(result.ntk, expected.ntk, rtol=1e-5, atol=1e-6)
     assert result.shape1 == expected.shape1 == (3, 2)
 
 
@@ -258,7 +258,7 @@ def test_kernel_with_positions_in_reversed_order():
 def test_a_kernel_without_ntk_stays_without():
     before = FIRST[2](X1, X2, get=None).replace(ntk=None)
     assert SECOND[2](before).ntk is None
-    np.testing.assert_allclose(SECOND[2](before, get="nngp"), whole().nngp, rtol=1e-5)
+    np.testing.assert_allclose(SECOND[2](before, get="nngp"), whole().nngp, rtol=1e-5, atol=1e-6)
 
 
 # One batch twice
@@ -319,8 +319,8 @@ def test_trees_of_inputs(outer, inner):
         for result, layer, a, b in zip(leaves, LEAVES, (A, B, C), partners, strict=True):
             assert type(result).__name__ == "AnalyticKernel"
             expected = layer[2](a, b, ("nngp", "ntk"))
-            np.testing.assert_allclose(result.nngp, expected.nngp, rtol=1e-5)
-            np.testing.assert_allclose(result.ntk, expected.ntk, rtol=1e-5)
+            np.testing.assert_allclose(result.nngp, expected.nngp, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(result.ntk, expected.ntk, rtol=1e-5, atol=1e-6)
 
 
 def test_trees_of_kernels():
@@ -335,7 +335,7 @@ def test_trees_under_jit():
     get = ("nngp", "x1_is_x2")
     results = jax.jit(TREE[2], static_argnames="get")([[A, B], C], [[A, A], C], get=get)
     assert [bool(r.x1_is_x2) for r in (*results[0], results[1])] == [True, False, True]
-    np.testing.assert_allclose(results[0][1].nngp, B @ A.T / 4, rtol=1e-5)
+    np.testing.assert_allclose(results[0][1].nngp, B @ A.T / 4, rtol=1e-5, atol=1e-6)
 
 
 # Layouts and requirements
@@ -360,7 +360,7 @@ def test_networks_that_need_equal_positions_only_compute_no_others(diagonal_spat
     # The layer in between is of a user and states nothing.
     assert seen[0].diagonal_spatial == (diagonal_spatial is not False)
     every = compiled(FIRST, S1, S2, "nngp", diagonal_spatial=False)
-    np.testing.assert_allclose(nngp, np.einsum("nmss->nm", every) / 2, rtol=1e-5)
+    np.testing.assert_allclose(nngp, np.einsum("nmss->nm", every) / 2, rtol=1e-5, atol=1e-6)
 
 
 ANY, ALL = Diagonal(Bool.YES, Bool.NO), Diagonal(Bool.YES, Bool.YES)
@@ -419,7 +419,7 @@ def test_eps():
     dropped, plain = (compiled(net, X1, near, "nngp", eps=eps) for eps in (1e-2, 1e-4))
     assert np.all(np.diagonal(dropped) > 1.05 * np.diagonal(plain))
     apart = ~np.eye(3, dtype=bool)
-    np.testing.assert_allclose(dropped[apart], plain[apart], rtol=1e-5)
+    np.testing.assert_allclose(dropped[apart], plain[apart], rtol=1e-5, atol=1e-6)
     traced = jax.jit(lambda eps: NET[2](X1, near, "x1_is_x2", eps=eps))
     assert traced(1e-2) and not traced(1e-4)
 
