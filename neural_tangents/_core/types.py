@@ -13,7 +13,6 @@ Shape: TypeAlias = tuple[int, ...]
 
 # A "network tree" is a list or tuple of network trees, or a leaf. Named tuples and other containers are leaves.
 NTTree: TypeAlias = list["NTTree[T]"] | tuple["NTTree[T]", ...] | T
-NTTrees: TypeAlias = list[NTTree[T]] | tuple[NTTree[T], ...]
 Shapes: TypeAlias = NTTree[Shape]
 
 Get: TypeAlias = None | str | tuple[str, ...] | list[str]

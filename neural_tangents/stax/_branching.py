@@ -98,15 +98,14 @@ def FanInProd() -> LayerSpec:
                 "FanInProd of a network's inputs has no kernel, as they have a finite number of channels. "
                 "Add a `Dense` layer to each branch."
             )
-        product = _combine(kernels, lambda covs: functools.reduce(operator.mul, covs))
         if len(kernels) == 1:
-            return product
+            return kernels[0]
         ntk = None
-        if product.ntk is not None:
-            ntk = kernels[0].ntk
-            nngp = kernels[0].nngp
+        if all(k.ntk is not None for k in kernels):
+            ntk, nngp = kernels[0].ntk, kernels[0].nngp
             for k in kernels[1:]:  # Leibniz' rule
                 ntk, nngp = ntk * k.nngp + nngp * k.ntk, nngp * k.nngp
+        product = _combine([k.replace(ntk=None) for k in kernels], lambda covs: functools.reduce(operator.mul, covs))
         return product.replace(ntk=ntk, is_gaussian=False)
 
     return leaf(

@@ -1,7 +1,6 @@
 """Networks of layers: `serial`, `parallel`, `repeat`."""
 
 import functools
-import itertools
 import operator
 import textwrap
 from collections.abc import Hashable, Sequence
@@ -251,7 +250,7 @@ def repeat(layer: Any, n: int) -> LayerSpec:
         return run(kernel_step, kernels, jnp.arange(n), kwargs) if n else kernels
 
     def origins(sets: Any, fresh: Any) -> Any:
-        for _ in itertools.repeat(None, min(n, 2)):
+        for _ in range(min(n, 2)):
             sets = spec.origins(sets, fresh)
         return sets
 

@@ -12,7 +12,7 @@ from neural_tangents._core.demands import Demand
 from neural_tangents._core.trees import is_node
 from neural_tangents._core.types import PyTree, Shapes
 from neural_tangents.stax._layer import Layer, public_layer, spec_of
-from neural_tangents.stax._spec import LayerSpec, identity, leaf
+from neural_tangents.stax._spec import LayerSpec, identity, leaf, pick
 
 # Arguments of whole networks, which a layer's function may have in its signature if it wraps that of a network.
 _CALL_KEYWORDS = frozenset({"x2", "get", "mask_constant", "diagonal_batch", "diagonal_spatial"})
@@ -142,13 +142,12 @@ def as_spec(layer: Any, name: str = "layer") -> LayerSpec:
     if spec_of(init_fn) is spec and spec_of(apply_fn) is spec:
         return spec
     apply, keywords = _filter_keywords(apply_fn, 2, ("rng", "pattern"))
-    kernel_keywords = spec.keywords
     return dataclasses.replace(
         spec,
         init=init_fn,
         out_shape=lambda shape: _traced(init_fn, shape)[0],
         apply=apply,
-        kernel=lambda k, **kw: spec.kernel(k, **{name: kw[name] for name in kw if name in kernel_keywords}),
+        kernel=lambda kernels, **kwargs: spec.kernel(kernels, **pick(kwargs, spec)),
         keywords=spec.keywords | set(keywords),
         key=None,
     )
@@ -166,11 +165,11 @@ def _spec_of(
     apply, apply_keywords = _filter_keywords(apply_fn, 2, ("rng", "pattern", "mask") if mask_fn else ("rng", "pattern"))
     kernel, kernel_keywords = _filter_keywords(kernel_fn, 1, ("pattern",))
     wrapped = getattr(kernel_fn, "spec", None)  # of the kernel function that this one is a wrapper of
-    has_weights = []
+    has_weights: set[bool] = set()
 
     def out_shape(shape: Shapes) -> Shapes:
         shape, weights = _traced(init_fn, shape)
-        has_weights.append(weights)
+        has_weights.add(weights)
         return shape
 
     def origins(sets: Any, fresh: Iterator[int]) -> Any:

@@ -57,7 +57,8 @@ def input_kernel(
     if x2_given:
         cov1, cov2 = (_own(c, diagonal_batch, diagonal_spatial) for c in (c1, c2))
         if c1.shape == c2.shape:
-            nngp = layout.tie(nngp, layout.spread(layout.variance(cov1), layout.variance(cov1))[0], same)
+            variance = layout.variance(cov1)
+            nngp = layout.tie(nngp, layout.spread(variance, variance)[0], same)
     else:  # Read off `nngp`, so that a variance equals the covariance of an input with itself to the last bit.
         cov1 = jnp.moveaxis(jnp.diagonal(nngp, axis1=0, axis2=1), -1, 0) if diagonal_batch else nngp
         cov2 = None
