@@ -43,10 +43,7 @@ class Layout:
         """Variances `(N, *spatial)` from the covariance of one batch with itself."""
         if not self.diagonal_batch:
             cov = jnp.moveaxis(jnp.diagonal(cov, axis1=0, axis2=1), -1, 0)
-        if self.spatial is Spatial.PAIRED:
-            for axis in range(1, 1 + (cov.ndim - 1) // 2):
-                cov = jnp.moveaxis(jnp.diagonal(cov, axis1=axis, axis2=axis + 1), -1, axis)
-        return cov
+        return self.diagonal(cov, 1)
 
     def spread(self, v1: Array, v2: Array) -> tuple[Array, Array]:
         """Two arrays `(N1, *spatial)`, `(N2, *spatial)` as arrays that broadcast against the covariance of two batches.
@@ -66,6 +63,19 @@ class Layout:
             return v, v
         first, second = (tuple(range(start, 2 * v.ndim - 1, 2)) for start in (1, 2))
         return jnp.expand_dims(v, second), jnp.expand_dims(v, first)
+
+    def copies(self, i: int, n_batch_axes: int) -> tuple[int, ...]:
+        """The axes of a covariance that belong to spatial axis `i` of activations: one, or one for each batch."""
+        if self.spatial is Spatial.DIAGONAL:
+            return (n_batch_axes + i,)
+        return n_batch_axes + 2 * i, n_batch_axes + 2 * i + 1
+
+    def diagonal(self, cov: Array, n_batch_axes: int) -> Array:
+        """The pairs of equal positions of a covariance, `(..., S, T, ...)`."""
+        if self.spatial is Spatial.PAIRED:
+            for axis in range(n_batch_axes, (cov.ndim + n_batch_axes) // 2):
+                cov = jnp.moveaxis(jnp.diagonal(cov, axis1=axis, axis2=axis + 1), -1, axis)
+        return cov
 
     def is_same(self, cov: Array) -> Array:
         """Where a covariance of two equal batches pairs an input and position with itself; a mask of `cov`'s shape."""
@@ -102,7 +112,16 @@ class Layout:
 
     def position_mean(self, cov: Array, n_batch_axes: int) -> Array:
         """The mean over pairs of equal positions: the covariance of flattened activations, per entry."""
-        if self.spatial is Spatial.PAIRED:
-            for _ in range((cov.ndim - n_batch_axes) // 2):
-                cov = jnp.diagonal(cov, axis1=n_batch_axes, axis2=n_batch_axes + 1)
+        cov = self.diagonal(cov, n_batch_axes)
         return jnp.mean(cov, axis=tuple(range(n_batch_axes, cov.ndim)))
+
+
+def embed_diagonal(cov: Array, n_batch_axes: int) -> Array:
+    """The covariance with all pairs of positions that has given entries for equal ones, and zeros elsewhere."""
+    for axis in range(n_batch_axes, 2 * cov.ndim - n_batch_axes, 2):
+        cov = jnp.expand_dims(cov, axis + 1)
+        size = cov.shape[axis]
+        pair = [size if i in (axis, axis + 1) else 1 for i in range(cov.ndim)]
+        same = jnp.eye(size, dtype=bool).reshape(pair)
+        cov = jnp.where(same, cov, jnp.zeros((), cov.dtype))
+    return cov

@@ -4,6 +4,8 @@ from neural_tangents._core.demands import Bool, Diagonal
 from neural_tangents._core.masking import MaskedArray, unmask_fn
 from neural_tangents.stax._branching import FanInConcat, FanInProd, FanInSum, FanOut
 from neural_tangents.stax._combinators import parallel, repeat, serial
+from neural_tangents.stax._conv._layer import Conv, ConvTranspose
+from neural_tangents.stax._conv._local import ConvLocal
 from neural_tangents.stax._custom import layer, requires, supports_masking
 from neural_tangents.stax._dense import Dense
 from neural_tangents.stax._elementwise import (
@@ -29,13 +31,20 @@ from neural_tangents.stax._elementwise import (
     Sign,
     Sin,
 )
+from neural_tangents.stax._global_pool import GlobalAvgPool, GlobalSumPool
 from neural_tangents.stax._normalise import Dropout, LayerNorm
+from neural_tangents.stax._pool import AvgPool, SumPool
 from neural_tangents.stax._shape import Flatten, Identity
+from neural_tangents.stax._window import Padding
 
 __all__ = [
     "ABRelu",
     "Abs",
+    "AvgPool",
     "Bool",
+    "Conv",
+    "ConvLocal",
+    "ConvTranspose",
     "Cos",
     "Dense",
     "Diagonal",
@@ -53,12 +62,15 @@ __all__ = [
     "Gabor",
     "Gaussian",
     "Gelu",
+    "GlobalAvgPool",
+    "GlobalSumPool",
     "Hermite",
     "Identity",
     "LayerNorm",
     "LeakyRelu",
     "MaskedArray",
     "Monomial",
+    "Padding",
     "Polynomial",
     "Rbf",
     "RectifiedMonomial",
@@ -66,6 +78,7 @@ __all__ = [
     "Sigmoid_like",
     "Sign",
     "Sin",
+    "SumPool",
     "layer",
     "parallel",
     "repeat",

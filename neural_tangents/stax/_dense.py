@@ -3,12 +3,13 @@
 from typing import Any
 
 import jax.numpy as jnp
-from jax import Array, random
+from jax import Array
 
 from neural_tangents._core.demands import Bool, Demand, Diagonal
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.masking import all_over
 from neural_tangents._core.types import Shape
+from neural_tangents.stax._affine import Affine
 from neural_tangents.stax._layer import public_layer
 from neural_tangents.stax._spec import LayerSpec, leaf
 
@@ -54,48 +55,25 @@ def Dense(
 
     Jacot et al., 2018 (arXiv:1806.07572); for 'standard', Sohl-Dickstein et al., 2020 (arXiv:2001.07301).
     """
-    form = parameterization.lower()
-    if form not in ("ntk", "standard"):
-        raise ValueError(f"`parameterization` must be 'ntk' or 'standard', got {parameterization!r}.")
-    standard = form == "standard"
-    s_in, s_out = s if standard else (1, 1)
+    affine = Affine.of(W_std, b_std, parameterization, s)
+    width = out_dim * affine.s_out
 
     def out_shape(shape: Shape) -> Shape:
         axis = channel_axis % len(shape)
-        return (*shape[:axis], out_dim * s_out, *shape[axis + 1 :])
+        return (*shape[:axis], width, *shape[axis + 1 :])
 
     def init(rng: Array, shape: Any) -> tuple[Array, Array | None]:
-        key_w, key_b = random.split(rng)
         channels, axis = shape[channel_axis], channel_axis % len(shape)
-        w = random.normal(key_w, (channels, out_dim * s_out))
-        if standard:
-            w = w * (W_std / (channels / s_in) ** 0.5)
-        if b_std is None:
-            return w, None
-        b = random.normal(key_b, tuple(out_dim * s_out if i == axis else 1 for i in range(len(shape))))
-        return w, b * b_std if standard else b
+        biases = tuple(width if i == axis else 1 for i in range(len(shape)))
+        return affine.draw(rng, (channels, width), biases, fan_in=channels)
 
     def apply(params: tuple[Any, Any], x: Array) -> Array:
         w, b = params
-        scale = s_in**-0.5 if standard else W_std / x.shape[channel_axis] ** 0.5
         product = jnp.moveaxis(jnp.tensordot(x, w, (channel_axis, 0)), -1, channel_axis)
-        outputs = scale * product
-        return outputs if b is None else outputs + (b if standard else b_std * b)
+        return affine.outputs(product, b, fan_in=x.shape[channel_axis])
 
     def kernel(k: Kernel) -> Kernel:
-        def covariance(cov: Any) -> Any:
-            return cov if cov is None else affine_covariance(cov, W_std, b_std)
-
-        nngp, ntk = covariance(k.nngp), k.ntk
-        if ntk is not None:
-            ntk = _scaled(ntk, W_std)
-            if standard:
-                direct = k.shape1[channel_axis] / s_in * k.nngp
-                direct = direct if b_std is None else direct + 1.0
-            else:
-                direct = nngp
-            ntk = direct if ntk.ndim == 0 else direct + ntk
-        return k.replace(nngp=nngp, ntk=ntk, cov1=covariance(k.cov1), cov2=covariance(k.cov2), is_gaussian=True)
+        return affine.kernel(k, lambda cov, _: cov, fan_in=k.shape1[channel_axis])
 
     return leaf(
         "Dense",
@@ -108,13 +86,3 @@ def Dense(
         demand=Demand(batch_axis=batch_axis, channel_axis=channel_axis, diagonal_spatial=Diagonal(Bool.YES, Bool.NO)),
         random_weights=True,
     )
-
-
-def affine_covariance(cov: Array, W_std: Any, b_std: Any) -> Array:
-    """Covariance after random weights and bias: `W_std^2 cov + b_std^2`."""
-    cov = _scaled(cov, W_std)
-    return cov if b_std is None else cov + b_std**2
-
-
-def _scaled(cov: Array, W_std: Any) -> Array:
-    return W_std**2 * cov

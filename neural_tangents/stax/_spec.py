@@ -118,6 +118,7 @@ def leaf(
         for k in tree_leaves(kernels):
             _check_axes(name, demand or Demand(), k)
         shapes1, shapes2 = tree_map(lambda k: k.shape1, kernels), tree_map(lambda k: k.shape2, kernels)
+        out1, out2 = out_shape(shapes1), out_shape(shapes2)  # first, so that bad shapes are called that
         masks1 = masks_of(tree_map(lambda k: k.mask1, kernels), shapes1)
         masks2 = masks_of(tree_map(lambda k: k.mask2, kernels), shapes2)
 
@@ -126,7 +127,7 @@ def leaf(
             k = k.replace(shape1=shape1, shape2=shape2, mask1=mask1, mask2=mask2, is_input=is_input)
             return k.mask(mask1, mask2) if remask else k
 
-        return tree_map(finish, kernel(kernels, **kwargs), out_shape(shapes1), out_shape(shapes2), masks1, masks2)
+        return tree_map(finish, kernel(kernels, **kwargs), out1, out2, masks1, masks2)
 
     def default_origins(sets: Any, fresh: Iterator[int]) -> Any:
         return frozenset({next(fresh)}) if random_weights else sets

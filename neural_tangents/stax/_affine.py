@@ -1,0 +1,98 @@
+"""Random weights and biases: how they are drawn, scaled, and what they do to covariances, in both parameterizations."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from jax import Array, random
+
+from neural_tangents._core.kernel import Kernel
+from neural_tangents._core.types import Shape
+
+
+@dataclasses.dataclass(frozen=True)
+class Affine:
+    """A map of activations `x -> W x + b`, where each output is a sum over `fan_in` inputs.
+
+        'ntk':       W_std / sqrt(fan_in) W x + b_std b,    entries of W and b from N(0, 1),
+        'standard':  W x / sqrt(s_in) + b,                  W from N(0, W_std^2 s_in / fan_in), b from N(0, b_std^2).
+
+    Attributes:
+      W_std: standard deviation of the weights.
+      b_std: standard deviation of the biases; None for no bias.
+      standard: whether the parameterization is 'standard'.
+      s_in: width multiplier of the inputs.
+      s_out: width multiplier of the outputs.
+    """
+
+    W_std: Any
+    b_std: Any
+    standard: bool
+    s_in: float
+    s_out: int
+
+    @classmethod
+    def of(cls, W_std: Any, b_std: Any, parameterization: str, s: tuple[int, int]) -> "Affine":
+        """What a user's arguments stand for.
+
+        Raises:
+          ValueError: unknown parameterization.
+        """
+        form = parameterization.lower()
+        if form not in ("ntk", "standard"):
+            raise ValueError(f"`parameterization` must be 'ntk' or 'standard', got {parameterization!r}.")
+        return cls(W_std, b_std, form == "standard", *(s if form == "standard" else (1, 1)))
+
+    def draw(self, rng: Array, weights: Shape, biases: Shape, fan_in: int) -> tuple[Array, Array | None]:
+        """Parameters: weights and biases (None if there are none) of given shapes."""
+        key_w, key_b = random.split(rng)
+        w = random.normal(key_w, weights)
+        if self.standard:
+            w = w * (self.W_std / (fan_in / self.s_in) ** 0.5)
+        if self.b_std is None:
+            return w, None
+        b = random.normal(key_b, biases)
+        return w, b * self.b_std if self.standard else b
+
+    def outputs(self, product: Array, b: Any, fan_in: int) -> Array:
+        """Outputs, from the product of weights and inputs."""
+        outputs = (self.s_in**-0.5 if self.standard else self.W_std / fan_in**0.5) * product
+        return outputs if b is None else outputs + (b if self.standard else self.b_std * b)
+
+    def kernel(self, k: Kernel, mean: Callable[[Array, int], Array], fan_in: int) -> Kernel:
+        """The kernel of the outputs.
+
+            nngp' = W_std^2 mean(nngp) + b_std^2,    cov1, cov2 alike,
+            ntk' = nngp' + W_std^2 mean(ntk),
+            'standard':  ntk' = fan_in / s_in mean(nngp) + W_std^2 mean(ntk) (+ 1 if there is a bias).
+
+        Args:
+          k: kernel of the inputs.
+          mean: `(covariance, n_batch_axes) -> covariance`, the mean over pairs of inputs that have the same weights.
+          fan_in: number of inputs of each output at finite width.
+        """
+        m = k.map_covariances(mean)
+        nngp, ntk = affine_covariance(m.nngp, self.W_std, self.b_std), m.ntk
+        if ntk is not None:
+            direct = nngp
+            if self.standard:
+                direct = fan_in / self.s_in * m.nngp
+                direct = direct if self.b_std is None else direct + 1.0
+            ntk = direct if ntk.ndim == 0 else direct + _scaled(ntk, self.W_std)
+        return m.replace(
+            nngp=nngp,
+            ntk=ntk,
+            cov1=affine_covariance(m.cov1, self.W_std, self.b_std),
+            cov2=None if m.cov2 is None else affine_covariance(m.cov2, self.W_std, self.b_std),
+            is_gaussian=True,
+        )
+
+
+def affine_covariance(cov: Array, W_std: Any, b_std: Any) -> Array:
+    """Covariance after random weights and bias: `W_std^2 cov + b_std^2`."""
+    cov = _scaled(cov, W_std)
+    return cov if b_std is None else cov + b_std**2
+
+
+def _scaled(cov: Array, W_std: Any) -> Array:
+    return W_std**2 * cov
