@@ -29,10 +29,17 @@ def _fully_connected(nonlinearity: str) -> str:
     return f"stax.serial(*[stax.Dense(512, 1.5, 0.05), stax.{nonlinearity}()] * 10, stax.Dense(1))"
 
 
+def _convolutional(readout: str) -> str:
+    """Twenty-one convolutions of 3 x 3 with ReLU."""
+    return f"stax.serial(*[stax.Conv(1, (3, 3), (1, 1), 'SAME'), stax.Relu()] * 21, stax.{readout}())"
+
+
 CASES = (
     Case("fc_relu_small_f32", _fully_connected("Relu"), (50, 128), (50, 128), "float32", "ntk"),
     Case("fc_relu_f32", _fully_connected("Relu"), (2000, 128), (2000, 128), "float32", "ntk"),
     Case("fc_erf_f32", _fully_connected("Erf"), (2000, 128), (2000, 128), "float32", "ntk"),
     Case("fc_relu_f64", _fully_connected("Relu"), (2000, 128), (2000, 128), "float64", "ntk"),
     Case("fc_erf_f64", _fully_connected("Erf"), (2000, 128), (2000, 128), "float64", "ntk"),
+    Case("cnn_flatten_f32", _convolutional("Flatten"), (64, 32, 32, 3), (64, 32, 32, 3), "float32", "ntk"),
+    Case("cnn_gap_f32", _convolutional("GlobalAvgPool"), (4, 32, 32, 3), (4, 32, 32, 3), "float32", "ntk"),
 )

@@ -27,6 +27,10 @@ class Padding(enum.Enum):
     SAME = "SAME"
     VALID = "VALID"
 
+    @classmethod
+    def _missing_(cls, value: object) -> None:
+        raise ValueError(f"`padding` must be 'CIRCULAR', 'SAME' or 'VALID', in capitals, got {value!r}.")
+
 
 @dataclasses.dataclass(frozen=True)
 class Window:
@@ -146,25 +150,27 @@ def windows(
     Raises:
       ValueError: sizes and strides differ in number or are not positive; an unknown padding.
     """
-    shape = tuple(shape)
+    shape, padding = tuple(shape), Padding(padding)
     strides = (1,) * len(shape) if strides is None else tuple(strides)
     if len(strides) != len(shape):
         raise ValueError(f"{name} needs one stride for each axis of its window {shape}, got strides {strides}.")
     for what, sizes in (("window sizes", shape), ("strides", strides)):
         if any(operator.index(size) < 1 for size in sizes):
             raise ValueError(f"{name} needs {what} of at least 1, got {sizes}.")
-    return tuple(kind(size, stride, Padding(padding)) for size, stride in zip(shape, strides, strict=True))
+    return tuple(kind(size, stride, padding) for size, stride in zip(shape, strides, strict=True))
 
 
 def window_sums(x: Array, axes: Sequence[int], size: int, stride: int, count: int) -> Array:
-    """Sums over `count` windows, the first of which starts at position 0, along all of some axes at once.
+    """Sums over `count` windows, the first of which starts at position 0, along one axis or two adjacent ones at once.
 
-    On CPUs, both forms take a fraction of the time of a convolution of a single channel. XLA does not fuse the first
-    one into what comes after it, and so does not compute it again for each of its uses.
+    On CPUs, each form takes a fraction of the time of a convolution of a single channel. XLA does not fuse
+    `reduce_window` into what comes after it, while sums of shifted arrays would be computed again for each of their
+    uses, and those of the layers before them too.
     """
     if len(axes) == 1:
-        dimensions, strides = ([n if axis in axes else 1 for axis in range(x.ndim)] for n in (size, stride))
-        return lax.reduce_window(x, np.zeros((), x.dtype), lax.add, dimensions, strides, "VALID")
+        return _reduce(x, axes[0], size, stride)
+    if stride == 1 and size > 1:
+        return _diagonal_sums(x, axes[0], size)
 
     def shifted(start: int) -> Array:
         starts, stops, strides = [0] * x.ndim, list(x.shape), [1] * x.ndim
@@ -174,6 +180,22 @@ def window_sums(x: Array, axes: Sequence[int], size: int, stride: int, count: in
         return lax.slice(x, starts, stops, strides)
 
     return functools.reduce(operator.add, map(shifted, range(size)))
+
+
+def _diagonal_sums(x: Array, axis: int, size: int) -> Array:
+    """`y[.., i, j, ..] = sum_d x[.., i + d, j + d, ..]`: with both axes as one, a window with gaps along that."""
+    shape, (n, m) = x.shape, x.shape[axis : axis + 2]
+    x = x.reshape(*shape[:axis], n * m, *shape[axis + 2 :])
+    x = _reduce(x, axis, size, dilation=m + 1, behind=(size - 1) * (m + 1))
+    x = x.reshape(shape)
+    return lax.slice_in_dim(lax.slice_in_dim(x, 0, n - size + 1, axis=axis), 0, m - size + 1, axis=axis + 1)
+
+
+def _reduce(x: Array, axis: int, size: int, stride: int = 1, dilation: int = 1, behind: int = 0) -> Array:
+    sizes, strides, dilations = ([k if i == axis else 1 for i in range(x.ndim)] for k in (size, stride, dilation))
+    pads = [(0, behind) if i == axis else (0, 0) for i in range(x.ndim)]
+    zero = np.zeros((), x.dtype)
+    return lax.reduce_window(x, zero, lax.add, sizes, strides, pads, window_dilation=dilations)
 
 
 def pad(x: Array, pads: dict[int, tuple[int, int]], wrap: bool) -> Array:
