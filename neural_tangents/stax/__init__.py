@@ -2,12 +2,14 @@
 
 from neural_tangents._core.demands import Bool, Diagonal
 from neural_tangents._core.masking import MaskedArray, unmask_fn
+from neural_tangents.stax._aggregate import Aggregate, AggregateImplementation
 from neural_tangents.stax._branching import FanInConcat, FanInProd, FanInSum, FanOut
 from neural_tangents.stax._combinators import parallel, repeat, serial
 from neural_tangents.stax._conv._layer import Conv, ConvTranspose
 from neural_tangents.stax._conv._local import ConvLocal
 from neural_tangents.stax._custom import layer, requires, supports_masking
 from neural_tangents.stax._dense import Dense
+from neural_tangents.stax._dot_general import DotGeneral
 from neural_tangents.stax._elementwise import (
     ABRelu,
     Abs,
@@ -32,14 +34,18 @@ from neural_tangents.stax._elementwise import (
     Sin,
 )
 from neural_tangents.stax._global_pool import GlobalAvgPool, GlobalSumPool
+from neural_tangents.stax._indexing import Index, Slice
 from neural_tangents.stax._normalise import Dropout, LayerNorm
 from neural_tangents.stax._pool import AvgPool, SumPool
+from neural_tangents.stax._resize import ImageResize
 from neural_tangents.stax._shape import Flatten, Identity
 from neural_tangents.stax._window import Padding
 
 __all__ = [
     "ABRelu",
     "Abs",
+    "Aggregate",
+    "AggregateImplementation",
     "AvgPool",
     "Bool",
     "Conv",
@@ -48,6 +54,7 @@ __all__ = [
     "Cos",
     "Dense",
     "Diagonal",
+    "DotGeneral",
     "Dropout",
     "Elementwise",
     "ElementwiseNumerical",
@@ -66,6 +73,8 @@ __all__ = [
     "GlobalSumPool",
     "Hermite",
     "Identity",
+    "ImageResize",
+    "Index",
     "LayerNorm",
     "LeakyRelu",
     "MaskedArray",
@@ -78,6 +87,7 @@ __all__ = [
     "Sigmoid_like",
     "Sign",
     "Sin",
+    "Slice",
     "SumPool",
     "layer",
     "parallel",

@@ -112,14 +112,16 @@ def _value_text(value: Any) -> str:
 
 def _init_fn(spec: LayerSpec) -> Any:
     def init_fn(rng: Any, input_shape: Shapes) -> tuple[Shapes, PyTree]:
-        """Draws parameters for inputs of the given shape (or tree of shapes); -1 stands for any batch size."""
+        """Draws parameters for inputs of a shape (or tree of shapes); -1 or None stands for any batch size."""
         return spec.init(rng, _as_shapes(input_shape))
 
     return init_fn
 
 
 def _as_shapes(shapes: Any) -> Any:
-    """A tree of shapes, each a tuple of integers."""
+    """A tree of shapes, each a tuple of integers; for None, an unknown size, stands -1."""
+    if isinstance(shapes, tuple):
+        shapes = tuple(-1 if size is None else size for size in shapes)
     if is_shape(shapes):
         return tuple(int(size) for size in shapes)
     if not is_node(shapes) or not shapes:
@@ -203,7 +205,7 @@ def _kernel_fn(spec: LayerSpec) -> Any:
         outputs = spec.kernel(kernels, **pick({"pattern": pattern, **kwargs}, spec))
         check_independence(spec, kernels)  # again: now it is known which of the users' layers have weights
         if twice:
-            outputs = tree_map(lambda k: k.replace(cov2=k.cov1), outputs)
+            outputs = tree_map(lambda k: k.replace(cov2=k.cov1) if k.cov2 is None else k, outputs)
         return outputs if names is None else tree_map(lambda k: select(k.asdict(), get, "AnalyticKernel"), outputs)
 
     return kernel_fn
