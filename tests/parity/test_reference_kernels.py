@@ -21,16 +21,6 @@ from neural_tangents import stax
 # Public names that are still to come, and what brings them. A case that uses one runs as soon as the name exists;
 # a name that is missing without being listed here is an error.
 TO_COME = {
-    "stax.Aggregate": "graph aggregation",
-    "stax.AvgPool": "pooling",
-    "stax.Conv": "convolutions",
-    "stax.ConvTranspose": "transposed convolutions",
-    "stax.GlobalAvgPool": "pooling",
-    "stax.GlobalSelfAttention": "attention",
-    "stax.GlobalSumPool": "pooling",
-    "stax.Index": "indexing",
-    "stax.Slice": "indexing",
-    "stax.SumPool": "pooling",
     "nt.empirical_nngp_fn": "finite-width kernels",
     "nt.empirical_ntk_fn": "finite-width kernels",
     "nt.empirical_ntk_vp_fn": "finite-width kernels",
