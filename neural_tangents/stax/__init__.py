@@ -3,6 +3,8 @@
 from neural_tangents._core.demands import Bool, Diagonal
 from neural_tangents._core.masking import MaskedArray, unmask_fn
 from neural_tangents.stax._aggregate import Aggregate, AggregateImplementation
+from neural_tangents.stax._attention._layer import GlobalSelfAttention
+from neural_tangents.stax._attention._mechanism import AttentionMechanism, PositionalEmbedding
 from neural_tangents.stax._branching import FanInConcat, FanInProd, FanInSum, FanOut
 from neural_tangents.stax._combinators import parallel, repeat, serial
 from neural_tangents.stax._conv._layer import Conv, ConvTranspose
@@ -46,6 +48,7 @@ __all__ = [
     "Abs",
     "Aggregate",
     "AggregateImplementation",
+    "AttentionMechanism",
     "AvgPool",
     "Bool",
     "Conv",
@@ -70,6 +73,7 @@ __all__ = [
     "Gaussian",
     "Gelu",
     "GlobalAvgPool",
+    "GlobalSelfAttention",
     "GlobalSumPool",
     "Hermite",
     "Identity",
@@ -81,6 +85,7 @@ __all__ = [
     "Monomial",
     "Padding",
     "Polynomial",
+    "PositionalEmbedding",
     "Rbf",
     "RectifiedMonomial",
     "Relu",
