@@ -159,4 +159,5 @@ def _pooled(x: Array, axis: int, window: Window, weight: Any, power: int = 1) ->
     x = window.sums(x, (axis,))
     if weight is None:
         return x
-    return x * jnp.expand_dims(weight(window, n, x.dtype) ** power, tuple(i for i in range(x.ndim) if i != axis))
+    weights = weight(window, n, jnp.result_type(x, float)) ** power  # of a floating type, also if `x` has integers
+    return x * jnp.expand_dims(weights, tuple(i for i in range(x.ndim) if i != axis))

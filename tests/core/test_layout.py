@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from explicit_features import LAYOUTS, covariance, features
 
-from neural_tangents._core.layout import Layout, Spatial
+from neural_tangents._core.layout import Layout, Spatial, embed_diagonal
 
 SHAPES = [(3, 2), (3, 4, 2), (3, 4, 5, 2)]
 
@@ -100,6 +100,36 @@ def test_position_mean(layout, x):
     n_batch_axes = 1 if layout.diagonal_batch else 2
     expected = covariance(flat, flat, own=layout.diagonal_batch)
     np.testing.assert_allclose(layout.position_mean(own(layout, x), n_batch_axes), expected, rtol=1e-10)
+
+
+def test_copies(layout, x):
+    for cov, n_batch_axes in ((cross(layout, x, x[:2]), 2), (own(layout, x), 1 if layout.diagonal_batch else 2)):
+        rest = list(range(n_batch_axes))
+        for i, size in enumerate(x.shape[1:-1]):
+            axes = layout.copies(i, n_batch_axes)
+            assert [cov.shape[axis] for axis in axes] == [size] * (1 if layout.spatial is Spatial.DIAGONAL else 2)
+            rest += axes
+        assert rest == list(range(cov.ndim))  # each axis is one of the batch's or a copy, in order
+
+
+def test_diagonal(layout, x):
+    np.testing.assert_allclose(
+        layout.diagonal(cross(layout, x, x[:2]), 2), covariance(x, x[:2], spatial=True), rtol=1e-12
+    )
+    n_batch_axes = 1 if layout.diagonal_batch else 2
+    expected = covariance(x, x, own=layout.diagonal_batch, spatial=True)
+    np.testing.assert_allclose(layout.diagonal(own(layout, x), n_batch_axes), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("n_batch_axes", [1, 2])
+def test_embed_diagonal(x, n_batch_axes):
+    layout = Layout(Spatial.PAIRED, n_batch_axes == 1)
+    small, full = (covariance(x, x, own=n_batch_axes == 1, spatial=spatial) for spatial in (True, False))
+    embedded = np.asarray(embed_diagonal(small, n_batch_axes))
+    assert embedded.shape == full.shape and embedded.dtype == small.dtype
+    for index, one, two in entries(full, layout, n_batch_axes):
+        assert embedded[index] == (full[index] if one[1:] == two[1:] else 0)
+    np.testing.assert_array_equal(layout.diagonal(embedded, n_batch_axes), small)
 
 
 def test_methods_compile(layout, x):

@@ -10,8 +10,6 @@ from finite_width import compiled
 
 from neural_tangents import stax
 
-COVARIANCES = ("nngp", "ntk", "cov1", "cov2")
-
 
 def cnn(depth, readout):
     """`depth` convolutions of 3 x 3 with ReLU."""
@@ -132,6 +130,31 @@ def test_kernels_are_those_of_explicit_matrices(name):
     np.testing.assert_allclose(itself.ntk, want.ntk, rtol=1e-7)
     np.testing.assert_allclose(single.nngp, want.nngp, rtol=2e-4)
     np.testing.assert_allclose(single.ntk, want.ntk, rtol=2e-4)
+
+
+@pytest.mark.parametrize("linear_scaling", [True, False], ids=["linear", "square root"])
+def test_attention_on_sentences_of_different_lengths(linear_scaling):
+    """Each entry is that of the two sentences alone, without anything put behind them."""
+    attention = stax.GlobalSelfAttention(
+        4, 4, 4, 2, linear_scaling, 1.1, 1.2, 0.9, 1.3, 0.2, "SOFTMAX" if linear_scaling else "IDENTITY", "SUM"
+    )
+    net = stax.serial(
+        *[stax.Conv(4, (3,), padding="SAME", W_std=1.3, b_std=0.2), stax.Relu(), attention, stax.LayerNorm((1, 2))],
+        *[stax.Relu(), stax.Conv(4, (3,), padding="SAME", b_std=0.1), stax.Erf(), stax.GlobalAvgPool(), stax.Dense(1)],
+    )
+    lengths = (5, 3, 1)
+    random = np.random.RandomState(60)
+    words = [random.normal(size=(1, length, 3)) for length in lengths]
+    sentences = np.concatenate([np.pad(w, ((0, 0), (0, 5 - w.shape[1]), (0, 0)), constant_values=9.0) for w in words])
+    with jax.enable_x64(True):
+        got = compiled(net, sentences, get=("nngp", "ntk"), mask_constant=9.0)
+        for i, length in enumerate(lengths):
+            alone = compiled(net, words[i], get=("nngp", "ntk"))
+            np.testing.assert_allclose(got.nngp[i, i], alone.nngp[0, 0], rtol=1e-8, err_msg=str(length))
+            np.testing.assert_allclose(got.ntk[i, i], alone.ntk[0, 0], rtol=1e-8, err_msg=str(length))
+        # For different lengths, the longer of the two decides how much has to be put behind the other one.
+        pair = compiled(net, sentences[:2], sentences[1:], get=("nngp", "ntk"), mask_constant=9.0)
+        np.testing.assert_allclose(pair.ntk, got.ntk[:2, 1:], rtol=1e-8)
 
 
 def test_all_positions_come_in_natural_order():

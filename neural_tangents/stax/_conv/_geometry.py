@@ -55,9 +55,10 @@ class Geometry:
         spatial = string.ascii_lowercase[: len(sliding)]
         if dimension_numbers is None:
             dimension_numbers = f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"
-        letters = [frozenset(axes) - frozenset(names) for axes, names in zip(dimension_numbers, _NAMES, strict=True)]
+        letters = [frozenset(axes) - frozenset(names) for axes, names in zip(dimension_numbers, _NAMES, strict=False)]
         if (
-            any(len(axes) != len(sliding) + 2 or len(set(axes)) != len(axes) for axes in dimension_numbers)
+            len(dimension_numbers) != len(_NAMES)
+            or any(len(axes) != len(sliding) + 2 or len(set(axes)) != len(axes) for axes in dimension_numbers)
             or any(len(letter) != len(sliding) for letter in letters)
             or len(set(letters)) > 1
         ):

@@ -148,6 +148,8 @@ def _shared(geometry: Geometry, affine: Affine, out_chan: int, product: Any) -> 
 
 def conv_leaf(geometry: Geometry, width: int, init: Any, apply: Any, kernel: Any, diagonal: Diagonal) -> LayerSpec:
     """The parts that all convolutions have in common: shapes, masks and axes."""
+    # Counted from the end where channels come last, as in other layers, and so that it is an axis of any inputs.
+    channel_axis = -1 if geometry.inputs[-1] == "C" else geometry.inputs.index("C")
     return leaf(
         geometry.name,
         init=init,
@@ -156,9 +158,7 @@ def conv_leaf(geometry: Geometry, width: int, init: Any, apply: Any, kernel: Any
         out_shape=lambda shape: geometry.out_shape(shape, width),
         mask=geometry.mask,
         remask=True,
-        demand=Demand(
-            batch_axis=geometry.inputs.index("N"), channel_axis=geometry.inputs.index("C"), diagonal_spatial=diagonal
-        ),
+        demand=Demand(batch_axis=geometry.inputs.index("N"), channel_axis=channel_axis, diagonal_spatial=diagonal),
         random_weights=True,
     )
 

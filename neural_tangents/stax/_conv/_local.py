@@ -52,7 +52,7 @@ def ConvLocal(
 
     Raises:
       ValueError: unknown padding or parameterization, sizes that are not positive, axes that do not match; at a call,
-        a filter larger than the image with padding 'VALID'.
+        a filter larger than the image with padding 'VALID', or unknown spatial sizes in `init_fn`.
       TypeError: at a call, inputs with a wrong number of axes.
 
     Novak et al., 2019 (arXiv:1810.05148), section 5.
@@ -63,6 +63,10 @@ def ConvLocal(
 
     def init(rng: Array, shape: Shape) -> tuple[Array, Array | None]:
         sizes = dict(zip(geometry.spatial, geometry.positions(shape), strict=True))
+        if min(sizes.values(), default=0) < 0:
+            raise ValueError(
+                f"ConvLocal has weights at each position, so it needs all spatial sizes, got shape {shape}."
+            )
         sizes.update(O=width, I=geometry.fan_in(shape))
         weights = tuple(sizes[c] for c in geometry.filters)
         outputs = zip(geometry.outputs, geometry.out_shape(shape, width), strict=True)
