@@ -117,7 +117,15 @@ class Demand:
         return self._combine(other, lambda a, b: a >> b, lambda name, a, b: a)
 
     def __and__(self, other: "Demand") -> "Demand":
-        """The demand of two branches of one input."""
+        """The demand of two branches of one input.
+
+        A branch that states nothing of positions, such as `Identity`, passes on whatever correlations its input has.
+        """
+        if (self.diagonal_spatial is _UNSTATED) != (other.diagonal_spatial is _UNSTATED):
+            free = Diagonal(Bool.YES, Bool.NO)
+            return dataclasses.replace(self, diagonal_spatial=self.get("diagonal_spatial", free)) & dataclasses.replace(
+                other, diagonal_spatial=other.get("diagonal_spatial", free)
+            )
         return self._combine(other, lambda a, b: a & b, _first_of_branches)
 
     def _combine(self, other: "Demand", combine_diagonal: Any, combine_axis: Any) -> "Demand":

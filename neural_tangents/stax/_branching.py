@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from neural_tangents._core.kernel import Kernel
+from neural_tangents._core.trees import is_shape
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._layer import public_layer
 from neural_tangents.stax._spec import LayerSpec, leaf
@@ -61,7 +62,7 @@ def FanInSum() -> LayerSpec:
     """
 
     def kernel(kernels: Sequence[Kernel]) -> Kernel:
-        _check_kernels("FanInSum", kernels)
+        _check_layouts("FanInSum", kernels)
         if len(kernels) > 1:
             _check_gaussian("FanInSum", kernels)
         return _combine(kernels, lambda covs: functools.reduce(operator.add, covs))
@@ -92,7 +93,7 @@ def FanInProd() -> LayerSpec:
     """
 
     def kernel(kernels: Sequence[Kernel]) -> Kernel:
-        _check_kernels("FanInProd", kernels)
+        _check_layouts("FanInProd", kernels)
         if len(kernels) > 1 and any(k.is_input for k in kernels):
             raise ValueError(
                 "FanInProd of a network's inputs has no kernel, as they have a finite number of channels. "
@@ -138,6 +139,7 @@ def FanInConcat(axis: int = -1) -> LayerSpec:
     """
 
     def out_shape(shapes: Sequence[Shape]) -> Shape:
+        _check_branches("FanInConcat", shapes)
         first = shapes[0]
         if not -len(first) <= axis < len(first):
             raise ValueError(f"FanInConcat: axis {axis} is not an axis of inputs of shapes {list(shapes)}.")
@@ -152,8 +154,6 @@ def FanInConcat(axis: int = -1) -> LayerSpec:
 
     def kernel(kernels: Sequence[Kernel]) -> Kernel:
         _check_layouts("FanInConcat", kernels)
-        out_shape([k.shape1 for k in kernels])
-        out_shape([k.shape2 for k in kernels])
         k = kernels[0]
         if axis % len(k.shape1) == k.channel_axis % len(k.shape1):
             widths = [k.shape1[axis] for k in kernels]
@@ -185,7 +185,13 @@ def FanInConcat(axis: int = -1) -> LayerSpec:
     )
 
 
+def _check_branches(name: str, shapes: Any) -> None:
+    if is_shape(shapes) or not shapes:
+        raise ValueError(f"{name} needs a list or tuple of inputs. Put `FanOut` and `parallel` before it.")
+
+
 def _equal_shape(name: str, shapes: Sequence[Shape]) -> Shape:
+    _check_branches(name, shapes)
     if any(shape != shapes[0] for shape in shapes):
         raise ValueError(f"{name} needs inputs of equal shape, got {list(shapes)}.")
     return shapes[0]
@@ -206,15 +212,7 @@ def _independent(name: str, sets: Any, fresh: Any) -> frozenset[int]:
     return union
 
 
-def _check_kernels(name: str, kernels: Sequence[Kernel]) -> None:
-    _check_layouts(name, kernels)
-    _equal_shape(name, [k.shape1 for k in kernels])
-    _equal_shape(name, [k.shape2 for k in kernels])
-
-
 def _check_layouts(name: str, kernels: Sequence[Kernel]) -> None:
-    if not isinstance(kernels, list | tuple) or not kernels:
-        raise ValueError(f"{name} needs a list or tuple of inputs. Put `FanOut` and `parallel` before it.")
     for attribute in ("layout", "is_reversed", "batch_axis", "channel_axis"):
         values = [getattr(k, attribute) for k in kernels]
         if any(value != values[0] for value in values):

@@ -119,6 +119,13 @@ def test_unstated_attributes_have_no_say(combine):
     assert combine(Demand(), Demand()) == Demand()
 
 
+def test_a_branch_that_states_nothing_keeps_the_correlations_of_its_input():
+    local, readout = (Demand(diagonal_spatial=Diagonal(*d)) for d in ((YES, MAYBE), (MAYBE, YES)))
+    assert (local >> readout).diagonal_spatial
+    for beside in (local & Demand(), Demand() & local):
+        assert beside.diagonal_spatial == Diagonal(YES, NO) and not (beside >> readout).diagonal_spatial
+
+
 def test_the_first_layer_that_states_an_axis_wins():
     layers = Demand(), Demand(channel_axis=1), Demand(batch_axis=2, channel_axis=-1), Demand(batch_axis=0)
     assert functools.reduce(operator.rshift, layers).stated() == {"channel_axis": 1, "batch_axis": 2}

@@ -58,7 +58,7 @@ def test_window_mean_is_a_product_of_matrices(n_batch):
         (Conv, selections, (2, 3), (1, 2), "CIRCULAR", "standard", (2, 1)),
         (ConvTranspose, spreads, (3, 2), (2, 1), "VALID", "standard", (1, 3)),
     ],
-    ids=str,
+    ids=["Conv SAME", "Conv CIRCULAR", "ConvTranspose"],
 )
 def test_closed_form(kind, truth, filter_shape, strides, padding, parameterization, s):
     """Of two layers, so that the second one also has an NTK to carry."""

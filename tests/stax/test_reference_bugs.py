@@ -86,3 +86,12 @@ def test_equal_and_zero_inputs_have_kernels(factory):
     net = stax.serial(stax.Conv(2, (1,)), factory(), stax.GlobalAvgPool())
     kernel = compiled(net, x, x.copy())
     assert np.isfinite(kernel.nngp).all() and np.isfinite(kernel.ntk).all() and np.isfinite(kernel.cov1).all()
+
+
+def test_identity_beside_a_local_convolution_needs_all_pairs_of_positions():
+    """There, the branch that keeps correlations of positions is overlooked, and they are left out of the pool."""
+    branches = stax.parallel(stax.Identity(), stax.ConvLocal(2, (2,), padding="SAME"))
+    net = stax.serial(stax.Conv(2, (2,)), stax.FanOut(2), branches, stax.FanInSum(), stax.GlobalAvgPool())
+    default, full = compiled(net, S1, S2), compiled(net, S1, S2, diagonal_spatial=False)
+    np.testing.assert_array_equal(default.nngp, full.nngp)
+    assert not stax.parallel(stax.Identity(), stax.Flatten())[2](S1)[0].diagonal_spatial
