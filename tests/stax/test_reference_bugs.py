@@ -94,4 +94,5 @@ def test_identity_beside_a_local_convolution_needs_all_pairs_of_positions():
     net = stax.serial(stax.Conv(2, (2,)), stax.FanOut(2), branches, stax.FanInSum(), stax.GlobalAvgPool())
     default, full = compiled(net, S1, S2), compiled(net, S1, S2, diagonal_spatial=False)
     np.testing.assert_array_equal(default.nngp, full.nngp)
-    assert not stax.parallel(stax.Identity(), stax.Flatten())[2](S1)[0].diagonal_spatial
+    fork = stax.serial(stax.FanOut(2), stax.parallel(stax.Identity(), stax.Flatten()))
+    assert not fork[2](S1)[0].diagonal_spatial
