@@ -1,7 +1,7 @@
 """`Kernel`: the covariances of two batches of activations, and what is needed to carry them through a network."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -81,7 +81,12 @@ class Kernel:
         """How the covariances are stored."""
         return Layout(Spatial.DIAGONAL if self.diagonal_spatial else Spatial.PAIRED, self.diagonal_batch)
 
-    def replace(self, **changes: Any) -> "Kernel":
+    @property
+    def one_batch(self) -> bool:
+        """Whether both batches are one, and `nngp` holds what `cov1` does."""
+        return self.cov2 is None
+
+    def replace(self, **changes: Any) -> Self:
         """A copy with some attributes changed."""
         return dataclasses.replace(self, **changes)
 
@@ -102,6 +107,14 @@ class Kernel:
             cov1=fn(self.cov1, own),
             cov2=None if self.cov2 is None else fn(self.cov2, own),
         )
+
+    def without_gap(self) -> "Kernel":
+        """The kernel with zeros in `nngp` wherever this is no covariance; functions of those might not be finite."""
+        return self
+
+    def behind(self, windows: Any) -> "Kernel":
+        """The kernel behind a layer that moves windows along the spatial axes, where covariances are so already."""
+        return self
 
     def slice(self, n1_slice: slice, n2_slice: slice) -> "Kernel":
         """The kernel of some of the inputs: `x1[n1_slice]` against `x2[n2_slice]`."""

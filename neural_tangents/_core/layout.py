@@ -12,6 +12,7 @@ that act on each entry by itself ask the layout for variances in matching positi
 
 import dataclasses
 import enum
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -25,6 +26,7 @@ class Spatial(enum.Enum):
 
     DIAGONAL = "diagonal"
     PAIRED = "paired"
+    OFFSET = "offset"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +77,12 @@ class Layout:
         if self.spatial is Spatial.PAIRED:
             for axis in range(n_batch_axes, (cov.ndim + n_batch_axes) // 2):
                 cov = jnp.moveaxis(jnp.diagonal(cov, axis1=axis, axis2=axis + 1), -1, axis)
+        return cov
+
+    def window_sums(self, cov: Array, n_batch_axes: int, windows: Sequence[Any]) -> Array:
+        """Sums over a window along each spatial axis that moves along both copies of the axis at once."""
+        for i, window in enumerate(windows):
+            cov = window.sums(cov, self.copies(i, n_batch_axes))
         return cov
 
     def is_same(self, cov: Array) -> Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from neural_tangents._core.demands import Bool, Demand, Diagonal
 from neural_tangents._core.kernel import Kernel
 from neural_tangents.stax._dual._record import Dual
-from neural_tangents.stax._spec import LayerSpec, leaf
+from neural_tangents.stax._spec import LayerSpec, identity, leaf
 
 
 def activation(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
@@ -34,6 +34,7 @@ def activation(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
                 f"{label} needs a Gaussian input, got the output of a nonlinearity or of another layer without random "
                 "weights, or the inputs of the network. Insert a `Dense` layer before it."
             )
+        k = k if dual.vanishes else k.without_gap()
         q1 = k.layout.variance(k.cov1)
         q2 = q1 if k.cov2 is None else k.layout.variance(k.cov2)
         if k.nngp.ndim == q1.ndim:  # made by hand, with one covariance for each variance
@@ -41,7 +42,7 @@ def activation(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
         else:
             v1, v2 = k.layout.spread(q1, q2)
             # The layers of a deep network round covariances and variances apart from each other.
-            nngp = k.nngp if k.cov2 is not None else k.layout.tie(k.nngp, v1)
+            nngp = k.layout.tie(k.nngp, v1) if k.one_batch else k.nngp
             nngp, k_dot = dual.moments(nngp, v1, v2)
         return k.replace(
             nngp=nngp,
@@ -52,7 +53,12 @@ def activation(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
         )
 
     return leaf(
-        name, apply=apply, kernel=kernel, remask=True, demand=Demand(diagonal_spatial=Diagonal(Bool.YES, Bool.NO))
+        name,
+        apply=apply,
+        kernel=kernel,
+        remask=not dual.vanishes,
+        demand=Demand(diagonal_spatial=Diagonal(Bool.YES, Bool.NO)),
+        local=identity,
     )
 
 

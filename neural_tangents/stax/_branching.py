@@ -13,6 +13,7 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.trees import is_shape
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._layer import public_layer
+from neural_tangents.stax._reach import Reach
 from neural_tangents.stax._spec import LayerSpec, leaf
 
 
@@ -43,6 +44,7 @@ def FanOut(num: int) -> LayerSpec:
         mask=copies,
         trees=True,
         origins=copies,
+        local=copies,
     )
 
 
@@ -75,6 +77,7 @@ def FanInSum() -> LayerSpec:
         mask=lambda masks, shapes: _all_masked(masks),
         trees=True,
         origins=functools.partial(_independent, "FanInSum"),
+        local=_beside,
     )
 
 
@@ -117,6 +120,7 @@ def FanInProd() -> LayerSpec:
         mask=lambda masks, shapes: _all_masked(masks),
         trees=True,
         origins=functools.partial(_independent, "FanInProd"),
+        local=_beside,
     )
 
 
@@ -210,6 +214,10 @@ def _independent(name: str, sets: Any, fresh: Any) -> frozenset[int]:
             )
         union = union | s
     return union
+
+
+def _beside(reaches: Sequence[Reach]) -> Reach:
+    return functools.reduce(lambda a, b: a.beside(b), reaches)
 
 
 def _check_layouts(name: str, kernels: Sequence[Kernel]) -> None:

@@ -14,8 +14,10 @@ from neural_tangents._core.demands import Demand
 from neural_tangents._core.trees import is_node, is_shape, tree_map
 from neural_tangents.stax._custom import as_spec
 from neural_tangents.stax._layer import describe, public_layer
-from neural_tangents.stax._loop import equal_form, iterate, periodic_runs, scan
+from neural_tangents.stax._loop import equal_form, in_sequence, scan
+from neural_tangents.stax._reach import locally
 from neural_tangents.stax._spec import LayerSpec, pick
+from neural_tangents.stax._streaming import find_run, streamed
 
 
 def _children(name: str, layers: tuple[Any, ...]) -> tuple[LayerSpec, ...]:
@@ -64,7 +66,6 @@ def serial(*layers: Any) -> LayerSpec:
       ValueError: no layers, or layers that cannot follow each other.
     """
     specs = _children("serial", layers)
-    runs = periodic_runs(specs)
 
     def init(rng: Any, shapes: Any) -> Any:
         params = []
@@ -79,16 +80,28 @@ def serial(*layers: Any) -> LayerSpec:
             inputs = spec.apply(param, inputs, **pick(kw, spec))
         return inputs
 
+    chain = tuple(layer for spec in specs for layer in spec.chain or (spec,))
+
+    @functools.cache
+    def streaming(start: int, stop: int) -> Any:
+        # Compiled, as a loop over slabs; here and not at each call, since each new function would be compiled anew.
+        return jax.jit(functools.partial(streamed, chain[start:stop]))
+
     def kernel(kernels: Any, **kwargs: Any) -> Any:
-        for block, n in runs:
-
-            def step(ks: Any, block: tuple[LayerSpec, ...] = block) -> Any:
-                for spec in block:
-                    ks = spec.kernel(ks, **pick(kwargs, spec))
-                return ks
-
-            kernels = iterate(step, kernels, n)
+        start = 0
+        while start < len(chain):
+            n, streams = find_run(chain[start:], kernels)
+            if streams:
+                kernels = streaming(start, start + n)(kernels)
+            else:
+                kernels = in_sequence(chain[start : start + n], kernels, kwargs)
+            start += n
         return kernels
+
+    def local(reach: Any) -> Any:
+        for spec in specs:
+            reach = locally(spec, reach)
+        return reach
 
     def out_shape(shapes: Any) -> Any:
         for spec in specs:
@@ -111,6 +124,8 @@ def serial(*layers: Any) -> LayerSpec:
         keywords=frozenset[str]().union(*(spec.keywords for spec in specs)),
         text=lambda: _text("serial", specs),
         key=_key("serial", specs),
+        local=local,
+        chain=chain,
     )
 
 
@@ -173,6 +188,7 @@ def parallel(*layers: Any) -> LayerSpec:
         keywords=frozenset[str]().union(*(spec.keywords for spec in specs)),
         text=lambda: _text("parallel", specs),
         key=_key("parallel", specs),
+        local=lambda reaches: [locally(spec, r) for spec, r in zip(specs, branches(reaches, "kernels"), strict=True)],
     )
 
 
@@ -264,4 +280,5 @@ def repeat(layer: Any, n: int) -> LayerSpec:
         demand=spec.demand >> spec.demand if n > 1 else spec.demand if n else Demand(),
         keywords=spec.keywords,
         text=lambda: _text("repeat", [spec], suffix=f", n={n}"),
+        local=lambda reach: functools.reduce(lambda r, _: locally(spec, r), range(n), reach),
     )

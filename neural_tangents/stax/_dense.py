@@ -11,7 +11,7 @@ from neural_tangents._core.masking import all_over
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._affine import Affine
 from neural_tangents.stax._layer import public_layer
-from neural_tangents.stax._spec import LayerSpec, leaf
+from neural_tangents.stax._spec import LayerSpec, identity, leaf
 
 
 @public_layer
@@ -85,4 +85,5 @@ def Dense(
         remask=True,
         demand=Demand(batch_axis=batch_axis, channel_axis=channel_axis, diagonal_spatial=Diagonal(Bool.YES, Bool.NO)),
         random_weights=True,
+        local=identity,
     )

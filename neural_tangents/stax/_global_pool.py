@@ -11,7 +11,7 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._layer import public_layer
 from neural_tangents.stax._spatial import check_positions_masked, spatial_axes
-from neural_tangents.stax._spec import LayerSpec, leaf
+from neural_tangents.stax._spec import Fold, LayerSpec, leaf
 
 
 @public_layer
@@ -96,6 +96,7 @@ def _global_pool(name: str, mean: bool, batch_axis: int, channel_axis: int) -> L
             batch_axis=batch_axis, channel_axis=channel_axis, diagonal_spatial=Diagonal(Bool.MAYBE, Bool.YES)
         ),
         keywords=("mask",),
+        fold=Fold(weights=lambda sizes, dtype: None, finish=lambda before, k: kernel(k)),
     )
 
 

@@ -1,5 +1,6 @@
 """Arrays to the `Kernel` of a network's inputs."""
 
+import dataclasses
 import warnings
 from typing import Any
 
@@ -10,7 +11,6 @@ from jax import Array
 
 from neural_tangents._core.axes import zip_axes
 from neural_tangents._core.kernel import Kernel
-from neural_tangents._core.layout import Layout, Spatial
 from neural_tangents._core.masking import MaskedArray, detect_mask, split_mask
 from neural_tangents._core.precision import matmul_precision
 
@@ -52,21 +52,11 @@ def input_kernel(
         batch_axis, channel_axis = 0, 1
 
     c1, c2 = (jnp.moveaxis(x, (batch_axis, channel_axis), (0, -1)) for x in (x1, x2))
-    nngp = _outer(c1, c2, diagonal_spatial)
-    layout = Layout(Spatial.DIAGONAL if diagonal_spatial else Spatial.PAIRED, diagonal_batch)
-    if x2_given:
-        cov1, cov2 = (_own(c, diagonal_batch, diagonal_spatial) for c in (c1, c2))
-        if c1.shape == c2.shape:
-            variance = layout.variance(cov1)
-            nngp = layout.tie(nngp, layout.spread(variance, variance)[0], same)
-    else:  # Read off `nngp`, so that a variance equals the covariance of an input with itself to the last bit.
-        cov1 = jnp.moveaxis(jnp.diagonal(nngp, axis1=0, axis2=1), -1, 0) if diagonal_batch else nngp
-        cov2 = None
-    return Kernel(
-        nngp=nngp,
-        ntk=jnp.zeros((), nngp.dtype) if ntk else None,
-        cov1=cov1,
-        cov2=cov2,
+    k = InputKernel(
+        nngp=None,
+        ntk=jnp.zeros((), c1.dtype) if ntk else None,
+        cov1=None,
+        cov2=None,
         x1_is_x2=same,
         is_gaussian=False,
         is_reversed=False,
@@ -79,7 +69,49 @@ def input_kernel(
         channel_axis=channel_axis,
         mask1=mask1,
         mask2=mask2,
+        inputs1=c1,
+        inputs2=c2 if x2_given else None,
     )
+    return k.whole() if diagonal_spatial or c1.ndim == 2 else k
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class InputKernel(Kernel):
+    """The kernel of a network's inputs, without its covariances: those of all pairs of positions may be too many.
+
+    Attributes:
+      inputs1: inputs of the first batch, `(N1, *spatial, C)`.
+      inputs2: inputs of the second one; None if it is the first.
+    """
+
+    inputs1: Any = dataclasses.field(default=None, metadata={"pytree_node": True})
+    inputs2: Any = dataclasses.field(default=None, metadata={"pytree_node": True})
+
+    def whole(self) -> Kernel:
+        """The kernel with its covariances."""
+        c1, c2 = self.inputs1, self.inputs1 if self.inputs2 is None else self.inputs2
+        nngp = _outer(c1, c2, self.diagonal_spatial)
+        layout, own = self.layout, (self.diagonal_batch, self.diagonal_spatial)
+        cov2 = None
+        if self.inputs2 is not None:
+            cov1, cov2 = (_own(c, *own) for c in (c1, c2))
+            if c1.shape == c2.shape:
+                variance = layout.variance(cov1)
+                nngp = layout.tie(nngp, layout.spread(variance, variance)[0], self.x1_is_x2)
+        elif self.diagonal_batch:
+            # Read off `nngp`, so that a variance equals the covariance of an input with itself to the last bit.
+            cov1 = jnp.moveaxis(jnp.diagonal(nngp, axis1=0, axis2=1), -1, 0)
+        else:
+            cov1 = nngp
+        own_fields = ("inputs1", "inputs2")
+        fields = {name: value for name, value in self.asdict().items() if name not in own_fields}
+        return Kernel(**{**fields, "nngp": nngp, "cov1": cov1, "cov2": cov2})
+
+
+def whole(k: Kernel) -> Kernel:
+    """A kernel with its covariances."""
+    return k.whole() if isinstance(k, InputKernel) else k
 
 
 def _as_input(x: Any, mask_constant: Any) -> tuple[Array, Array | None]:

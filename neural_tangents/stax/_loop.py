@@ -10,7 +10,7 @@ from jax import lax
 
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.trees import tree_map
-from neural_tangents.stax._spec import LayerSpec
+from neural_tangents.stax._spec import LayerSpec, pick
 
 # Fewer equal blocks are unrolled: XLA fuses them into one pass over memory, and that compiles fast while they are few.
 _FEWEST_ROLLED = 5
@@ -77,6 +77,19 @@ def iterate(step: Callable[[Any], Any], x: Any, n: int) -> Any:
     for _ in range(n - 1):
         x = step(x)
     return x
+
+
+def in_sequence(specs: Sequence[LayerSpec], kernels: Any, kwargs: dict[str, Any]) -> Any:
+    """Kernels through layers one after the other; equal ones that follow each other are compiled as loops."""
+    for block, n in periodic_runs(specs):
+
+        def step(ks: Any, block: tuple[LayerSpec, ...] = block) -> Any:
+            for spec in block:
+                ks = spec.kernel(ks, **pick(kwargs, spec))
+            return ks
+
+        kernels = iterate(step, kernels, n)
+    return kernels
 
 
 def periodic_runs(specs: Sequence[LayerSpec]) -> list[tuple[tuple[LayerSpec, ...], int]]:

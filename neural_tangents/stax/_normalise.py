@@ -12,7 +12,8 @@ from neural_tangents._core.layout import Layout
 from neural_tangents._core.masking import drop_channel
 from neural_tangents._core.types import Axes, Shape
 from neural_tangents.stax._layer import public_layer
-from neural_tangents.stax._spec import LayerSpec, leaf
+from neural_tangents.stax._reach import NotLocal, Reach
+from neural_tangents.stax._spec import LayerSpec, identity, leaf
 
 
 @public_layer
@@ -86,6 +87,11 @@ def LayerNorm(axis: Axes = -1, eps: float = 1e-12, batch_axis: int = 0, channel_
             cov2=None if k.cov2 is None else _scale_own(k.cov2, scale2, layout),
         )
 
+    def local(reach: Reach) -> Reach:
+        if len(axes_of(len(reach.sizes) + 2)) > 1:
+            raise NotLocal
+        return reach
+
     return leaf(
         "LayerNorm",
         apply=apply,
@@ -93,6 +99,7 @@ def LayerNorm(axis: Axes = -1, eps: float = 1e-12, batch_axis: int = 0, channel_
         out_shape=out_shape,
         demand=Demand(batch_axis=batch_axis, channel_axis=channel_axis),
         keywords=("mask",),
+        local=local,
     )
 
 
@@ -165,5 +172,10 @@ def Dropout(rate: float, mode: str = "train") -> LayerSpec:
         return k.replace(nngp=cross(k.nngp), ntk=cross(k.ntk), cov1=own(k.cov1), cov2=own(k.cov2), is_gaussian=False)
 
     return leaf(
-        "Dropout", apply=apply, kernel=kernel, demand=Demand(use_dropout=True) if train else None, keywords=("rng",)
+        "Dropout",
+        apply=apply,
+        kernel=kernel,
+        demand=Demand(use_dropout=True) if train else None,
+        keywords=("rng",),
+        local=identity,
     )

@@ -11,7 +11,7 @@ from neural_tangents._core.layout import Layout
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._layer import public_layer
 from neural_tangents.stax._spatial import check_positions_masked, spatial_axes
-from neural_tangents.stax._spec import LayerSpec, leaf
+from neural_tangents.stax._spec import Fold, LayerSpec, leaf
 from neural_tangents.stax._window import Padding, Window, windows
 
 
@@ -129,6 +129,12 @@ def _pool(name: str, sliding: tuple[Window, ...], weight: Any, batch_axis: int, 
         remask=True,
         demand=Demand(batch_axis=batch_axis, channel_axis=channel_axis, diagonal_spatial=Diagonal(Bool.MAYBE, Bool.NO)),
         keywords=("mask",),
+        fold=Fold(
+            weights=lambda sizes, dtype: tuple(
+                _pooled(jnp.eye(n, dtype=dtype), 0, window, weight) for n, window in zip(sizes, sliding, strict=True)
+            ),
+            finish=lambda before, k: k,
+        ),
     )
 
 

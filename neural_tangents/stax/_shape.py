@@ -9,7 +9,7 @@ from neural_tangents._core.demands import Bool, Demand, Diagonal
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._layer import public_layer
-from neural_tangents.stax._spec import LayerSpec, leaf
+from neural_tangents.stax._spec import LayerSpec, identity, leaf
 
 
 @public_layer
@@ -19,7 +19,7 @@ def Identity() -> LayerSpec:
     Returns:
       A layer without parameters.
     """
-    return leaf("Identity", apply=lambda params, x: x, kernel=lambda k: k, trees=True)
+    return leaf("Identity", apply=lambda params, x: x, kernel=lambda k: k, trees=True, local=identity)
 
 
 @public_layer

@@ -6,14 +6,28 @@ and each layer gets only those keyword arguments that it takes.
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from neural_tangents._core.demands import Demand
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.masking import join_mask, split_mask
 from neural_tangents._core.trees import is_node, tree_leaves, tree_map
 from neural_tangents._core.types import PyTree
+from neural_tangents.stax._inputs import whole
+
+
+class Fold(NamedTuple):
+    """What a pooling layer keeps of covariances: sums over pairs of positions, which can be added up in any order.
+
+    Attributes:
+      weights: `(sizes, dtype) -> arrays` of shape `(positions of outputs, positions)` along each spatial axis; None in
+        place of all of them for the sum over all positions.
+      finish: `(kernel before the layer, kernel with folded covariances) -> kernel` of the outputs.
+    """
+
+    weights: Callable[[Sequence[int], Any], Any]
+    finish: Callable[[Kernel, Kernel], Kernel]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +45,10 @@ class LayerSpec:
       keywords: names of the keyword arguments that `apply` or `kernel` take.
       text: prints the layer; None stands for the call that made it.
       key: layers with equal keys are the same function of their inputs and parameters; None if this is not known.
+      local: what the layer does to the images of its inputs, from `Reach` to `Reach`, if it maps covariances of pairs
+        of positions with one offset to such (it may raise `NotLocal`); None if it does not, or this is not known.
+      fold: for a layer that only adds up covariances over pairs of positions.
+      chain: the layers that this one is a sequence of, if it is one.
     """
 
     name: str
@@ -43,6 +61,9 @@ class LayerSpec:
     keywords: frozenset[str] = frozenset()
     text: Callable[[], str] | None = None
     key: Hashable | None = None
+    local: Callable[[Any], Any] | None = None
+    fold: Fold | None = None
+    chain: tuple["LayerSpec", ...] = ()
 
 
 def identity(x: Any, *_: Any) -> Any:
@@ -69,6 +90,8 @@ def leaf(
     random_weights: bool = False,
     trees: bool = False,
     origins: Callable[[Any, Iterator[int]], Any] | None = None,
+    local: Callable[[Any], Any] | None = None,
+    fold: Fold | None = None,
 ) -> LayerSpec:
     """Describes a layer that is not made of other layers.
 
@@ -88,6 +111,8 @@ def leaf(
         each activation has a set of numbers, shared by two activations only if these may be correlated. `(set, fresh)`
         gives the sets of the outputs, `next(fresh)` a new number. None: a new set if there are random weights, else
         that of the input.
+      local: see `LayerSpec`.
+      fold: see `LayerSpec`; `finish` need not set shapes and masks.
     """
 
     def masks_of(masks: Any, shapes: Any) -> Any:
@@ -115,19 +140,29 @@ def leaf(
 
     def lifted_kernel(kernels: Any, **kwargs: Any) -> Any:
         check_single(kernels)
+        kernels = tree_map(whole, kernels)
         for k in tree_leaves(kernels):
             _check_axes(name, demand or Demand(), k)
-        shapes1, shapes2 = tree_map(lambda k: k.shape1, kernels), tree_map(lambda k: k.shape2, kernels)
-        out1, out2 = out_shape(shapes1), out_shape(shapes2)  # first, so that bad shapes are called that
-        masks1 = masks_of(tree_map(lambda k: k.mask1, kernels), shapes1)
-        masks2 = masks_of(tree_map(lambda k: k.mask2, kernels), shapes2)
+        form = form_of(kernels)  # first, so that bad shapes are called that
+        return finished(kernel(kernels, **kwargs), *form)
 
+    def form_of(kernels: Any) -> tuple[Any, Any, Any, Any]:
+        """Shapes and masks of the outputs."""
+        shapes1, shapes2 = tree_map(lambda k: k.shape1, kernels), tree_map(lambda k: k.shape2, kernels)
+        return (
+            out_shape(shapes1),
+            out_shape(shapes2),
+            masks_of(tree_map(lambda k: k.mask1, kernels), shapes1),
+            masks_of(tree_map(lambda k: k.mask2, kernels), shapes2),
+        )
+
+    def finished(kernels: Any, *form: Any) -> Any:
         def finish(k: Any, shape1: Any, shape2: Any, mask1: Any, mask2: Any) -> Any:
             is_input = k.is_input and not random_weights
             k = k.replace(shape1=shape1, shape2=shape2, mask1=mask1, mask2=mask2, is_input=is_input)
             return k.mask(mask1, mask2) if remask else k
 
-        return tree_map(finish, kernel(kernels, **kwargs), out1, out2, masks1, masks2)
+        return tree_map(finish, kernels, *form)
 
     def default_origins(sets: Any, fresh: Iterator[int]) -> Any:
         return frozenset({next(fresh)}) if random_weights else sets
@@ -141,6 +176,8 @@ def leaf(
         origins=origins or default_origins,
         demand=demand or Demand(),
         keywords=frozenset(keywords) - {"mask"},
+        local=local,
+        fold=fold and fold._replace(finish=lambda before, k: finished(fold.finish(before, k), *form_of(before))),
     )
 
 

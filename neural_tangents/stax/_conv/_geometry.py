@@ -127,13 +127,24 @@ class Geometry:
 
     def mean(self, cov: Array, n_batch_axes: int, layout: Layout) -> Array:
         """The mean of a covariance over pairs of positions at the same place of a window; see `window_mean`."""
+        return window_mean(cov, n_batch_axes, layout, self.sliding)
+
+    @property
+    def sliding(self) -> list[Sliding]:
+        """The windows in the order of the axes of the inputs."""
         sliding = dict(zip(self.spatial, self.windows, strict=True))
-        return window_mean(cov, n_batch_axes, layout, [sliding[c] for c in self.inputs if c in sliding])
+        return [sliding[c] for c in self.inputs if c in sliding]
+
+    @property
+    def keeps_order(self) -> bool:
+        """Whether spatial axes of the outputs have the order of those of the inputs."""
+        spatial_in, spatial_out = ([c for c in axes if c not in "NC"] for axes in (self.inputs, self.outputs))
+        return spatial_in == spatial_out
 
     def moved(self, k: Kernel) -> Kernel:
         """A kernel of outputs that has the axes of the inputs, with axes in the order of the outputs."""
-        spatial_in, spatial_out = ([c for c in axes if c not in "NC"] for axes in (self.inputs, self.outputs))
-        if spatial_in != spatial_out:
+        if not self.keeps_order:
+            spatial_in, spatial_out = ([c for c in axes if c not in "NC"] for axes in (self.inputs, self.outputs))
             k = k.transpose(tuple(map(spatial_in.index, spatial_out)))
         return k.replace(batch_axis=self.outputs.index("N"), channel_axis=self.outputs.index("C"))
 
@@ -154,6 +165,4 @@ def window_mean(cov: Array, n_batch_axes: int, layout: Layout, sliding: Sequence
       layout: its layout.
       sliding: the window along each spatial axis, in the order of the axes of the covariance.
     """
-    for i, window in enumerate(sliding):
-        cov = window.sums(cov, layout.copies(i, n_batch_axes))
-    return cov / math.prod(window.size for window in sliding)
+    return layout.window_sums(cov, n_batch_axes, sliding) / math.prod(window.size for window in sliding)

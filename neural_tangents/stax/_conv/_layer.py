@@ -12,6 +12,7 @@ from neural_tangents._core.types import Shape
 from neural_tangents.stax._affine import Affine
 from neural_tangents.stax._conv._geometry import DimensionNumbers, Geometry
 from neural_tangents.stax._layer import public_layer
+from neural_tangents.stax._reach import NotLocal, Reach
 from neural_tangents.stax._spec import LayerSpec, leaf
 from neural_tangents.stax._window import Padding, TransposedWindow
 
@@ -141,12 +142,20 @@ def _shared(geometry: Geometry, affine: Affine, out_chan: int, product: Any) -> 
 
     def kernel(k: Kernel) -> Kernel:
         fan_in = geometry.fan_in(k.shape1)
-        return geometry.moved(affine.kernel(k, lambda cov, n: geometry.mean(cov, n, k.layout), fan_in))
+        after = affine.kernel(k, lambda cov, n: geometry.mean(cov, n, k.layout), fan_in)
+        return geometry.moved(after.behind(geometry.sliding))
 
-    return conv_leaf(geometry, width, init, apply, kernel, Diagonal(Bool.YES, Bool.NO))
+    def local(reach: Reach) -> Reach:
+        if not geometry.keeps_order or any(isinstance(window, TransposedWindow) for window in geometry.windows):
+            raise NotLocal
+        return reach.behind(geometry.sliding)
+
+    return conv_leaf(geometry, width, init, apply, kernel, Diagonal(Bool.YES, Bool.NO), local)
 
 
-def conv_leaf(geometry: Geometry, width: int, init: Any, apply: Any, kernel: Any, diagonal: Diagonal) -> LayerSpec:
+def conv_leaf(
+    geometry: Geometry, width: int, init: Any, apply: Any, kernel: Any, diagonal: Diagonal, local: Any = None
+) -> LayerSpec:
     """The parts that all convolutions have in common: shapes, masks and axes."""
     # Counted from the end where channels come last, as in other layers, and so that it is an axis of any inputs.
     channel_axis = -1 if geometry.inputs[-1] == "C" else geometry.inputs.index("C")
@@ -160,6 +169,7 @@ def conv_leaf(geometry: Geometry, width: int, init: Any, apply: Any, kernel: Any
         remask=True,
         demand=Demand(batch_axis=geometry.inputs.index("N"), channel_axis=channel_axis, diagonal_spatial=diagonal),
         random_weights=True,
+        local=local,
     )
 
 

@@ -29,6 +29,7 @@ def abrelu(a: float, b: float) -> Dual:
         fn=fn,
         moments=lambda k, q1, q2: _moments(k, q1, q2, a, b),
         variance=lambda q: (a * a + b * b) / 2 * q,
+        vanishes=True,
     )
 
 

@@ -17,8 +17,11 @@ class Dual(NamedTuple):
       fn: the activation, applied entrywise; `None` where only the kernel is known.
       moments: maps arrays that broadcast against each other (of equal rank) to a pair of arrays of the shape of `k`.
       variance: maps an array of variances to an array of its shape; equals `moments(q, q, q)[0]`.
+      vanishes: whether it is known that `f(0) = 0`, so that covariances with what is masked, which are 0, stay 0; and
+        that for `q1 = 0` moments are finite for any `k`.
     """
 
     fn: Callable[[Array], Array] | None
     moments: Callable[[Array, Array, Array], tuple[Array, Array]]
     variance: Callable[[Array], Array]
+    vanishes: bool = False

@@ -1,0 +1,252 @@
+"""Runs of local layers evaluated offset by offset, against the same networks with all pairs of positions at once."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from finite_width import compiled
+
+from neural_tangents.stax import (
+    AvgPool,
+    Conv,
+    ConvLocal,
+    Dense,
+    Dropout,
+    Erf,
+    FanInProd,
+    FanInSum,
+    FanOut,
+    Flatten,
+    GlobalAvgPool,
+    GlobalSumPool,
+    Identity,
+    LayerNorm,
+    Rbf,
+    Relu,
+    SumPool,
+    _combinators,
+    _streaming,
+    parallel,
+    repeat,
+    serial,
+)
+
+RANDOM = np.random.RandomState(80)
+FIELDS = ("nngp", "ntk", "cov1", "cov2")
+
+
+def conv(size, stride=None, padding="SAME", W_std=1.3, b_std=0.2):
+    return Conv(2, size, stride, padding, W_std, b_std)
+
+
+def residual(*branch):
+    return serial(FanOut(2), parallel(serial(*branch), Identity()), FanInSum())
+
+
+NETWORKS = {
+    "same": ([conv((3, 3)), Relu(), conv((2, 3)), Relu(), GlobalAvgPool()], (5, 4)),
+    "one layer": ([conv((3, 3)), GlobalSumPool()], (4, 3)),
+    "smaller than the filter": ([conv((3, 4)), Erf(), conv((4, 3)), Relu(), GlobalAvgPool()], (2, 1)),
+    "strides": ([conv((3, 3), (2, 1)), Relu(), conv((2, 2), (2, 3)), Erf(), conv((2, 1)), GlobalAvgPool()], (7, 8)),
+    "valid": ([conv((3, 2), (1, 1), "VALID"), Relu(), conv((2, 2), (2, 1), "VALID"), Erf(), GlobalAvgPool()], (7, 5)),
+    "valid and same": ([conv((3,), (2,), "VALID"), Relu(), conv((3,), (2,)), Rbf(), GlobalAvgPool()], (11,)),
+    "circular": (
+        [conv((3, 2), None, "CIRCULAR"), Relu(), conv((2, 3), (2, 1), "CIRCULAR"), Erf(), GlobalAvgPool()],
+        (4, 3),
+    ),
+    "circular, large filter": (
+        [conv((5,), None, "CIRCULAR"), Relu(), conv((7,), None, "CIRCULAR"), GlobalAvgPool()],
+        (3,),
+    ),
+    "mixed padding": ([conv((3,), None, "CIRCULAR"), Relu(), conv((3,)), Relu(), GlobalAvgPool()], (5,)),
+    "three axes": ([conv((2, 2, 2)), Relu(), conv((2, 1, 2), (1, 2, 1)), Relu(), GlobalAvgPool()], (3, 2, 3)),
+    "pools": (
+        [
+            *[conv((3, 3)), Relu(), conv((3, 3)), Relu(), AvgPool((2, 2), (2, 2)), conv((3, 2)), Erf()],
+            *[AvgPool((2, 2), (1, 1), "SAME", True), conv((2, 2)), Relu(), Flatten(), Dense(1)],
+        ],
+        (7, 6),
+    ),
+    "circular pools": (
+        [conv((3,)), Relu(), SumPool((3,), (2,), "CIRCULAR"), conv((2,)), Relu(), AvgPool((2,), (2,)), Flatten()],
+        (9,),
+    ),
+    "normalised": (
+        [conv((3, 3)), LayerNorm(), Relu(), Dense(3, 1.1, 0.3), Erf(), conv((3, 3)), Dropout(0.6), GlobalAvgPool()],
+        (4, 5),
+    ),
+    "residual": (
+        [
+            *[conv((3, 3)), residual(Relu(), conv((3, 3)), residual(Relu(), conv((2, 2)))), Relu()],
+            *[conv((3, 3), (2, 2)), residual(Erf(), Dense(2), residual(Relu(), conv((3, 1)))), GlobalAvgPool()],
+        ],
+        (6, 5),
+    ),
+    "shortcut with a stride": (
+        [
+            *[conv((3, 3)), FanOut(2), parallel(serial(Relu(), conv((3, 3), (2, 2))), conv((1, 1), (2, 2)))],
+            *[FanInSum(), Relu(), conv((3, 3)), GlobalAvgPool(), Dense(1), Relu(), Dense(1)],
+        ],
+        (6, 4),
+    ),
+    "product": (
+        [
+            FanOut(2),
+            parallel(serial(conv((2,)), Relu()), serial(conv((3,)), Erf())),
+            FanInProd(),
+            conv((2,)),
+            GlobalAvgPool(),
+        ],
+        (5,),
+    ),
+    "loops": (
+        [conv((3, 3)), *[Relu(), conv((3, 3))] * 6, repeat(serial(Relu(), conv((2, 2))), 3), GlobalAvgPool()],
+        (4, 4),
+    ),
+    "nested": (
+        [
+            serial(serial(conv((3,)), Relu()), conv((3,))),
+            serial(Relu(), AvgPool((2,), (2,)), conv((2,))),
+            Relu(),
+            GlobalAvgPool(),
+        ],
+        (6,),
+    ),
+    "not local in between": (
+        [conv((3,)), Relu(), ConvLocal(2, (2,)), Relu(), conv((2,)), Relu(), GlobalAvgPool()],
+        (6,),
+    ),
+}
+
+
+def inputs(name, n, seed=0):
+    return np.random.RandomState([list(NETWORKS).index(name), seed]).normal(size=(n, *NETWORKS[name][1], 3))
+
+
+def at_once(name, x1, x2=None, **options):
+    """The kernel without streaming."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_combinators, "find_run", lambda specs, k: (len(specs), False))
+        return compiled(serial(*NETWORKS[name][0]), x1, x2, **options)
+
+
+def streamed(name, x1, x2=None, **options):
+    runs = []
+
+    def spy(specs, k):
+        runs.append(len(specs))
+        return _streaming.streamed(specs, k)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_combinators, "streamed", spy)
+        kernel = compiled(serial(*NETWORKS[name][0]), x1, x2, **options)
+    assert runs or name == "mixed padding", "Nothing was streamed."
+    return kernel
+
+
+def assert_equal(got, want, rtol):
+    for field in FIELDS:
+        a, b = getattr(got, field), getattr(want, field)
+        assert (a is None) == (b is None)
+        if a is not None:
+            assert a.shape == b.shape and a.dtype == b.dtype
+            np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * np.abs(b).max(), err_msg=field)
+    for field in ("shape1", "shape2", "is_gaussian", "is_input", "diagonal_batch", "diagonal_spatial", "channel_axis"):
+        assert getattr(got, field) == getattr(want, field), field
+    np.testing.assert_array_equal(got.x1_is_x2, want.x1_is_x2)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_two_batches(name):
+    x1, x2 = inputs(name, 3), inputs(name, 2, seed=1)
+    with jax.enable_x64(True):
+        assert_equal(streamed(name, x1, x2), at_once(name, x1, x2), 1e-12)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_one_batch_in_single_precision(name):
+    x = inputs(name, 2, seed=2).astype(np.float32)
+    assert_equal(streamed(name, x), at_once(name, x), 5e-6)
+
+
+@pytest.mark.parametrize("name", ["same", "strides", "pools", "normalised"])
+def test_masks(name):
+    x1, x2 = inputs(name, 2, seed=3), inputs(name, 3, seed=4)
+    x1[0, 2:] = x2[1, :, 1:] = np.nan
+    options = {} if name == "pools" else {"mask_constant": np.nan}
+    if not options:  # pools take masks of whole positions from a layer that mixes channels
+        options = {"mask_constant": np.nan}
+    with jax.enable_x64(True):
+        got, want = streamed(name, x1, x2, **options), at_once(name, x1, x2, **options)
+    assert_equal(got, want, 1e-12)
+    np.testing.assert_array_equal(got.mask1, want.mask1)
+    np.testing.assert_array_equal(got.mask2, want.mask2)
+
+
+@pytest.mark.parametrize("name", ["strides", "pools", "residual"])
+def test_whole_covariances_of_each_batch(name):
+    x1, x2 = inputs(name, 3, seed=5), inputs(name, 2, seed=6)
+    with jax.enable_x64(True):
+        got, want = (f(name, x1, x2, diagonal_batch=False) for f in (streamed, at_once))
+    assert got.cov1.shape[:2] == (3, 3)
+    assert_equal(got, want, 1e-12)
+
+
+@pytest.mark.parametrize("slab", [1, 200, 5000])
+@pytest.mark.parametrize("name", ["pools", "normalised"])
+def test_the_size_of_slabs_changes_nothing(name, slab, monkeypatch):
+    x1, x2 = inputs(name, 5, seed=7), inputs(name, 2, seed=8)
+    with jax.enable_x64(True):
+        want = streamed(name, x1, x2)
+        monkeypatch.setattr(_streaming, "_SLAB", slab)
+        assert_equal(streamed(name, x1, x2), want, 1e-12)
+
+
+def test_equal_batches_are_one():
+    """With dropout this can be seen."""
+    x = inputs("normalised", 3, seed=9)
+    with jax.enable_x64(True):
+        one, two = streamed("normalised", x), streamed("normalised", x, x.copy())
+        assert_equal(two, at_once("normalised", x, x.copy()), 1e-12)
+    np.testing.assert_allclose(one.nngp, two.nngp, rtol=1e-10)
+    np.testing.assert_allclose(np.diag(one.nngp), one.cov1, rtol=1e-12)
+
+
+def test_eager_calls_compile_once():
+    net, traces = serial(*NETWORKS["same"][0]), []
+    x = inputs("same", 2, seed=10).astype(np.float32)
+    spied = lambda specs, k: traces.append(1) or _streaming.streamed(specs, k)  # noqa: E731
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_combinators, "streamed", spied)
+        first, second = net[2](x, None, "ntk"), net[2](x + 1, None, "ntk")
+    assert len(traces) == 1
+    np.testing.assert_allclose(first, compiled(net, x, get="ntk"), rtol=1e-5)
+    assert not np.allclose(first, second)
+
+
+@pytest.mark.parametrize("name", ["strides", "pools"])
+def test_derivatives_and_batches(name):
+    x1, x2 = inputs(name, 1, seed=11), inputs(name, 2, seed=12)
+    direction = RANDOM.normal(size=x1.shape)
+
+    def derivatives(net):
+        def f(x):
+            return jnp.sum(net[2](x, x2, "ntk"))
+
+        def second(x):
+            return jax.jvp(jax.grad(f), (x,), (direction,))[1]
+
+        return jax.jit(
+            lambda x: (jax.grad(f)(x), second(x), jax.vmap(lambda y: net[2](y, x2, "ntk"))(jnp.stack([x, 2 * x])))
+        )
+
+    net = serial(*NETWORKS[name][0])
+    with jax.enable_x64(True):
+        got = derivatives(net)(x1)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_combinators, "find_run", lambda specs, k: (len(specs), False))
+            want = derivatives(serial(*NETWORKS[name][0]))(x1)
+        zeros = derivatives(net)(0 * x1)
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
+    assert all(np.isfinite(z).all() for z in zeros)
