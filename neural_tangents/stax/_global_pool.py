@@ -96,7 +96,7 @@ def _global_pool(name: str, mean: bool, batch_axis: int, channel_axis: int) -> L
             batch_axis=batch_axis, channel_axis=channel_axis, diagonal_spatial=Diagonal(Bool.MAYBE, Bool.YES)
         ),
         keywords=("mask",),
-        fold=Fold(weights=lambda sizes, dtype: None, finish=lambda before, k: kernel(k)),
+        fold=Fold(weights=lambda before: None, finish=lambda before, k: kernel(k)),
     )
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from neural_tangents._core.demands import Bool, Demand, Diagonal
+from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.layout import Layout
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._layer import public_layer
@@ -120,6 +121,12 @@ def _pool(name: str, sliding: tuple[Window, ...], weight: Any, batch_axis: int, 
             mask = window.mask(mask, axis)
         return mask
 
+    def weights(before: Kernel) -> tuple[Array, ...]:
+        """What each output is of the positions along each axis."""
+        axes, dtype = axes_of(before.shape1), before.nngp.dtype
+        eyes = [jnp.eye(before.shape1[axis], dtype=dtype) for axis in axes]
+        return tuple(_pooled(eye, 0, window, weight) for eye, window in zip(eyes, sliding, strict=True))
+
     return leaf(
         name,
         apply=apply,
@@ -130,9 +137,7 @@ def _pool(name: str, sliding: tuple[Window, ...], weight: Any, batch_axis: int, 
         demand=Demand(batch_axis=batch_axis, channel_axis=channel_axis, diagonal_spatial=Diagonal(Bool.MAYBE, Bool.NO)),
         keywords=("mask",),
         fold=Fold(
-            weights=lambda sizes, dtype: tuple(
-                _pooled(jnp.eye(n, dtype=dtype), 0, window, weight) for n, window in zip(sizes, sliding, strict=True)
-            ),
+            weights=weights,
             finish=lambda before, k: k,
         ),
     )

@@ -6,7 +6,7 @@ and each layer gets only those keyword arguments that it takes.
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from neural_tangents._core.demands import Demand
@@ -21,12 +21,12 @@ class Fold(NamedTuple):
     """What a pooling layer keeps of covariances: sums over pairs of positions, which can be added up in any order.
 
     Attributes:
-      weights: `(sizes, dtype) -> arrays` of shape `(positions of outputs, positions)` along each spatial axis; None in
-        place of all of them for the sum over all positions.
+      weights: `kernel before the layer -> arrays` of shape `(positions of outputs, positions)` along each spatial axis;
+        None in place of all of them for the sum over all positions.
       finish: `(kernel before the layer, kernel with folded covariances) -> kernel` of the outputs.
     """
 
-    weights: Callable[[Sequence[int], Any], Any]
+    weights: Callable[[Kernel], Any]
     finish: Callable[[Kernel, Kernel], Kernel]
 
 
@@ -164,6 +164,11 @@ def leaf(
 
         return tree_map(finish, kernels, *form)
 
+    def checked_weights(before: Kernel) -> Any:
+        _check_axes(name, demand or Demand(), before)
+        form_of(before)
+        return fold.weights(before)  # type: ignore[union-attr]
+
     def default_origins(sets: Any, fresh: Iterator[int]) -> Any:
         return frozenset({next(fresh)}) if random_weights else sets
 
@@ -177,7 +182,7 @@ def leaf(
         demand=demand or Demand(),
         keywords=frozenset(keywords) - {"mask"},
         local=local,
-        fold=fold and fold._replace(finish=lambda before, k: finished(fold.finish(before, k), *form_of(before))),
+        fold=fold and Fold(checked_weights, lambda before, k: finished(fold.finish(before, k), *form_of(before))),
     )
 
 

@@ -57,8 +57,7 @@ def streamed(specs: Sequence[LayerSpec], k: Kernel) -> Kernel:
 
     equal = _equal_positions(k)
     behind = through(equal)  # for its shapes, masks and flags
-    weights = fold.weights(end.sizes, equal.nngp.dtype)
-    job = _Job(through, end.tracks(_sizes(k)), weights, equal)
+    job = _Job(through, end.tracks(_sizes(k)), fold.weights(behind), equal)
     pairs, own1, own2 = _pairs(k)
     nngp, ntk = job.cross(pairs, equal, _Side.of(equal, 1), _Side.of(equal, 2))
 
