@@ -57,9 +57,12 @@ def streamed(specs: Sequence[LayerSpec], k: Kernel) -> Kernel:
 
     equal = _equal_positions(k)
     behind = through(equal)  # for its shapes, masks and flags
-    job = _Job(through, end.tracks(_sizes(k)), fold.weights(behind), equal)
+    has_ntk = behind.ntk is not None and behind.ntk.ndim > 0  # else there are no weights up to here
+    like = equal if has_ntk else equal.replace(ntk=None)
+    job = _Job(through, end.tracks(_sizes(k)), fold.weights(behind), like)
     pairs, own1, own2 = _pairs(k)
-    nngp, ntk = job.cross(pairs, equal, _Side.of(equal, 1), _Side.of(equal, 2))
+    nngp, ntk = job.cross(pairs if has_ntk else pairs._replace(ntk=None), like, _Side.of(equal, 1), _Side.of(equal, 2))
+    ntk = ntk if has_ntk else behind.ntk
 
     def own(pairs: Any, which: int) -> Array:
         if equal.cov2 is None:

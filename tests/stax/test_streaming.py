@@ -202,6 +202,48 @@ def test_the_size_of_slabs_changes_nothing(name, slab, monkeypatch):
         assert_equal(streamed(name, x1, x2), want, 1e-12)
 
 
+@pytest.mark.parametrize("pool", [GlobalAvgPool(), AvgPool((2,), (2,))], ids=["global", "local"])
+def test_runs_without_weights(pool):
+    x1, x2 = RANDOM.normal(size=(2, 4, 3)), RANDOM.normal(size=(3, 4, 3))
+    got, want = (jax.jit(net[2])(x1, x2) for net in (serial(Identity(), pool), pool))
+    assert got.ntk.shape == want.ntk.shape == () and got.is_input and not got.is_gaussian
+    assert_equal(got, want, 1e-5)
+
+
+def test_other_orders_of_axes():
+    moved = [
+        *[Conv(2, (3, 2), (1, 2), "SAME", 1.3, 0.2, ("CHWN", "IOHW", "CHWN")), Relu()],
+        *[Conv(2, (2, 3), None, "SAME", 1.1, 0.1, ("CHWN", "HWIO", "CHWN")), Relu()],
+        *[AvgPool((2, 2), (2, 1), batch_axis=3, channel_axis=0), GlobalAvgPool(batch_axis=3, channel_axis=0)],
+    ]
+    plain = [
+        *[Conv(2, (3, 2), (1, 2), "SAME", 1.3, 0.2), Relu(), Conv(2, (2, 3), None, "SAME", 1.1, 0.1), Relu()],
+        *[AvgPool((2, 2), (2, 1)), GlobalAvgPool()],
+    ]
+    x = RANDOM.normal(size=(3, 4, 5, 2)).astype(np.float32)
+    x[0, 1:] = 9.0
+    with pytest.warns(UserWarning, match="batch axis"):
+        got = compiled(serial(*moved), np.moveaxis(x, (0, 3), (3, 0)), mask_constant=9.0)
+    want = compiled(serial(*plain), x, mask_constant=9.0)
+    np.testing.assert_allclose(got.nngp, want.nngp, rtol=1e-5)
+    np.testing.assert_allclose(got.ntk, want.ntk, rtol=1e-5)
+    np.testing.assert_array_equal(got.mask1, want.mask1.T)
+
+
+def test_traced_hyperparameters():
+    x = RANDOM.normal(size=(2, 4, 3)).astype(np.float32)
+
+    def f(W_std):
+        net = serial(
+            Conv(1, (3,), None, "SAME", W_std, 0.1), Relu(), Conv(1, (2,), None, "SAME", W_std), GlobalAvgPool()
+        )
+        return net[2](x, None, "ntk").sum()
+
+    step = 1e-2
+    slope = (f(1.2 + step) - f(1.2 - step)) / (2 * step)
+    np.testing.assert_allclose(jax.jit(jax.grad(f))(1.2), slope, rtol=1e-3)
+
+
 def test_equal_batches_are_one():
     """With dropout this can be seen."""
     x = inputs("normalised", 3, seed=9)
