@@ -108,6 +108,21 @@ class Kernel:
             cov2=None if self.cov2 is None else fn(self.cov2, own),
         )
 
+    def scaled(self, scale1: Array, scale2: Array) -> "Kernel":
+        """The kernel of activations times numbers `(N, *spatial)` for each input and position of both batches."""
+        s1, s2 = self.layout.spread(scale1, scale2)
+
+        def own(cov: Any, scale: Array) -> Any:
+            first, second = self.layout.spread_own(scale)
+            return None if cov is None else cov * first * second
+
+        return self.replace(
+            nngp=self.nngp * s1 * s2,
+            ntk=self.ntk if self.ntk is None or self.ntk.ndim == 0 else self.ntk * s1 * s2,
+            cov1=own(self.cov1, scale1),
+            cov2=own(self.cov2, scale2),
+        )
+
     def without_gap(self) -> "Kernel":
         """The kernel with zeros in `nngp` wherever this is no covariance; functions of those might not be finite."""
         return self

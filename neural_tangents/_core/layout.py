@@ -43,9 +43,11 @@ class Layout:
 
     def variance(self, cov: Array) -> Array:
         """Variances `(N, *spatial)` from the covariance of one batch with itself."""
-        if not self.diagonal_batch:
-            cov = jnp.moveaxis(jnp.diagonal(cov, axis1=0, axis2=1), -1, 0)
-        return self.diagonal(cov, 1)
+        return self.diagonal(self.per_input(cov), 1)
+
+    def per_input(self, cov: Array) -> Array:
+        """Covariances of each input with itself, `(N, ...)`, from those of one batch with itself."""
+        return cov if self.diagonal_batch else jnp.moveaxis(jnp.diagonal(cov, axis1=0, axis2=1), -1, 0)
 
     def spread(self, v1: Array, v2: Array) -> tuple[Array, Array]:
         """Two arrays `(N1, *spatial)`, `(N2, *spatial)` as arrays that broadcast against the covariance of two batches.

@@ -10,7 +10,7 @@ from neural_tangents._core.demands import Bool, Demand, Diagonal
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._layer import public_layer
-from neural_tangents.stax._spatial import check_positions_masked, spatial_axes
+from neural_tangents.stax._spatial import check_positions_masked, full_mask, spatial_axes
 from neural_tangents.stax._spec import Fold, LayerSpec, leaf
 
 
@@ -84,7 +84,7 @@ def _global_pool(name: str, mean: bool, batch_axis: int, channel_axis: int) -> L
             diagonal_spatial=False, batch_axis=batch_out, channel_axis=1 - batch_out
         )
         dtype = k.nngp.dtype
-        return _scaled(k, scale(k.mask1, k.shape1, dtype), scale(k.mask2, k.shape2, dtype)) if mean else k
+        return k.scaled(scale(k.mask1, k.shape1, dtype), scale(k.mask2, k.shape2, dtype)) if mean else k
 
     return leaf(
         name,
@@ -112,17 +112,4 @@ def visible_positions(mask: Array | None, shape: Shape, axes: tuple[int, ...]) -
     """
     if mask is None:
         return max(math.prod(shape[axis] for axis in axes), 1)
-    full = jnp.broadcast_to(mask, [shape[i] if i in axes else size for i, size in enumerate(mask.shape)])
-    return jnp.maximum(jnp.sum(~full, axes), 1)
-
-
-def _scaled(k: Kernel, scale1: Array, scale2: Array) -> Kernel:
-    """The kernel of activations without spatial axes times a number for each input."""
-    s1, s2 = k.layout.spread(scale1, scale2)
-    (own1, own1_), (own2, own2_) = k.layout.spread_own(scale1), k.layout.spread_own(scale2)
-    return k.replace(
-        nngp=k.nngp * s1 * s2,
-        ntk=k.ntk if k.ntk is None or k.ntk.ndim == 0 else k.ntk * s1 * s2,
-        cov1=k.cov1 * own1 * own1_,
-        cov2=None if k.cov2 is None else k.cov2 * own2 * own2_,
-    )
+    return jnp.maximum(jnp.sum(~full_mask(mask, shape, axes), axes), 1)

@@ -11,6 +11,7 @@ from jax import Array
 
 from neural_tangents._core.axes import zip_axes
 from neural_tangents._core.kernel import Kernel
+from neural_tangents._core.layout import Layout
 from neural_tangents._core.masking import MaskedArray, detect_mask, split_mask
 from neural_tangents._core.precision import matmul_precision
 
@@ -101,7 +102,7 @@ class InputKernel(Kernel):
                 nngp = layout.tie(nngp, layout.spread(variance, variance)[0], self.x1_is_x2)
         elif self.diagonal_batch:
             # Read off `nngp`, so that a variance equals the covariance of an input with itself to the last bit.
-            cov1 = jnp.moveaxis(jnp.diagonal(nngp, axis1=0, axis2=1), -1, 0)
+            cov1 = Layout(diagonal_batch=False).per_input(nngp)
         else:
             cov1 = nngp
         own_fields = ("inputs1", "inputs2")

@@ -8,7 +8,6 @@ from jax import Array, random
 
 from neural_tangents._core.demands import Demand
 from neural_tangents._core.kernel import Kernel
-from neural_tangents._core.layout import Layout
 from neural_tangents._core.masking import drop_channel
 from neural_tangents._core.types import Axes, Shape
 from neural_tangents.stax._layer import public_layer
@@ -79,13 +78,8 @@ def LayerNorm(axis: Axes = -1, eps: float = 1e-12, batch_axis: int = 0, channel_
 
         scale1 = scale(k.cov1, k.mask1)
         scale2 = scale1 if k.cov2 is None else scale(k.cov2, k.mask2)
-        s1, s2 = layout.spread(scale1, scale2)
-        return k.replace(
-            nngp=k.nngp * s1 * s2,
-            ntk=None if k.ntk is None else k.ntk * s1 * s2,
-            cov1=_scale_own(k.cov1, scale1, layout),
-            cov2=None if k.cov2 is None else _scale_own(k.cov2, scale2, layout),
-        )
+        ntk = None if k.ntk is None else jnp.broadcast_to(k.ntk, k.nngp.shape)
+        return k.replace(ntk=ntk).scaled(scale1, scale2)
 
     def local(reach: Reach) -> Reach:
         if len(axes_of(len(reach.sizes) + 2)) > 1:
@@ -101,11 +95,6 @@ def LayerNorm(axis: Axes = -1, eps: float = 1e-12, batch_axis: int = 0, channel_
         keywords=("mask",),
         local=local,
     )
-
-
-def _scale_own(cov: Array, scale: Array, layout: Layout) -> Array:
-    s1, s2 = layout.spread_own(scale)
-    return cov * s1 * s2
 
 
 def _masked_mean(x: Array, mask: Array | None, axes: Sequence[int]) -> Array:

@@ -11,7 +11,7 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.layout import Layout
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._layer import public_layer
-from neural_tangents.stax._spatial import check_positions_masked, spatial_axes
+from neural_tangents.stax._spatial import check_positions_masked, full_mask, spatial_axes
 from neural_tangents.stax._spec import Fold, LayerSpec, leaf
 from neural_tangents.stax._window import Padding, Window, windows
 
@@ -116,7 +116,7 @@ def _pool(name: str, sliding: tuple[Window, ...], weight: Any, batch_axis: int, 
     def mask_of(mask: Array, shape: Shape) -> Array:
         check_positions_masked(name, mask, channel_axis)
         axes = axes_of(shape)
-        mask = jnp.broadcast_to(mask, [shape[i] if i in axes else size for i, size in enumerate(mask.shape)])
+        mask = full_mask(mask, shape, axes)
         for axis, window in zip(axes, sliding, strict=True):
             mask = window.mask(mask, axis)
         return mask
@@ -136,10 +136,7 @@ def _pool(name: str, sliding: tuple[Window, ...], weight: Any, batch_axis: int, 
         remask=True,
         demand=Demand(batch_axis=batch_axis, channel_axis=channel_axis, diagonal_spatial=Diagonal(Bool.MAYBE, Bool.NO)),
         keywords=("mask",),
-        fold=Fold(
-            weights=weights,
-            finish=lambda before, k: k,
-        ),
+        fold=Fold(weights=weights, finish=lambda before, k: k),
     )
 
 

@@ -1,5 +1,6 @@
 """Spatial axes of activations: all but those of the batch and of the channels."""
 
+import jax.numpy as jnp
 from jax import Array
 
 from neural_tangents._core.axes import canonical_axis
@@ -16,6 +17,11 @@ def spatial_axes(name: str, shape: Shape, batch_axis: int, channel_axis: int) ->
     if batch == channel:
         raise ValueError(f"{name}: batch and channel axis are both {batch} for inputs of shape {shape}.")
     return tuple(axis for axis in range(len(shape)) if axis not in (batch, channel))
+
+
+def full_mask(mask: Array, shape: Shape, axes: tuple[int, ...]) -> Array:
+    """A mask with its full size along some axes of activations, where it may have size 1."""
+    return jnp.broadcast_to(mask, [shape[i] if i in axes else size for i, size in enumerate(mask.shape)])
 
 
 def check_positions_masked(name: str, mask: Array | None, channel_axis: int) -> None:

@@ -18,11 +18,13 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from neural_tangents._core.kernel import Kernel
+from neural_tangents._core.layout import Layout
 from neural_tangents._core.offsets import OffsetKernel, Track, taken
 from neural_tangents._core.precision import matmul_precision
 from neural_tangents.stax._inputs import InputKernel
 from neural_tangents.stax._loop import in_sequence
 from neural_tangents.stax._reach import NotLocal, Reach, locally
+from neural_tangents.stax._spatial import spatial_axes
 from neural_tangents.stax._spec import LayerSpec
 
 # Entries of a slab, in one array. From 2^16 to 2^20, run time changes little.
@@ -59,14 +61,14 @@ def streamed(specs: Sequence[LayerSpec], k: Kernel) -> Kernel:
     behind = through(equal)  # for its shapes, masks and flags
     has_ntk = behind.ntk is not None and behind.ntk.ndim > 0  # else there are no weights up to here
     like = equal if has_ntk else equal.replace(ntk=None)
-    job = _Job(through, end.tracks(_sizes(k)), fold.weights(behind), like)
+    job = _Job(through, end.tracks(_sizes(k)), fold.weights(behind))
     pairs, own1, own2 = _pairs(k)
     nngp, ntk = job.cross(pairs if has_ntk else pairs._replace(ntk=None), like, _Side.of(equal, 1), _Side.of(equal, 2))
     ntk = ntk if has_ntk else behind.ntk
 
     def own(pairs: Any, which: int) -> Array:
         if equal.cov2 is None:
-            return jnp.moveaxis(jnp.diagonal(nngp), -1, 0) if k.diagonal_batch else nngp
+            return Layout(diagonal_batch=False).per_input(nngp) if k.diagonal_batch else nngp
         side, alone = _Side.of(equal, which), equal.replace(ntk=None, x1_is_x2=True, cov2=None)
         return job.own(pairs, alone, side) if k.diagonal_batch else job.cross(pairs, alone, side, side)[0]
 
@@ -125,13 +127,11 @@ class _Job:
       through: the run, from kernel to kernel.
       tracks: the spatial axes at its start.
       weights: `(positions of the pool, positions)` along each axis; None for the sum over all positions.
-      like: a kernel with the shapes and flags of what enters the run.
     """
 
     through: Callable[[Any], Any]
     tracks: tuple[Track, ...]
     weights: tuple[Array, ...] | None
-    like: Kernel
 
     def cross(self, pairs: _Pairs, like: Kernel, first: _Side, second: _Side) -> tuple[Array, Any]:
         """Folded NNGP and NTK of all pairs of inputs."""
@@ -248,8 +248,7 @@ class _Job:
 
 def _sizes(k: Kernel) -> tuple[int, ...]:
     """Spatial sizes of the activations of a kernel."""
-    ndim = len(k.shape1)
-    return tuple(size for i, size in enumerate(k.shape1) if i not in (k.batch_axis % ndim, k.channel_axis % ndim))
+    return tuple(k.shape1[axis] for axis in spatial_axes("Kernel", k.shape1, k.batch_axis, k.channel_axis))
 
 
 def _equal_positions(k: Kernel) -> Kernel:

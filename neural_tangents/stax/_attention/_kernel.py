@@ -77,7 +77,7 @@ def _linear(a: Attention, joint: Kernel, values: Kernel) -> _Covariances:
     spatial = a.spatial(values.shape1)
 
     def weights(cov: Array, mask: Array | None) -> Array:
-        products = a.query_key_std * as_matrices(_per_input(cov, joint.layout), 1)
+        products = a.query_key_std * as_matrices(joint.layout.per_input(cov), 1)
         mask = drop_channel(mask, a.batch_axis, a.channel_axis)
         if mask is not None:
             mask = jnp.broadcast_to(mask, (len(products), *spatial)).reshape((len(products), 1, -1))
@@ -115,7 +115,7 @@ def _square_root(a: Attention, joint: Kernel, values: Kernel) -> _Covariances:
 
 def _one_batch(k: Kernel) -> Kernel:
     """Takes covariances of the batch with itself from `nngp`, so that they are equal to the last bit."""
-    return k.replace(cov1=_per_input(k.nngp, Layout(diagonal_batch=False)) if k.diagonal_batch else k.nngp)
+    return k.replace(cov1=Layout(diagonal_batch=False).per_input(k.nngp) if k.diagonal_batch else k.nngp)
 
 
 def _two_batches(k: Kernel, cov1: Array, cov2: Array | None) -> Kernel:
@@ -125,8 +125,3 @@ def _two_batches(k: Kernel, cov1: Array, cov2: Array | None) -> Kernel:
         variance = layout.variance(cov1)
         nngp = layout.tie(nngp, layout.spread(variance, variance)[0], k.x1_is_x2)
     return k.replace(nngp=nngp, cov1=cov1, cov2=cov2)
-
-
-def _per_input(cov: Array, layout: Layout) -> Array:
-    """Covariances of each input with itself, `(N, ...)`, from those of one batch with itself."""
-    return cov if layout.diagonal_batch else jnp.moveaxis(jnp.diagonal(cov, axis1=0, axis2=1), -1, 0)

@@ -13,6 +13,7 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.layout import Layout
 from neural_tangents._core.masking import all_over
 from neural_tangents._core.types import Shape
+from neural_tangents.stax._spatial import full_mask
 from neural_tangents.stax._window import Padding, Sliding, Window, windows
 
 DimensionNumbers = tuple[str, str, str]
@@ -118,10 +119,8 @@ class Geometry:
 
     def mask(self, mask: Array, shape: Shape) -> Array:
         """The mask of the outputs: positions as windows say; a position counts as masked if all its channels are."""
-        mask = jnp.asarray(all_over(mask, self.inputs.index("C")))
-        axes = self.input_axes
-        mask = jnp.broadcast_to(mask, [shape[i] if i in axes else size for i, size in enumerate(mask.shape)])
-        for window, axis in zip(self.windows, axes, strict=True):
+        mask = full_mask(jnp.asarray(all_over(mask, self.inputs.index("C"))), shape, self.input_axes)
+        for window, axis in zip(self.windows, self.input_axes, strict=True):
             mask = window.mask(mask, axis)
         return jnp.transpose(mask, [self.inputs.index(c) for c in self.outputs])
 
@@ -136,16 +135,20 @@ class Geometry:
         return [sliding[c] for c in self.inputs if c in sliding]
 
     @property
+    def order(self) -> tuple[int, ...]:
+        """Which spatial axis of the inputs each one of the outputs is."""
+        spatial_in, spatial_out = ([c for c in axes if c not in "NC"] for axes in (self.inputs, self.outputs))
+        return tuple(map(spatial_in.index, spatial_out))
+
+    @property
     def keeps_order(self) -> bool:
         """Whether spatial axes of the outputs have the order of those of the inputs."""
-        spatial_in, spatial_out = ([c for c in axes if c not in "NC"] for axes in (self.inputs, self.outputs))
-        return spatial_in == spatial_out
+        return self.order == tuple(range(len(self.windows)))
 
     def moved(self, k: Kernel) -> Kernel:
         """A kernel of outputs that has the axes of the inputs, with axes in the order of the outputs."""
         if not self.keeps_order:
-            spatial_in, spatial_out = ([c for c in axes if c not in "NC"] for axes in (self.inputs, self.outputs))
-            k = k.transpose(tuple(map(spatial_in.index, spatial_out)))
+            k = k.transpose(self.order)
         return k.replace(batch_axis=self.outputs.index("N"), channel_axis=self.outputs.index("C"))
 
 
