@@ -40,10 +40,9 @@ def activation(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
         if k.nngp.ndim == q1.ndim:  # made by hand, with one covariance for each variance
             nngp, k_dot = dual.moments(k.nngp, q1, q2)
         else:
-            v1, v2 = k.layout.spread(q1, q2)
             # The layers of a deep network round covariances and variances apart from each other.
-            nngp = k.layout.tie(k.nngp, v1) if k.one_batch else k.nngp
-            nngp, k_dot = dual.moments(nngp, v1, v2)
+            nngp = k.layout.tie(k.nngp, k.layout.spread(q1, q2)[0]) if k.one_batch else k.nngp
+            nngp, k_dot = dual.pair_moments(nngp, *k.layout.spread(dual.prepare(q1), dual.prepare(q2)))
         return k.replace(
             nngp=nngp,
             ntk=None if k.ntk is None else k_dot * k.ntk,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from neural_tangents._core.numerics import as_floats, parameter
-from neural_tangents.stax._dual._arc_cosine import arc_cosine
+from neural_tangents.stax._dual._arc_cosine import arc_cosine, root
 from neural_tangents.stax._dual._record import Dual
 
 
@@ -27,15 +27,16 @@ def abrelu(a: float, b: float) -> Dual:
 
     return Dual(
         fn=fn,
-        moments=lambda k, q1, q2: _moments(k, q1, q2, a, b),
+        pair_moments=lambda k, r1, r2: _moments(k, r1, r2, a, b),
         variance=lambda q: (a * a + b * b) / 2 * q,
+        prepare=root,
         vanishes=True,
     )
 
 
 @jax.jit
-def _moments(k: Array, q1: Array, q2: Array, a: float, b: float) -> tuple[Array, Array]:
-    k, q1, q2 = as_floats(k, q1, q2)
-    j0, j1, _ = arc_cosine(k, q1, q2)
+def _moments(k: Array, r1: Array, r2: Array, a: float, b: float) -> tuple[Array, Array]:
+    k, r1, r2 = as_floats(k, r1, r2)
+    j0, j1, _ = arc_cosine(k, r1, r2)
     g = (a - b) ** 2 / (2 * math.pi)
     return a * b * k + g * j1, a * b + g * j0

@@ -22,7 +22,7 @@ def custom(fn: Callable[[Array], Array] | None, nngp_fn: Moment | None, d_nngp_f
       d_nngp_fn: its derivative in `k`, which is `E[f'(u) f'(v)]`; None takes it from `jax`.
     """
     if nngp_fn is None:
-        return Dual(fn=fn, moments=_unknown, variance=_unknown)
+        return Dual(fn=fn, pair_moments=_unknown, variance=_unknown)
     slope_fn = jax.grad(nngp_fn) if d_nngp_fn is None else d_nngp_fn
 
     @jax.jit
@@ -31,7 +31,7 @@ def custom(fn: Callable[[Array], Array] | None, nngp_fn: Moment | None, d_nngp_f
         arrays = jnp.broadcast_arrays(*as_floats(k, q1, q2))
         return _map(nngp_fn, arrays), _map(slope_fn, arrays)
 
-    return Dual(fn=fn, moments=moments, variance=lambda q: moments(q, q, q)[0])
+    return Dual(fn=fn, pair_moments=moments, variance=lambda q: moments(q, q, q)[0])
 
 
 def _map(fn: Moment, arrays: Sequence[Array]) -> Array:

@@ -22,7 +22,7 @@ def erf(a: float, b: float, c: float) -> Dual:
     a, b, c = parameter(a), parameter(b), parameter(c)
     return Dual(
         fn=lambda x: a * jax.scipy.special.erf(b * x) + c,
-        moments=lambda k, q1, q2: _moments(k, q1, q2, a, b, c),
+        pair_moments=lambda k, q1, q2: _moments(k, q1, q2, a, b, c),
         variance=lambda q: _moments(q, q, q, a, b, c)[0],
     )
 

@@ -16,7 +16,7 @@ def exp(a: float, b: float) -> Dual:
     a, b = parameter(a), parameter(b)
     return Dual(
         fn=lambda x: a * jnp.exp(b * x),
-        moments=lambda k, q1, q2: _exp_moments(k, q1, q2, a, b),
+        pair_moments=lambda k, q1, q2: _exp_moments(k, q1, q2, a, b),
         variance=lambda q: _exp_moments(q, q, q, a, b)[0],
     )
 
@@ -35,7 +35,7 @@ def exp_normalized(gamma: float, shift: float, do_clip: bool) -> Dual:
     def moments(k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
         return _exp_normalized_moments(k, q1, q2, gamma, shift, do_clip)
 
-    return Dual(fn=None, moments=moments, variance=lambda q: moments(q, q, q)[0])
+    return Dual(fn=None, pair_moments=moments, variance=lambda q: moments(q, q, q)[0])
 
 
 @jax.jit

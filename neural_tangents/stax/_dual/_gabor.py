@@ -20,7 +20,7 @@ def gabor() -> Dual:
     """
     return Dual(
         fn=lambda x: jnp.exp(-x * x) * jnp.sin(x),
-        moments=_moments,
+        pair_moments=_moments,
         variance=lambda q: _moments(q, q, q)[0],
     )
 

@@ -23,7 +23,7 @@ def gaussian(a: float, b: float) -> Dual:
     a, b = parameter(a), parameter(b)
     return Dual(
         fn=lambda x: a * jnp.exp(b * x * x),
-        moments=lambda k, q1, q2: _moments(k, q1, q2, a, b),
+        pair_moments=lambda k, q1, q2: _moments(k, q1, q2, a, b),
         variance=lambda q: _moments(q, q, q, a, b)[0],
     )
 

@@ -22,7 +22,7 @@ def gelu(approximate: bool) -> Dual:
     """
     return Dual(
         fn=lambda x: jax.nn.gelu(x, approximate=approximate),
-        moments=_moments,
+        pair_moments=_moments,
         variance=lambda q: _moments(q, q, q)[0],
     )
 

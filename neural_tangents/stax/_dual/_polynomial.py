@@ -34,7 +34,7 @@ def polynomial(coef: Sequence[float] | np.ndarray) -> Dual:
 
     return Dual(
         fn=fn,
-        moments=lambda k, q1, q2: _moments(table, k, q1, q2),
+        pair_moments=lambda k, q1, q2: _moments(table, k, q1, q2),
         variance=lambda q: _moments(table, q, q, q)[0],
     )
 
@@ -54,7 +54,7 @@ def hermite(degree: int) -> Dual:
     power_series = np.polynomial.hermite_e.herme2poly([0.0] * degree + [1.0]) / math.sqrt(math.factorial(degree))
     return Dual(
         fn=polynomial(power_series).fn,
-        moments=functools.partial(_hermite_moments, degree),
+        pair_moments=functools.partial(_hermite_moments, degree),
         variance=lambda q: as_floats(q)[0] ** degree,
     )
 

@@ -34,7 +34,7 @@ def quadrature(fn: Entrywise, deg: int, df: Entrywise | None) -> Dual:
     def moments(k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
         return _moments(chain, deg, k, q1, q2)
 
-    return Dual(fn=fn, moments=moments, variance=lambda q: moments(q, q, q)[0])
+    return Dual(fn=fn, pair_moments=moments, variance=lambda q: moments(q, q, q)[0])
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

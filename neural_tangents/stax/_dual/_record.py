@@ -11,17 +11,26 @@ class Dual(NamedTuple):
 
     For jointly Gaussian `(u, v)` with zero mean, variances `q1`, `q2` and covariance `k`,
 
-        moments(k, q1, q2) = (E[f(u) f(v)], E[f'(u) f'(v)]),      variance(q) = E[f(u)^2] with E[u^2] = q.
+        moments(k, q1, q2) = (E[f(u) f(v)], E[f'(u) f'(v)]),      variance(q) = E[f(u)^2] with E[u^2] = q,
+
+        moments(k, q1, q2) = pair_moments(k, prepare(q1), prepare(q2)).
 
     Attributes:
       fn: the activation, applied entrywise; `None` where only the kernel is known.
-      moments: maps arrays that broadcast against each other (of equal rank) to a pair of arrays of the shape of `k`.
+      pair_moments: maps arrays that broadcast against each other (of equal rank) to a pair of arrays of the shape of `k`.
       variance: maps an array of variances to an array of its shape; equals `moments(q, q, q)[0]`.
+      prepare: maps an array of variances to one of its shape: what can be computed for each input by itself, once, and
+        not for each pair of inputs.
       vanishes: whether it is known that `f(0) = 0`, so that covariances with what is masked, which are 0, stay 0; and
         that for `q1 = 0` moments are finite for any `k`.
     """
 
     fn: Callable[[Array], Array] | None
-    moments: Callable[[Array, Array, Array], tuple[Array, Array]]
+    pair_moments: Callable[[Array, Array, Array], tuple[Array, Array]]
     variance: Callable[[Array], Array]
+    prepare: Callable[[Array], Array] = lambda q: q
     vanishes: bool = False
+
+    def moments(self, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
+        """Both moments, from the covariance and the variances."""
+        return self.pair_moments(k, self.prepare(q1), self.prepare(q2))

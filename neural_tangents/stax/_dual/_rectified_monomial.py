@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from neural_tangents._core.numerics import as_floats, determinant
-from neural_tangents.stax._dual._arc_cosine import arc_cosine
+from neural_tangents.stax._dual._arc_cosine import arc_cosine, root
 from neural_tangents.stax._dual._record import Dual
 
 
@@ -32,13 +32,13 @@ def rectified_monomial(degree: int) -> Dual:
         (q,) = as_floats(q)
         return math.prod(range(1, 2 * degree, 2)) / 2 * q**degree
 
-    return Dual(fn=fn, moments=functools.partial(_moments, degree), variance=variance)
+    return Dual(fn=fn, pair_moments=functools.partial(_moments, degree), variance=variance)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _moments(degree: int, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
     k, q1, q2 = as_floats(k, q1, q2)
-    previous, current, _ = arc_cosine(k, q1, q2)
+    previous, current, _ = arc_cosine(k, root(q1), root(q2))
     if degree == 0:
         return previous / (2 * math.pi), jnp.zeros_like(k)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from neural_tangents._core.numerics import as_floats
-from neural_tangents.stax._dual._arc_cosine import arc_cosine
+from neural_tangents.stax._dual._arc_cosine import arc_cosine, root
 from neural_tangents.stax._dual._record import Dual
 
 
@@ -20,13 +20,13 @@ def sign() -> Dual:
 
     Source: Cho & Saul, "Kernel methods for deep learning" (2009), eq. (4).
     """
-    return Dual(fn=jnp.sign, moments=_moments, variance=_variance)
+    return Dual(fn=jnp.sign, pair_moments=_moments, variance=_variance, prepare=root)
 
 
 @jax.jit
-def _moments(k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
-    k, q1, q2 = as_floats(k, q1, q2)
-    j0, _, _ = arc_cosine(k, q1, q2)
+def _moments(k: Array, r1: Array, r2: Array) -> tuple[Array, Array]:
+    k, r1, r2 = as_floats(k, r1, r2)
+    j0, _, _ = arc_cosine(k, r1, r2)
     return (j0 - math.pi / 2) * (2 / math.pi), jnp.zeros_like(k)
 
 

@@ -22,7 +22,7 @@ def sin(a: float, b: float, c: float) -> Dual:
     a, b, c = parameter(a), parameter(b), parameter(c)
     return Dual(
         fn=lambda x: a * jnp.sin(b * x + c),
-        moments=lambda k, q1, q2: _sin_moments(k, q1, q2, a, b, c),
+        pair_moments=lambda k, q1, q2: _sin_moments(k, q1, q2, a, b, c),
         variance=lambda q: _sin_moments(q, q, q, a, b, c)[0],
     )
 
@@ -35,7 +35,7 @@ def rbf(gamma: float) -> Dual:
     gamma = parameter(gamma)
     return Dual(
         fn=lambda x: math.sqrt(2) * jnp.sin((2 * gamma) ** 0.5 * x + math.pi / 4),
-        moments=lambda k, q1, q2: _rbf_moments(k, q1, q2, gamma),
+        pair_moments=lambda k, q1, q2: _rbf_moments(k, q1, q2, gamma),
         variance=lambda q: _rbf_moments(q, q, q, gamma)[0],
     )
 
