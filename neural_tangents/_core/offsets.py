@@ -145,7 +145,7 @@ class OffsetLayout(Layout):
         inputs = self.numbers[0][:, None] == self.numbers[1][None]
         same = inputs.reshape(inputs.shape + (1,) * (cov.ndim - 2))
         for axis, places in enumerate(self.places):
-            same = same & _along((places.first == places.second) & places.present, axis, cov.ndim)
+            same = same & along((places.first == places.second) & places.present, 2 + 2 * axis, cov.ndim)
         return jnp.broadcast_to(same, cov.shape)
 
     def is_same_own(self, cov: Array) -> Array:
@@ -184,7 +184,7 @@ class OffsetKernel(Kernel):
         places = tuple(track.places(rows) for track, rows in zip(tracks, self.rows, strict=True))
         weight = jnp.ones((), self.cov1.dtype)
         for axis, p in enumerate(places):
-            weight = weight * _along(p.present, axis, 2 + 2 * len(tracks)).astype(weight.dtype)
+            weight = weight * along(p.present, 2 + 2 * axis, 2 + 2 * len(tracks)).astype(weight.dtype)
         return self.replace(tracks=tracks, places=places, weight=weight)
 
     def behind(self, windows: Any) -> "Kernel":
@@ -224,6 +224,6 @@ def taken(v: Array, positions: Sequence[Array], n_before: int) -> Array:
     return v
 
 
-def _along(x: Array, axis: int, ndim: int) -> Array:
-    """`(rows, length)` of one spatial axis, to broadcast against a covariance of two batches."""
-    return x.reshape([x.shape[i - 2 - 2 * axis] if i - 2 - 2 * axis in (0, 1) else 1 for i in range(ndim)])
+def along(x: Array, axis: int, ndim: int) -> Array:
+    """An array of two axes, to broadcast against one of which `axis` and the next one match these."""
+    return jnp.expand_dims(x, tuple(i for i in range(ndim) if i not in (axis, axis + 1)))

@@ -17,7 +17,7 @@ from neural_tangents.stax._layer import describe, public_layer
 from neural_tangents.stax._loop import equal_form, in_sequence, scan
 from neural_tangents.stax._reach import locally
 from neural_tangents.stax._spec import LayerSpec, pick
-from neural_tangents.stax._streaming import find_run, streamed
+from neural_tangents.stax._streaming import DEFAULT_BUDGET, find_run, streamed
 
 
 def _children(name: str, layers: tuple[Any, ...]) -> tuple[LayerSpec, ...]:
@@ -85,7 +85,7 @@ def serial(*layers: Any) -> LayerSpec:
     @functools.cache
     def streaming(start: int, stop: int) -> Any:
         # Compiled, as a loop over slabs; here and not at each call, since each new function would be compiled anew.
-        return jax.jit(functools.partial(streamed, chain[start:stop]))
+        return jax.jit(functools.partial(streamed, chain[start:stop], DEFAULT_BUDGET))
 
     def kernel(kernels: Any, **kwargs: Any) -> Any:
         start = 0

@@ -11,7 +11,8 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._layer import public_layer
 from neural_tangents.stax._spatial import check_positions_masked, full_mask, spatial_axes
-from neural_tangents.stax._spec import Fold, LayerSpec, leaf
+from neural_tangents.stax._spec import LayerSpec, Pool, leaf
+from neural_tangents.stax._window import Padding, Window
 
 
 @public_layer
@@ -96,8 +97,13 @@ def _global_pool(name: str, mean: bool, batch_axis: int, channel_axis: int) -> L
             batch_axis=batch_axis, channel_axis=channel_axis, diagonal_spatial=Diagonal(Bool.MAYBE, Bool.YES)
         ),
         keywords=("mask",),
-        fold=Fold(weights=lambda before: None, finish=lambda before, k: kernel(k)),
+        pool=Pool(windows=all_positions, finish=lambda before, k: kernel(k)),
     )
+
+
+def all_positions(sizes: tuple[int, ...]) -> tuple[Window, ...]:
+    """Windows that cover all positions."""
+    return tuple(Window(size, size, Padding.VALID) for size in sizes)
 
 
 def position_sum(cov: Array, n_batch_axes: int) -> Array:

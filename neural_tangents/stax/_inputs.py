@@ -73,7 +73,7 @@ def input_kernel(
         inputs1=c1,
         inputs2=c2 if x2_given else None,
     )
-    return k.whole() if diagonal_spatial or c1.ndim == 2 else k
+    return k.whole() if c1.ndim == 2 else k
 
 
 @jax.tree_util.register_dataclass

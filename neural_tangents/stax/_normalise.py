@@ -154,7 +154,7 @@ def Dropout(rate: float, mode: str = "train") -> LayerSpec:
             return cov if cov is None else jnp.where(layout.is_same_own(cov), cov / rate, cov)
 
         def cross(cov: Any) -> Any:
-            if cov is None or cov.ndim == 0 or cov.shape[0] != cov.shape[1]:
+            if cov is None or cov.ndim == 0:
                 return cov
             return jnp.where(layout.is_same(cov) & jnp.asarray(k.x1_is_x2), cov / rate, cov)
 

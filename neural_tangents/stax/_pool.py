@@ -12,7 +12,7 @@ from neural_tangents._core.layout import Layout
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._layer import public_layer
 from neural_tangents.stax._spatial import check_positions_masked, full_mask, spatial_axes
-from neural_tangents.stax._spec import Fold, LayerSpec, leaf
+from neural_tangents.stax._spec import LayerSpec, Pool, leaf
 from neural_tangents.stax._window import Padding, Window, windows
 
 
@@ -121,11 +121,17 @@ def _pool(name: str, sliding: tuple[Window, ...], weight: Any, batch_axis: int, 
             mask = window.mask(mask, axis)
         return mask
 
-    def weights(before: Kernel) -> tuple[Array, ...]:
-        """What each output is of the positions along each axis."""
-        axes, dtype = axes_of(before.shape1), before.nngp.dtype
-        eyes = [jnp.eye(before.shape1[axis], dtype=dtype) for axis in axes]
-        return tuple(_pooled(eye, 0, window, weight) for eye, window in zip(eyes, sliding, strict=True))
+    def weighted(before: Kernel, k: Kernel) -> Kernel:
+        """Sums over windows, times their weights."""
+        sizes = [before.shape1[axis] for axis in axes_of(before.shape1)]
+
+        def times(cov: Array, n_batch_axes: int) -> Array:
+            for i, (window, n) in enumerate(zip(sliding, sizes, strict=True)):
+                for axis in k.layout.copies(i, n_batch_axes):
+                    cov = _times(cov, axis, weight(window, n, cov.dtype))
+            return cov
+
+        return k if weight is None else k.map_covariances(times)
 
     return leaf(
         name,
@@ -136,7 +142,7 @@ def _pool(name: str, sliding: tuple[Window, ...], weight: Any, batch_axis: int, 
         remask=True,
         demand=Demand(batch_axis=batch_axis, channel_axis=channel_axis, diagonal_spatial=Diagonal(Bool.MAYBE, Bool.NO)),
         keywords=("mask",),
-        fold=Fold(weights=weights, finish=lambda before, k: k),
+        pool=Pool(windows=lambda sizes: sliding, finish=weighted),
     )
 
 
@@ -168,4 +174,9 @@ def _pooled(x: Array, axis: int, window: Window, weight: Any, power: int = 1) ->
     if weight is None:
         return x
     weights = weight(window, n, jnp.result_type(x, float)) ** power  # of a floating type, also if `x` has integers
+    return _times(x, axis, weights)
+
+
+def _times(x: Array, axis: int, weights: Array) -> Array:
+    """An array times weights along an axis."""
     return x * jnp.expand_dims(weights, tuple(i for i in range(x.ndim) if i != axis))

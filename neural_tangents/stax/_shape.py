@@ -8,8 +8,10 @@ from jax import Array
 from neural_tangents._core.demands import Bool, Demand, Diagonal
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.types import Shape
+from neural_tangents.stax._global_pool import all_positions
 from neural_tangents.stax._layer import public_layer
-from neural_tangents.stax._spec import LayerSpec, identity, leaf
+from neural_tangents.stax._spatial import spatial_axes
+from neural_tangents.stax._spec import LayerSpec, Pool, identity, leaf
 
 
 @public_layer
@@ -56,15 +58,21 @@ def Flatten(batch_axis: int = 0, batch_axis_out: int = 0) -> LayerSpec:
     def mask(mask: Array, shape: Shape) -> Array:
         return flatten(jnp.broadcast_to(mask, shape))
 
-    def kernel(k: Kernel) -> Kernel:
-        k = k.map_covariances(k.layout.position_mean)
+    def flattened(k: Kernel) -> Kernel:
         return k.replace(is_gaussian=False, diagonal_spatial=False, batch_axis=batch_out, channel_axis=1 - batch_out)
+
+    def pooled(before: Kernel, k: Kernel) -> Kernel:
+        """The means, from the sums over positions."""
+        axes = spatial_axes("Flatten", before.shape1, before.batch_axis, before.channel_axis)
+        n = max(math.prod(before.shape1[axis] for axis in axes), 1)
+        return flattened(k.map_covariances(lambda cov, n_batch: cov.reshape(cov.shape[:n_batch]) / n))
 
     return leaf(
         "Flatten",
         apply=lambda params, x: flatten(x),
-        kernel=kernel,
+        kernel=lambda k: flattened(k.map_covariances(k.layout.position_mean)),
         out_shape=out_shape,
         mask=mask,
         demand=Demand(batch_axis=batch_axis, channel_axis=None, diagonal_spatial=Diagonal(Bool.YES, Bool.YES)),
+        pool=Pool(windows=all_positions, finish=pooled, equal=True),
     )

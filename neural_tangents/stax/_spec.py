@@ -15,19 +15,24 @@ from neural_tangents._core.masking import join_mask, split_mask
 from neural_tangents._core.trees import is_node, tree_leaves, tree_map
 from neural_tangents._core.types import PyTree
 from neural_tangents.stax._inputs import whole
+from neural_tangents.stax._window import Window
 
 
-class Fold(NamedTuple):
-    """What a pooling layer keeps of covariances: sums over pairs of positions, which can be added up in any order.
+class Pool(NamedTuple):
+    """What a pooling layer keeps of covariances: sums over windows of both copies of each spatial axis.
 
     Attributes:
-      weights: `kernel before the layer -> arrays` of shape `(positions of outputs, positions)` along each spatial axis;
-        None in place of all of them for the sum over all positions.
-      finish: `(kernel before the layer, kernel with folded covariances) -> kernel` of the outputs.
+      windows: `sizes -> windows`, one along each spatial axis of images of some sizes.
+      finish: `(kernel before the layer, kernel of the sums) -> kernel` of the outputs. Sums have both copies of each
+        spatial axis, also where there is one window only.
+      equal: whether only pairs of equal positions are summed.
+      check: raises an error if `finish` cannot take a kernel.
     """
 
-    weights: Callable[[Kernel], Any]
+    windows: Callable[[tuple[int, ...]], tuple[Window, ...]]
     finish: Callable[[Kernel, Kernel], Kernel]
+    equal: bool = False
+    check: Callable[[Kernel], Any] = lambda before: None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +52,7 @@ class LayerSpec:
       key: layers with equal keys are the same function of their inputs and parameters; None if this is not known.
       local: what the layer does to the images of its inputs, from `Reach` to `Reach`, if it maps covariances of pairs
         of positions with one offset to such (it may raise `NotLocal`); None if it does not, or this is not known.
-      fold: for a layer that only adds up covariances over pairs of positions.
+      pool: for a layer that only adds up covariances over windows.
       chain: the layers that this one is a sequence of, if it is one.
     """
 
@@ -62,7 +67,7 @@ class LayerSpec:
     text: Callable[[], str] | None = None
     key: Hashable | None = None
     local: Callable[[Any], Any] | None = None
-    fold: Fold | None = None
+    pool: Pool | None = None
     chain: tuple["LayerSpec", ...] = ()
 
 
@@ -91,7 +96,7 @@ def leaf(
     trees: bool = False,
     origins: Callable[[Any, Iterator[int]], Any] | None = None,
     local: Callable[[Any], Any] | None = None,
-    fold: Fold | None = None,
+    pool: Pool | None = None,
 ) -> LayerSpec:
     """Describes a layer that is not made of other layers.
 
@@ -112,7 +117,7 @@ def leaf(
         gives the sets of the outputs, `next(fresh)` a new number. None: a new set if there are random weights, else
         that of the input.
       local: see `LayerSpec`.
-      fold: see `LayerSpec`; `finish` need not set shapes and masks.
+      pool: see `LayerSpec`; `finish` need not set shapes and masks, and `check` not check those.
     """
 
     def masks_of(masks: Any, shapes: Any) -> Any:
@@ -164,10 +169,12 @@ def leaf(
 
         return tree_map(finish, kernels, *form)
 
-    def checked_weights(before: Kernel) -> Any:
+    def check_pooled(before: Kernel) -> None:
         _check_axes(name, demand or Demand(), before)
         form_of(before)
-        return fold.weights(before)  # type: ignore[union-attr]
+
+    def finish_pooled(before: Kernel, k: Kernel) -> Any:
+        return finished(pool.finish(before, k), *form_of(before))  # type: ignore[union-attr]
 
     def default_origins(sets: Any, fresh: Iterator[int]) -> Any:
         return frozenset({next(fresh)}) if random_weights else sets
@@ -182,7 +189,7 @@ def leaf(
         demand=demand or Demand(),
         keywords=frozenset(keywords) - {"mask"},
         local=local,
-        fold=fold and Fold(checked_weights, lambda before, k: finished(fold.finish(before, k), *form_of(before))),
+        pool=pool and pool._replace(finish=finish_pooled, check=check_pooled),
     )
 
 

@@ -1,8 +1,8 @@
-"""Evaluates a run of local layers, and the pooling behind it, offset by offset.
+"""Evaluates a run of local layers, and what follows it, offset by offset.
 
 A layer is *local* if it maps covariances of pairs of positions with one offset to those with one offset: convolutions,
 everything that acts on each pair by itself, and networks of these. Of a run of such layers only a slab at a time
-exists: the pairs of some rows (see `neural_tangents._core.offsets`) of some inputs. What the pooling layer behind the
+exists: some rows (see `neural_tangents._core.offsets`) of the pairs of some inputs. What the pooling layer behind the
 run keeps of each finished slab is added up. So memory does not grow with the square of the number of positions, and
 slabs stay in the cache.
 """
@@ -21,102 +21,98 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.layout import Layout
 from neural_tangents._core.offsets import OffsetKernel, Track, taken
 from neural_tangents._core.precision import matmul_precision
+from neural_tangents.stax._folding import Fold, add_up
 from neural_tangents.stax._inputs import InputKernel
 from neural_tangents.stax._loop import in_sequence
 from neural_tangents.stax._reach import NotLocal, Reach, locally
 from neural_tangents.stax._spatial import spatial_axes
-from neural_tangents.stax._spec import LayerSpec
+from neural_tangents.stax._spec import LayerSpec, Pool
 
-# Entries of a slab, in one array. From 2^16 to 2^20, run time changes little.
-_SLAB = 2**19
-# With fewer inputs of the first batch in a slab, much time goes into the variances of the second one.
-_FEWEST_INPUTS = 8
+# Bytes. With slabs of 2^16 to 2^20 entries, run time changes little.
+DEFAULT_BUDGET = 2**25
+# How many arrays of the size of a slab exist at a time, about.
+_COPIES = 16
 
 
 def find_run(specs: Sequence[LayerSpec], k: Any) -> tuple[int, bool]:
-    """How many layers, from the first on, to evaluate next, and whether they are a run and the layer that folds it."""
-    if not isinstance(k, Kernel) or isinstance(k, OffsetKernel) or k.diagonal_spatial or not _sizes(k):
+    """How many layers, from the first on, to evaluate next, and whether they are a run and the pool behind it."""
+    if not isinstance(k, Kernel) or isinstance(k, OffsetKernel) or not _sizes(k):
         return len(specs), False
     reach = Reach.of(_sizes(k))
     for n, spec in enumerate(specs):
-        if spec.fold is not None:
-            return n + 1, n > 0
         try:
+            if spec.pool is not None:
+                _ends(reach, spec.pool, k.diagonal_spatial)
+                return n + 1, n > 0
             reach = locally(spec, reach)
         except NotLocal:
             return n + 1, False
     return len(specs), False
 
 
-def streamed(specs: Sequence[LayerSpec], k: Kernel) -> Kernel:
-    """The kernel behind a run of local layers and the layer that folds it, the last one of `specs`."""
+def streamed(specs: Sequence[LayerSpec], budget: int, k: Kernel) -> Kernel:
+    """The kernel behind a run of local layers and the pool behind it, the last one of `specs`.
+
+    Args:
+      specs: the layers.
+      budget: how many bytes slabs may take.
+      k: the kernel before them.
+    """
     *run, last = specs
-    fold: Any = last.fold
-    end = functools.reduce(lambda reach, spec: locally(spec, reach), run, Reach.of(_sizes(k)))
+    pool: Any = last.pool
+    reach = functools.reduce(lambda reach, spec: locally(spec, reach), run, Reach.of(_sizes(k)))
+    ends = _ends(reach, pool, k.diagonal_spatial)
 
     def through(kernel: Any) -> Any:
         return in_sequence(run, kernel, {})
 
     equal = _equal_positions(k)
     behind = through(equal)  # for its shapes, masks and flags
+    pool.check(behind)
     has_ntk = behind.ntk is not None and behind.ntk.ndim > 0  # else there are no weights up to here
     like = equal if has_ntk else equal.replace(ntk=None)
-    job = _Job(through, end.tracks(_sizes(k)), fold.weights(behind))
-    pairs, own1, own2 = _pairs(k)
-    nngp, ntk = job.cross(pairs if has_ntk else pairs._replace(ntk=None), like, _Side.of(equal, 1), _Side.of(equal, 2))
+    job = _Job(through, reach.start(_sizes(k), ends), ends, pool.windows(reach.sizes), pool.equal, budget)
+    inputs = (k.inputs1, k.inputs2) if isinstance(k, InputKernel) else (None, None)
+    side1, side2 = _Side.of(equal, 1, inputs), _Side.of(equal, 2, inputs)
+    covariances = (None, None) if isinstance(k, InputKernel) else (k.nngp, k.ntk if has_ntk else None)
+    nngp, ntk = job.cross(covariances, like, side1, side2)
     ntk = ntk if has_ntk else behind.ntk
 
-    def own(pairs: Any, which: int) -> Array:
+    def own(cov: Any, side: _Side) -> Array:
         if equal.cov2 is None:
             return Layout(diagonal_batch=False).per_input(nngp) if k.diagonal_batch else nngp
-        side, alone = _Side.of(equal, which), equal.replace(ntk=None, x1_is_x2=True, cov2=None)
-        return job.own(pairs, alone, side) if k.diagonal_batch else job.cross(pairs, alone, side, side)[0]
+        alone = equal.replace(ntk=None, x1_is_x2=True, cov2=None)
+        return job.own(cov, alone, side) if k.diagonal_batch else job.cross((cov, None), alone, side, side)[0]
 
-    cov1, cov2 = own(own1, 1), None if equal.cov2 is None else own(own2, 2)
+    cov1, cov2 = own(k.cov1, side1), None if equal.cov2 is None else own(k.cov2, side2)
     layout = dict(diagonal_spatial=False, diagonal_batch=k.diagonal_batch)
-    return fold.finish(behind, behind.replace(nngp=nngp, ntk=ntk, cov1=cov1, cov2=cov2, **layout))
+    return pool.finish(behind, behind.replace(nngp=nngp, ntk=ntk, cov1=cov1, cov2=cov2, **layout))
 
 
 class _Side(NamedTuple):
-    """One of the two batches: numbers of its inputs, their variances `(N, *sizes)`, and masks, the batch axis first."""
+    """One of the two batches.
+
+    Attributes:
+      numbers: of its inputs, `(N,)`.
+      variance: of its inputs, `(N, *sizes)`.
+      mask: of its inputs, or None; the batch axis first.
+      inputs: `(N, C, *sizes)`, if they are those of the network.
+    """
 
     numbers: Array
     variance: Array
     mask: Array | None
+    inputs: Array | None
 
     @classmethod
-    def of(cls, k: Kernel, which: int) -> "_Side":
+    def of(cls, k: Kernel, which: int, inputs: tuple[Any, Any]) -> "_Side":
         variance = k.cov1 if which == 1 or k.cov2 is None else k.cov2
         mask = k.mask1 if which == 1 else k.mask2
         if mask is not None:
             mask = jnp.moveaxis(mask, k.batch_axis, 0)
             mask = jnp.broadcast_to(mask, (len(variance), *mask.shape[1:]))
-        return cls(jnp.arange(len(variance)), variance, mask)
-
-
-class _Pairs(NamedTuple):
-    """What rows are taken from: two batches of inputs, `(N, C, *sizes)`, or covariances of all pairs of positions."""
-
-    inputs: tuple[Array, Array] | None = None
-    nngp: Array | None = None
-    ntk: Array | None = None
-
-    def rows(self, slab: OffsetKernel) -> tuple[Array, Any]:
-        """NNGP and NTK of the rows of a slab, `(N1, N2, rows, length, ...)`."""
-        firsts, seconds = [p.first for p in slab.places], [p.second for p in slab.places]
-        if self.inputs is not None:
-            one, two = taken(self.inputs[0], firsts, 2), taken(self.inputs[1], seconds, 2)
-            nngp = jnp.einsum("ac...,bc...->ab...", one, two, precision=matmul_precision()) / max(one.shape[1], 1)
-            return nngp * slab.weight, self.ntk
-        pairs = [p * track.size + q for p, q, track in zip(firsts, seconds, slab.tracks, strict=True)]
-
-        def at(cov: Any) -> Any:
-            if cov is None or cov.ndim == 0:
-                return cov
-            cov = cov.reshape(*cov.shape[:2], *(track.size**2 for track in slab.tracks))
-            return taken(cov, pairs, 2) * slab.weight
-
-        return at(self.nngp), at(self.ntk)
+        x = inputs[0] if which == 1 or inputs[1] is None else inputs[1]
+        return cls(jnp.arange(len(variance)), variance, mask, None if x is None else jnp.moveaxis(x, -1, 1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,82 +121,135 @@ class _Job:
 
     Attributes:
       through: the run, from kernel to kernel.
-      tracks: the spatial axes at its start.
-      weights: `(positions of the pool, positions)` along each axis; None for the sum over all positions.
+      starts: the spatial axes at its start.
+      ends: the spatial axes at its end.
+      windows: of the pool, along each of them.
+      equal: whether only pairs of equal positions are needed.
+      budget: how many bytes a slab may take.
     """
 
     through: Callable[[Any], Any]
-    tracks: tuple[Track, ...]
-    weights: tuple[Array, ...] | None
+    starts: tuple[Track, ...]
+    ends: tuple[Track, ...]
+    windows: tuple[Any, ...]
+    equal: bool
+    budget: int
 
-    def cross(self, pairs: _Pairs, like: Kernel, first: _Side, second: _Side) -> tuple[Array, Any]:
-        """Folded NNGP and NTK of all pairs of inputs."""
-        n1, n2 = len(first.numbers), len(second.numbers)
-        block, sizes = self.blocks(n1, n2)
-        n_blocks = -(-n1 // block)
+    def cross(self, covariances: tuple[Any, Any], like: Kernel, first: _Side, second: _Side) -> tuple[Array, Any]:
+        """Pooled NNGP and NTK of all pairs of inputs, from those at the start of the run (None for inputs)."""
+        n1, n2, symmetric = len(first.numbers), len(second.numbers), like.cov2 is None and not self.equal
+        size1, size2, rows = self.blocks(n1, n2, first.variance.dtype, symmetric)
 
-        def in_blocks(x: Any) -> Any:
-            if x.ndim == 0:
-                return jnp.broadcast_to(x, n_blocks)
-            x = jnp.pad(x, [(0, n_blocks * block - n1)] + [(0, 0)] * (x.ndim - 1), mode="edge")
-            return x.reshape(n_blocks, block, *x.shape[1:])
+        def of_first(data: Any) -> Any:
+            side1, covariances = data
 
-        inputs1, inputs2 = pairs.inputs or (None, None)
+            def of_second(data: Any) -> Any:
+                side2, covariances = data
+                return self.pooled(covariances, like, side1, side2, rows, symmetric)
 
-        def of_block(data: Any) -> Any:
-            inputs1, nngp, ntk, side = data
-            inputs: Any = None if inputs1 is None else (inputs1, inputs2)
-            return self.folded(_Pairs(inputs, nngp, ntk), like, side, second, sizes)
+            return lax.map(of_second, (blocks2, covariances))
 
-        out = lax.map(of_block, jax.tree.map(in_blocks, (inputs1, pairs.nngp, pairs.ntk, first)))
-        return jax.tree.map(lambda x: x.reshape(n_blocks * block, *x.shape[2:])[:n1], out)
+        blocks1, blocks2 = (
+            jax.tree.map(lambda x, size=size: _in_blocks(x, (size,)), side)
+            for side, size in ((first, size1), (second, size2))
+        )
+        covariances = jax.tree.map(lambda x: _in_blocks(x, (size1, size2)), covariances)
+        out = lax.map(of_first, (blocks1, covariances))
+        out = jax.tree.map(lambda x: _joined(x)[:n1, :n2], out)
+        return jax.tree.map(lambda x: x + _transposed(x, 2), out) if symmetric else out
 
-    def own(self, pairs: _Pairs, like: Kernel, side: _Side) -> Array:
-        """Folded NNGP of each input with itself; all arrays of `pairs` have one batch axis."""
-        block, sizes = self.blocks(len(side.numbers), 1)
+    def own(self, cov: Any, like: Kernel, side: _Side) -> Array:
+        """Pooled NNGP of each input with itself, `(N, ...)`; `cov` at the start of the run, `(N, ...)` too."""
+        symmetric = not self.equal
+        block, _, rows = self.blocks(len(side.numbers), 1, side.variance.dtype, symmetric)
 
         def of_one(data: Any) -> Array:
-            pairs, side = jax.tree.map(lambda x: x[None], data)
-            pairs = pairs if pairs.nngp is None else pairs._replace(nngp=pairs.nngp[None])
-            return self.folded(pairs, like, side, side, sizes)[0][0, 0]
+            cov, side = jax.tree.map(lambda x: x[None], data)
+            cov = cov if cov is None else cov[None]
+            return self.pooled((cov, None), like, side, side, rows, symmetric)[0][0, 0]
 
-        return lax.map(of_one, (pairs, side), batch_size=block)
+        out = lax.map(of_one, (cov, side), batch_size=block)
+        return out + _transposed(out, 1) if symmetric else out
 
-    def blocks(self, n1: int, n2: int) -> tuple[int, tuple[int, ...]]:
-        """How many inputs of the first batch, and rows along each axis, make a slab."""
-        entries = n2 * math.prod(track.length for track in self.tracks)
-        block = max(1, min(n1, _FEWEST_INPUTS, _SLAB // max(entries, 1)))
-        sizes: list[int] = []
-        for track in reversed(self.tracks):
-            room = max(1, _SLAB // (entries * block * math.prod(sizes)))
-            sizes.append(max(d for d in range(1, track.period + 1) if track.period % d == 0 and d <= room))
-        room = max(1, _SLAB // (entries * math.prod(sizes)))
-        n_blocks = -(-n1 // max(block, min(n1, room)))
-        return -(-n1 // n_blocks), tuple(reversed(sizes))
+    def counts(self, symmetric: bool) -> list[int]:
+        """How many rows are needed along each axis.
 
-    def folded(
-        self, pairs: _Pairs, like: Kernel, first: _Side, second: _Side, sizes: tuple[int, ...]
+        If both batches are one, offsets `d` and `-d` are transposes of each other, and so are rows `e` and `-e`: half
+        of the rows along the first axis will do.
+        """
+        counts = [1 if self.equal else track.period for track in self.ends]
+        return [counts[0] // 2 + 1, *counts[1:]] if symmetric else counts
+
+    def blocks(self, n1: int, n2: int, dtype: Any, symmetric: bool) -> tuple[int, int, list[int]]:
+        """How many inputs of both batches, and rows along each axis, make a slab."""
+        length = math.prod(track.length for track in self.starts)
+        room = max(1, self.budget // (_COPIES * jnp.dtype(dtype).itemsize * length))
+        size1 = min(n1, math.isqrt(room))
+        size2 = min(n2, room // size1)
+        size1 = _even(n1, room // size2)
+        room //= size1 * size2
+        rows: list[int] = []
+        for count, fold in reversed(list(zip(self.counts(symmetric), self.folds(), strict=True))):
+            groups = _even(-(-count // fold.group), max(1, room // fold.group))
+            rows.insert(0, groups * fold.group)
+            room //= rows[0]
+        return size1, size2, rows
+
+    def folds(self) -> list[Fold]:
+        """What the pool does along each axis."""
+        return [Fold(track, window) for track, window in zip(self.ends, self.windows, strict=True)]
+
+    def pooled(
+        self,
+        covariances: tuple[Any, Any],
+        like: Kernel,
+        first: _Side,
+        second: _Side,
+        sizes: Sequence[int],
+        symmetric: bool,
     ) -> tuple[Array, Any]:
-        """Folded NNGP and NTK of some inputs, added up over all rows."""
+        """Pooled NNGP and NTK of some inputs, added up over rows; the transposes of these are yet to be added."""
+        counts, folds = self.counts(symmetric), self.folds()
+        n_blocks = [-(-count // size) for count, size in zip(counts, sizes, strict=True)]
+
+        def weights(axis: int, rows: Array) -> Array:
+            """Rows that do not exist count nothing, and half those that are their own transposes."""
+            there = (rows < counts[axis]).astype(like.cov1.dtype)
+            if not symmetric or axis > 0:
+                return there
+            return jnp.where(2 * rows % self.ends[0].period == 0, there / 2, there)
 
         @jax.checkpoint
         def slab(rows: tuple[Array, ...]) -> tuple[Array, Any]:
-            k = self.through(self.start(pairs, like, first, second, rows))
-            return self.fold(k.nngp, k), None if k.ntk is None else self.fold(k.ntk, k)
-
-        axes = [jnp.arange(t.period).reshape(-1, size) for t, size in zip(self.tracks, sizes, strict=True)]
-        counts = [len(axis) for axis in axes]
+            k = self.through(self.start(covariances, like, first, second, rows))
+            w = [weights(axis, r) for axis, r in enumerate(rows)]
+            return add_up(k.nngp, folds, k.places, w), None if k.ntk is None else add_up(k.ntk, folds, k.places, w)
 
         def step(total: Any, number: Array) -> tuple[Any, None]:
-            rows = tuple(a[i] for a, i in zip(axes, jnp.unravel_index(number, counts), strict=True))
-            return jax.tree.map(jnp.add, total, slab(rows)), None
+            block = jnp.unravel_index(number, n_blocks)
+            rows = tuple(i * size + jnp.arange(size) for i, size in zip(block, sizes, strict=True))
+            starts: list[Any] = [0, 0]
+            for i, size, fold in zip(block, sizes, folds, strict=True):
+                starts += [] if fold.whole else [i * (size // fold.group), 0]
 
-        zero = jax.tree.map(
-            lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(slab, tuple(axis[0] for axis in axes))
-        )
-        return lax.scan(step, zero, jnp.arange(math.prod(counts)))[0]
+            def add(total: Array, part: Array) -> Array:
+                here = lax.dynamic_slice(total, starts, part.shape)
+                return lax.dynamic_update_slice(total, here + part, starts)
 
-    def start(self, pairs: _Pairs, like: Kernel, first: _Side, second: _Side, rows: tuple[Array, ...]) -> OffsetKernel:
+            return jax.tree.map(add, total, slab(rows)), None
+
+        shape = [len(first.numbers), len(second.numbers)]
+        for n, size, fold in zip(n_blocks, sizes, folds, strict=True):
+            shape += fold.sums(n * size)
+        zero = jnp.zeros(shape, like.cov1.dtype)
+        total = lax.scan(step, (zero, None if like.ntk is None else zero), jnp.arange(math.prod(n_blocks)))[0]
+        for axis, fold in enumerate(folds):
+            total = jax.tree.map(functools.partial(fold.ordered, axis=2 + 2 * axis), total)
+        return total
+
+    def start(
+        self, covariances: tuple[Any, Any], like: Kernel, first: _Side, second: _Side, rows: tuple[Array, ...]
+    ) -> OffsetKernel:
         """The slab that enters the run."""
         axis = like.batch_axis % len(like.shape1)
 
@@ -223,27 +272,71 @@ class _Job:
             rows=rows,
             numbers=(first.numbers, second.numbers),
             one_batch=like.cov2 is None,
-        ).on(self.tracks)
-        nngp, ntk = pairs.rows(empty)
-        return empty.replace(nngp=nngp, ntk=None if like.ntk is None else ntk)
+        ).on(self.starts)
 
-    def fold(self, cov: Array, k: OffsetKernel) -> Array:
-        """What the pooling layer keeps of some rows: `(N1, N2, S, S, T, T, ...)` with its own positions."""
-        if self.weights is None:  # As a product, which rounds less than a sum does.
-            axes = tuple(range(2, cov.ndim))
-            numbers = ((axes, tuple(axis - 2 for axis in axes)), ((), ()))
-            total = lax.dot_general(cov, k.weight[0, 0], numbers, precision=matmul_precision())
-            return total.reshape(*total.shape, *(1,) * (2 * len(self.tracks)))
-        cov = cov * k.weight
-        operands: list[Any] = [cov, list(range(cov.ndim))]
-        out = [0, 1]
-        for i, (places, weight) in enumerate(zip(k.places, self.weights, strict=True)):
-            first, second = (jnp.moveaxis(weight[:, p], 0, -1) for p in places[:2])
-            pair = first[..., :, None] * second[..., None, :]
-            labels = [cov.ndim + 2 * i, cov.ndim + 2 * i + 1]
-            operands += [pair, [2 + 2 * i, 3 + 2 * i, *labels]]
-            out += labels
-        return jnp.einsum(*operands, out, precision=matmul_precision(), optimize="optimal")
+        nngp, ntk = (self.rows(cov, empty) for cov in covariances)
+        nngp = self.products(first, second, empty) if nngp is None else nngp
+        return empty.replace(nngp=nngp, ntk=like.ntk if ntk is None else ntk)
+
+    def products(self, first: _Side, second: _Side, slab: OffsetKernel) -> Array:
+        """Covariances of inputs in some rows, `(N1, N2, rows, length, ...)`."""
+        one = taken(first.inputs, [p.first for p in slab.places], 2)  # type: ignore[arg-type]
+        two = taken(second.inputs, [p.second for p in slab.places], 2)  # type: ignore[arg-type]
+        nngp = jnp.einsum("ac...,bc...->ab...", one, two, precision=matmul_precision())
+        return nngp / max(one.shape[1], 1) * slab.weight
+
+    def rows(self, cov: Any, slab: OffsetKernel) -> Any:
+        """Some rows of covariances of all pairs of positions, or of equal ones only: `(N1, N2, rows, length, ...)`."""
+        if cov is None:
+            return None
+        firsts, seconds = [p.first for p in slab.places], [p.second for p in slab.places]
+        if cov.ndim == 2 + len(firsts):
+            return taken(cov, firsts, 2) * slab.weight
+        pairs = [p * track.size + q for p, q, track in zip(firsts, seconds, slab.tracks, strict=True)]
+        cov = cov.reshape(*cov.shape[:2], *(track.size**2 for track in slab.tracks))
+        return taken(cov, pairs, 2) * slab.weight
+
+
+def _ends(reach: Reach, pool: Pool, diagonal_spatial: bool) -> tuple[Track, ...]:
+    """The spatial axes at the end of a run, before a pool.
+
+    Raises:
+      NotLocal: the run and the pool do not fit.
+    """
+    if pool.equal:
+        return reach.diagonal()
+    windows = pool.windows(reach.sizes)
+    if diagonal_spatial or len(windows) != len(reach.sizes):
+        raise NotLocal
+    return reach.tracks(windows)
+
+
+def _even(n: int, most: int) -> int:
+    """The size of equal blocks of at most some size."""
+    return -(-n // -(-n // most))
+
+
+def _in_blocks(x: Array, sizes: Sequence[int]) -> Array:
+    """`(N1, N2, ...)` as `(blocks1, blocks2, size1, size2, ...)`; the last blocks are filled with copies."""
+    n = len(sizes)
+    pads = [(0, -length % size) for length, size in zip(x.shape, sizes, strict=False)]
+    x = jnp.pad(x, pads + [(0, 0)] * (x.ndim - n), mode="edge")
+    shape = [part for length, size in zip(x.shape, sizes, strict=False) for part in (length // size, size)]
+    x = x.reshape(*shape, *x.shape[n:])
+    return jnp.transpose(x, (*range(0, 2 * n, 2), *range(1, 2 * n, 2), *range(2 * n, x.ndim)))
+
+
+def _joined(x: Array) -> Array:
+    """`(blocks1, blocks2, size1, size2, ...)` as `(N1, N2, ...)`."""
+    x = jnp.swapaxes(x, 1, 2)
+    return x.reshape(x.shape[0] * x.shape[1], x.shape[2] * x.shape[3], *x.shape[4:])
+
+
+def _transposed(cov: Array, n_batch_axes: int) -> Array:
+    """A covariance with both batches, and both copies of each spatial axis, swapped."""
+    for axis in range(0 if n_batch_axes == 2 else 1, cov.ndim, 2):
+        cov = jnp.swapaxes(cov, axis, axis + 1)
+    return cov
 
 
 def _sizes(k: Kernel) -> tuple[int, ...]:
@@ -259,13 +352,3 @@ def _equal_positions(k: Kernel) -> Kernel:
     equal = k.map_covariances(layout.diagonal).replace(diagonal_spatial=True, diagonal_batch=True)
     cov2 = None if k.cov2 is None else layout.variance(k.cov2)
     return equal.replace(cov1=layout.variance(k.cov1), cov2=cov2)
-
-
-def _pairs(k: Kernel) -> tuple[_Pairs, _Pairs, _Pairs]:
-    """What rows are taken from: for both batches, and for each with itself (with one batch axis if possible)."""
-    if isinstance(k, InputKernel):
-        x1 = jnp.moveaxis(k.inputs1, -1, 1)
-        x2 = x1 if k.inputs2 is None else jnp.moveaxis(k.inputs2, -1, 1)
-        return _Pairs((x1, x2), ntk=k.ntk), _Pairs((x1, x1)), _Pairs((x2, x2))
-    cov2 = k.cov1 if k.cov2 is None else k.cov2
-    return _Pairs(nngp=k.nngp, ntk=k.ntk), _Pairs(nngp=k.cov1), _Pairs(nngp=cov2)

@@ -15,8 +15,24 @@ def test_strides_multiply_and_gaps_are_wide_enough():
     strided = Window(3, 2, Padding.SAME)
     end = start.behind((SAME, SAME)).behind((strided, strided)).behind((SAME, strided))
     assert end.sizes == (4, 2) and end.strides == (2, 4)
+    tracks = end.tracks((Window(4, 4, Padding.VALID), Window(1, 1, Padding.VALID)))
+    assert tracks == (Track(4, 5, 1, 4, False), Track(2, 2, 1, 2, False))
     # Behind a stride of 2, a gap of 1 is one of 2 positions before it.
-    assert end.tracks((8, 5)) == (Track(8, 10, 2, 4, False), Track(5, 8, 4, 2, False))
+    assert end.start((8, 5), tracks) == (Track(8, 10, 2, 4, False), Track(5, 8, 4, 2, False))
+    # Without other offsets than zero there is no gap.
+    assert end.start((8, 5), end.diagonal()) == (Track(8, 8, 2, 4, False), Track(5, 8, 4, 2, False))
+
+
+def test_pools_need_room_and_whole_strides():
+    start, pool = Reach.of((5,)).behind((SAME,)), Window(3, 2, Padding.SAME)
+    assert start.tracks((pool,)) == (Track(5, 8, 1, 6, False),)
+    with pytest.raises(NotLocal):
+        start.tracks((Window(3, 2, Padding.CIRCULAR),))
+    periodic = Reach.of((4,)).behind((CIRCULAR,))
+    assert periodic.tracks((Window(3, 2, Padding.VALID),)) == (Track(4, 4, 1, 4, True),)
+    for pool in (Window(3, 3, Padding.CIRCULAR), Window(3, 1, Padding.SAME)):
+        with pytest.raises(NotLocal):
+            periodic.tracks((pool,))
 
 
 def test_pointwise_layers_change_nothing():

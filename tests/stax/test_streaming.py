@@ -133,9 +133,9 @@ def at_once(name, x1, x2=None, **options):
 def streamed(name, x1, x2=None, **options):
     runs = []
 
-    def spy(specs, k):
+    def spy(specs, budget, k):
         runs.append(len(specs))
-        return _streaming.streamed(specs, k)
+        return _streaming.streamed(specs, budget, k)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_combinators, "streamed", spy)
@@ -198,7 +198,7 @@ def test_the_size_of_slabs_changes_nothing(name, slab, monkeypatch):
     x1, x2 = inputs(name, 5, seed=7), inputs(name, 2, seed=8)
     with jax.enable_x64(True):
         want = streamed(name, x1, x2)
-        monkeypatch.setattr(_streaming, "_SLAB", slab)
+        monkeypatch.setattr(_combinators, "DEFAULT_BUDGET", 128 * slab)
         assert_equal(streamed(name, x1, x2), want, 1e-12)
 
 
@@ -257,7 +257,7 @@ def test_equal_batches_are_one():
 def test_eager_calls_compile_once():
     net, traces = serial(*NETWORKS["same"][0]), []
     x = inputs("same", 2, seed=10).astype(np.float32)
-    spied = lambda specs, k: traces.append(1) or _streaming.streamed(specs, k)  # noqa: E731
+    spied = lambda specs, budget, k: traces.append(1) or _streaming.streamed(specs, budget, k)  # noqa: E731
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_combinators, "streamed", spied)
         first, second = net[2](x, None, "ntk"), net[2](x + 1, None, "ntk")

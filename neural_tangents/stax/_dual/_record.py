@@ -17,7 +17,7 @@ class Dual(NamedTuple):
 
     Attributes:
       fn: the activation, applied entrywise; `None` where only the kernel is known.
-      pair_moments: maps arrays that broadcast against each other (of equal rank) to a pair of arrays of the shape of `k`.
+      pair_moments: maps arrays that broadcast against each other (of equal rank) to a pair of arrays of `k`'s shape.
       variance: maps an array of variances to an array of its shape; equals `moments(q, q, q)[0]`.
       prepare: maps an array of variances to one of its shape: what can be computed for each input by itself, once, and
         not for each pair of inputs.

@@ -1,0 +1,155 @@
+"""How finished rows are added up into the covariances of pooled activations, one spatial axis at a time.
+
+A pool with windows of `w` positions and stride `s` maps pairs of positions to pairs of windows,
+
+    K'[P, P'] = sum_{u, u'} K[s P - lo + u, s P' - lo + u'],      u, u' = 0, ..., w - 1.
+
+For windows of offset `D = P' - P`, these are pairs of positions of the offsets `d = s D + u' - u`. So the rows (see
+`neural_tangents._core.offsets`) `e = s G, ..., s G + s - 1` add to few pooled rows `G + g`. There, place `Q` belongs to
+the windows that start at place `s Q - lo` of a row. Sums are kept in this form, and put in order in the end.
+"""
+
+import dataclasses
+import functools
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from neural_tangents._core.offsets import Places, Track, along
+from neural_tangents._core.precision import matmul_precision
+from neural_tangents.stax._window import Padding, Window
+
+
+@dataclasses.dataclass(frozen=True)
+class Fold:
+    """One spatial axis of a pool.
+
+    Attributes:
+      track: the axis, before the pool.
+      window: the window of the pool.
+    """
+
+    track: Track
+    window: Window
+
+    @property
+    def count(self) -> int:
+        """Number of windows."""
+        return self.window.count(self.track.size)
+
+    @property
+    def whole(self) -> bool:
+        """Whether there is only one window, so that all rows have one sum."""
+        return self.count == 1
+
+    @property
+    def group(self) -> int:
+        """How many neighbouring rows are added up together."""
+        return 1 if self.whole else self.window.stride
+
+    @property
+    def matrix(self) -> np.ndarray | None:
+        """What rows of a group, and places in them, add to pooled rows `g`, and places `Q`; None for one to one."""
+        s, w = self.window.stride, self.window.size
+        if s == w == 1:
+            return None
+        matrix = np.zeros((s, self.track.length, len(self._lags), self._length))
+        u, v, place = np.ix_(range(w), range(w), range(self._length))
+        r = (v - u) % s
+        i = s * place - self.window.pads(self.track.size)[0] + u
+        i = i % self.track.size if self.track.wraps else i
+        r, i, lag, place = np.broadcast_arrays(r, i, (r + u - v) // s - self._lags[0], place)
+        there = (i >= 0) & (i < self.track.length)
+        np.add.at(matrix, (r[there], i[there], lag[there], place[there]), 1)
+        return matrix
+
+    def total(self, places: Places, weights: Array) -> Array:
+        """What entries of rows add to the only window."""
+        size, window = self.track.size, self.window
+        reads = np.arange(window.size) - window.pads(size)[0]
+        reads = reads % size if window.padding is Padding.CIRCULAR else reads[(reads >= 0) & (reads < size)]
+        counts = jnp.asarray(np.bincount(reads, minlength=size), weights.dtype)
+        return counts[places.first] * counts[places.second] * places.present * weights[:, None]
+
+    def sums(self, rows: int) -> tuple[int, ...]:
+        """Shape of what a number of rows add up to."""
+        return () if self.whole else (rows // self.group + len(self._lags) - 1, self._length)
+
+    def ordered(self, x: Array, axis: int) -> Array:
+        """Sums, `(..., pooled rows, places, ...)`, as covariances `(..., P, P', ...)`."""
+        if self.whole:
+            return jnp.expand_dims(x, (axis, axis + 1))
+        n_rows, length = x.shape[axis : axis + 2]
+        period = self.track.period // self.window.stride
+        first = np.arange(self.count)[:, None]
+        offset = np.arange(self.count) - first
+        x = x.reshape(*x.shape[:axis], n_rows * length, *x.shape[axis + 2 :])
+        parts = []
+        shift = 0 if self.track.wraps else length - period  # of the second run
+        for turn in (-1, 0, 1) if self.track.wraps else (0, 1):
+            row, place = offset + turn * period - self._lags[0], first + turn * shift
+            there = (row >= 0) & (row < n_rows)
+            index = np.where(there, row * length + place, 0)
+            part = jnp.take(x, index.reshape(-1), axis=axis)
+            part = part.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+            parts.append(part * along(jnp.asarray(there, part.dtype), axis, part.ndim))
+        return functools.reduce(operator.add, parts)
+
+    @functools.cached_property
+    def _lags(self) -> range:
+        s, w = self.window.stride, self.window.size
+        return range(-((w - 1) // s), (s + w - 2) // s + 1)
+
+    @property
+    def _length(self) -> int:
+        return self.track.length // self.window.stride
+
+
+def add_up(cov: Array, folds: Sequence[Fold], places: Sequence[Places], weights: Sequence[Array]) -> Array:
+    """Sums over the entries of rows that belong to the same pair of windows.
+
+    Args:
+      cov: covariances of some rows, `(N1, N2, rows, length, ...)`.
+      folds: the spatial axes.
+      places: what stands in the rows along each of them.
+      weights: a number for each of the rows along each axis.
+
+    Returns:
+      An array `(N1, N2, *sums)`, see `Fold.sums`.
+    """
+    shape, labels, out = cov.shape[:2], [0, 1], [0, 1]
+    operands: list[Any] = []
+    totals, total_labels = jnp.ones((), cov.dtype), []
+    for axis, (fold, there, weight) in enumerate(zip(folds, places, weights, strict=True)):
+        rows, length = there.present.shape
+        here = list(range(2 + 5 * axis, 5 + 5 * axis))  # groups, rows of a group, places
+        shape, labels = (*shape, rows // fold.group, fold.group, length), labels + here
+        if fold.whole:
+            total = fold.total(there, weight)[:, None]
+            totals = totals[..., None, None, None] * jnp.expand_dims(total, tuple(range(totals.ndim)))
+            total_labels += here
+            continue
+        cov = cov * along(there.present * weight[:, None], 2 + 2 * axis, cov.ndim)
+        matrix, lagged = fold.matrix, here[1:]
+        if matrix is not None:
+            lagged = [5 + 5 * axis, 6 + 5 * axis]
+            operands += [jnp.asarray(matrix, cov.dtype), here[1:] + lagged]
+        out += [here[0], *lagged]
+    if total_labels:  # one product for all of these axes
+        operands += [totals, total_labels]
+    sums = jnp.einsum(cov.reshape(shape), labels, *operands, out, precision=matmul_precision(), optimize="optimal")
+    for axis in range((sums.ndim - 2) // 3):
+        sums = _overlapped(sums, 2 + 2 * axis)
+    return sums
+
+
+def _overlapped(x: Array, axis: int) -> Array:
+    """`y[G] = sum_g x[G - g, g]` along an axis and the one behind it."""
+    n = x.shape[axis + 1]
+    widths = [[(g, n - 1 - g) if i == axis else (0, 0) for i in range(x.ndim - 1)] for g in range(n)]
+    parts = [jnp.pad(lax.index_in_dim(x, g, axis + 1, keepdims=False), widths[g]) for g in range(n)]
+    return functools.reduce(operator.add, parts)
