@@ -31,7 +31,38 @@ def _fully_connected(nonlinearity: str) -> str:
 
 def _convolutional(readout: str) -> str:
     """Twenty-one convolutions of 3 x 3 with ReLU."""
-    return f"stax.serial(*[stax.Conv(1, (3, 3), (1, 1), 'SAME'), stax.Relu()] * 21, stax.{readout}())"
+    return f"stax.serial(*[{_CONV}, stax.Relu()] * 21, stax.{readout}())"
+
+
+def _residual(channels: int, strides: tuple[int, int] | None) -> str:
+    """A block of two convolutions and a shortcut, which has a convolution of its own where the block has strides."""
+    conv = f"stax.Conv({channels}, (3, 3), {strides or (1, 1)}, 'SAME')"
+    main = f"stax.serial(stax.Relu(), {conv}, stax.Relu(), stax.Conv({channels}, (3, 3), (1, 1), 'SAME'))"
+    shortcut = "stax.Identity()" if strides is None else conv
+    return f"stax.serial(stax.FanOut(2), stax.parallel({main}, {shortcut}), stax.FanInSum())"
+
+
+def _wide_resnet(block_size: int, k: int) -> str:
+    """The wide residual network of the reference's README."""
+    groups = []
+    for channels, strides in ((16 * k, (1, 1)), (32 * k, (2, 2)), (64 * k, (2, 2))):
+        groups += [_residual(channels, strides), *[_residual(channels, None)] * (block_size - 1)]
+    layers = ["stax.Conv(16, (3, 3), (1, 1), 'SAME')", *groups, "stax.AvgPool((8, 8))", "stax.Flatten()"]
+    return f"stax.serial({', '.join(layers)}, stax.Dense(10))"
+
+
+def _myrtle() -> str:
+    """Myrtle-5 of Shankar et al., 2020 (arXiv:2003.02237): four convolutions and pools of 2 x 2."""
+    conv, pool = f"{_CONV}, stax.Relu()", "stax.AvgPool((2, 2), (2, 2))"
+    stages = [conv, conv, pool, conv, pool, conv, pool, pool, pool]
+    return f"stax.serial({', '.join(stages)}, stax.Flatten(), stax.Dense(1))"
+
+
+_CONV = "stax.Conv(1, (3, 3), (1, 1), 'SAME')"
+
+
+def _images(n: int) -> tuple[int, ...]:
+    return (n, 32, 32, 3)
 
 
 CASES = (
@@ -40,6 +71,10 @@ CASES = (
     Case("fc_erf_f32", _fully_connected("Erf"), (2000, 128), (2000, 128), "float32", "ntk"),
     Case("fc_relu_f64", _fully_connected("Relu"), (2000, 128), (2000, 128), "float64", "ntk"),
     Case("fc_erf_f64", _fully_connected("Erf"), (2000, 128), (2000, 128), "float64", "ntk"),
-    Case("cnn_flatten_f32", _convolutional("Flatten"), (64, 32, 32, 3), (64, 32, 32, 3), "float32", "ntk"),
-    Case("cnn_gap_f32", _convolutional("GlobalAvgPool"), (4, 32, 32, 3), (4, 32, 32, 3), "float32", "ntk"),
+    Case("cnn_flatten_f32", _convolutional("Flatten"), _images(64), _images(64), "float32", "ntk"),
+    Case("cnn_flatten_f64", _convolutional("Flatten"), _images(64), _images(64), "float64", "ntk"),
+    Case("cnn_gap_f32", _convolutional("GlobalAvgPool"), _images(4), _images(4), "float32", "ntk"),
+    Case("cnn_gap_f64", _convolutional("GlobalAvgPool"), _images(4), _images(4), "float64", "ntk"),
+    Case("wide_resnet_f32", _wide_resnet(4, 1), _images(2), _images(2), "float32", "ntk"),
+    Case("myrtle5_f32", _myrtle(), _images(4), _images(4), "float32", "ntk"),
 )
