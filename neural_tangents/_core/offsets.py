@@ -37,9 +37,9 @@ class Places(NamedTuple):
     Where there is no entry, positions are some that exist.
     """
 
-    first: Array
-    second: Array
-    present: Array
+    first: Any
+    second: Any
+    present: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,18 +66,23 @@ class Track:
         return self.span + max(0, self.size - self.step * self.period)
 
     def places(self, rows: Array) -> "Places":
-        """What stands where in some rows."""
-        i = lax.broadcasted_iota(jnp.int32, (len(rows), self.length), 1)
-        offset = jnp.broadcast_to((self.step * rows)[:, None], i.shape)
+        """What stands where in some rows that follow each other."""
+        # Tables, as XLA would do this arithmetic anew for each entry of a slab, each time that it is used.
+        tables = self.all_places(self.period + len(rows))
+        return jax.tree.map(lambda table: lax.dynamic_slice_in_dim(jnp.asarray(table), rows[0], len(rows)), tables)
+
+    def all_places(self, n: int) -> "Places":
+        """What stands where in the first `n` rows."""
+        i, offset = np.broadcast_arrays(np.arange(self.length), self.step * np.arange(n)[:, None])
         if self.wraps:
-            return Places(i, (i + offset) % self.size, jnp.ones(i.shape, bool))
+            return Places(i, (i + offset) % self.size, np.ones(i.shape, bool))
         shift = self.span - self.step * self.period  # from a position in the second run to where it stands
         second = i >= self.span - offset
-        first_copy = jnp.where(second, i - shift, i)
-        second_copy = first_copy + jnp.where(second, offset - self.step * self.period, offset)
+        first_copy = np.where(second, i - shift, i)
+        second_copy = first_copy + np.where(second, offset - self.step * self.period, offset)
         copies = (first_copy, second_copy)
         present = [(p >= 0) & (p < self.size) for p in copies]
-        one, other = (jnp.clip(p, 0, self.size - 1) for p in copies)
+        one, other = (np.clip(p, 0, self.size - 1) for p in copies)
         return Places(one, other, present[0] & present[1])
 
     def behind(self, window: Any) -> "Track":
@@ -158,7 +163,7 @@ class OffsetKernel(Kernel):
     """A kernel of some rows; see `OffsetLayout`.
 
     Attributes:
-      rows: numbers of the rows along each spatial axis.
+      rows: numbers of the rows along each spatial axis, which follow each other.
       places: see `OffsetLayout`; kept, as `weight`, so that loops over equal layers do not find it out anew.
       weight: see `OffsetLayout`.
       numbers: see `OffsetLayout`.

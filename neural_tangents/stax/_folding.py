@@ -13,7 +13,6 @@ import dataclasses
 import functools
 import operator
 from collections.abc import Sequence
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -75,6 +74,21 @@ class Fold:
         counts = jnp.asarray(np.bincount(reads, minlength=size), weights.dtype)
         return counts[places.first] * counts[places.second] * places.present * weights[:, None]
 
+    def add_up(self, cov: Array, axis: int, places: Places, weights: Array) -> Array:
+        """Sums over some rows, which `axis` and the next one hold; see `add_up`."""
+        rows, length = places.present.shape
+        if self.whole:
+            cov = jnp.moveaxis(cov, (axis, axis + 1), (-2, -1))
+            return jnp.tensordot(cov, self.total(places, weights), 2, precision=matmul_precision())
+        cov = cov * along(places.present * weights[:, None], axis, cov.ndim)
+        if self.matrix is None:
+            return cov
+        cov = cov.reshape(*cov.shape[:axis], rows // self.group, self.group, length, *cov.shape[axis + 2 :])
+        cov = jnp.moveaxis(cov, (axis + 1, axis + 2), (-2, -1))
+        sums = jnp.tensordot(cov, jnp.asarray(self.matrix, cov.dtype), 2, precision=matmul_precision())
+        sums = jnp.moveaxis(sums, (-2, -1), (axis + 1, axis + 2))
+        return _overlapped(sums, axis)
+
     def sums(self, rows: int) -> tuple[int, ...]:
         """Shape of what a number of rows add up to."""
         return () if self.whole else (rows // self.group + len(self._lags) - 1, self._length)
@@ -121,30 +135,13 @@ def add_up(cov: Array, folds: Sequence[Fold], places: Sequence[Places], weights:
     Returns:
       An array `(N1, N2, *sums)`, see `Fold.sums`.
     """
-    shape, labels, out = cov.shape[:2], [0, 1], [0, 1]
-    operands: list[Any] = []
-    totals, total_labels = jnp.ones((), cov.dtype), []
-    for axis, (fold, there, weight) in enumerate(zip(folds, places, weights, strict=True)):
-        rows, length = there.present.shape
-        here = list(range(2 + 5 * axis, 5 + 5 * axis))  # groups, rows of a group, places
-        shape, labels = (*shape, rows // fold.group, fold.group, length), labels + here
-        if fold.whole:
-            total = fold.total(there, weight)[:, None]
-            totals = totals[..., None, None, None] * jnp.expand_dims(total, tuple(range(totals.ndim)))
-            total_labels += here
-            continue
-        cov = cov * along(there.present * weight[:, None], 2 + 2 * axis, cov.ndim)
-        matrix, lagged = fold.matrix, here[1:]
-        if matrix is not None:
-            lagged = [5 + 5 * axis, 6 + 5 * axis]
-            operands += [jnp.asarray(matrix, cov.dtype), here[1:] + lagged]
-        out += [here[0], *lagged]
-    if total_labels:  # one product for all of these axes
-        operands += [totals, total_labels]
-    sums = jnp.einsum(cov.reshape(shape), labels, *operands, out, precision=matmul_precision(), optimize="optimal")
-    for axis in range((sums.ndim - 2) // 3):
-        sums = _overlapped(sums, 2 + 2 * axis)
-    return sums
+    data = list(enumerate(zip(folds, places, weights, strict=True)))
+    if all(fold.whole for fold in folds):  # one product, which rounds less than several
+        totals = [along(fold.total(p, w), 2 * axis, cov.ndim - 2) for axis, (fold, p, w) in data]
+        return jnp.tensordot(cov, functools.reduce(operator.mul, totals), cov.ndim - 2, precision=matmul_precision())
+    for axis, (fold, p, w) in reversed(data):  # the last axis first: its entries lie next to each other
+        cov = fold.add_up(cov, 2 + 2 * axis, p, w)
+    return cov
 
 
 def _overlapped(x: Array, axis: int) -> Array:

@@ -1,4 +1,4 @@
-"""Compiled loops over equal layers: compile time that does not grow with depth."""
+"""How layers are compiled: loops over equal ones, so that compile time does not grow with depth, and borders."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.trees import tree_map
@@ -77,6 +77,23 @@ def iterate(step: Callable[[Any], Any], x: Any, n: int) -> Any:
     for _ in range(n - 1):
         x = step(x)
     return x
+
+
+def apart(fn: Callable[[Any], Any], x: Any, true: Array) -> Any:
+    """`fn(x)`, compiled apart from what computes `x`.
+
+    XLA:CPU computes what a product or a reshaping reads in the order in which this reads it, which may be ten times
+    slower than in its own. It does not look into the branches of a choice.
+
+    Args:
+      fn: a function that is linear.
+      x: its argument.
+      true: a boolean that is true, but not known to be so when this is compiled.
+    """
+    if jax.default_backend() != "cpu":
+        return fn(x)
+    zeros = jax.tree.map(lambda y: jnp.zeros(y.shape, y.dtype), jax.eval_shape(fn, x))
+    return lax.cond(true, fn, lambda _: zeros, x)
 
 
 def in_sequence(specs: Sequence[LayerSpec], kernels: Any, kwargs: dict[str, Any]) -> Any:

@@ -10,11 +10,13 @@ slabs stay in the cache.
 import dataclasses
 import functools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from neural_tangents._core.kernel import Kernel
@@ -23,15 +25,17 @@ from neural_tangents._core.offsets import OffsetKernel, Track, taken
 from neural_tangents._core.precision import matmul_precision
 from neural_tangents.stax._folding import Fold, add_up
 from neural_tangents.stax._inputs import InputKernel
-from neural_tangents.stax._loop import in_sequence
+from neural_tangents.stax._loop import apart, in_sequence
 from neural_tangents.stax._reach import NotLocal, Reach, locally
 from neural_tangents.stax._spatial import spatial_axes
 from neural_tangents.stax._spec import LayerSpec, Pool
 
 # Bytes. With slabs of 2^16 to 2^20 entries, run time changes little.
-DEFAULT_BUDGET = 2**25
+DEFAULT_BUDGET = 2**26
 # How many arrays of the size of a slab exist at a time, about.
 _COPIES = 16
+# Products of inputs with fewer channels are added up in one pass, faster than many small matrix products.
+_FEW_CHANNELS = 8
 
 
 def find_run(specs: Sequence[LayerSpec], k: Any) -> tuple[int, bool]:
@@ -223,10 +227,13 @@ class _Job:
         def slab(rows: tuple[Array, ...]) -> tuple[Array, Any]:
             k = self.through(self.start(covariances, like, first, second, rows))
             w = [weights(axis, r) for axis, r in enumerate(rows)]
-            return add_up(k.nngp, folds, k.places, w), None if k.ntk is None else add_up(k.ntk, folds, k.places, w)
 
-        def step(total: Any, number: Array) -> tuple[Any, None]:
-            block = jnp.unravel_index(number, n_blocks)
+            def sums(covariances: Any) -> Any:
+                return jax.tree.map(lambda cov: add_up(cov, folds, k.places, w), covariances)
+
+            return apart(sums, (k.nngp, k.ntk), rows[0][0] >= 0)
+
+        def step(total: Any, block: tuple[Array, ...]) -> tuple[Any, None]:
             rows = tuple(i * size + jnp.arange(size) for i, size in zip(block, sizes, strict=True))
             starts: list[Any] = [0, 0]
             for i, size, fold in zip(block, sizes, folds, strict=True):
@@ -242,7 +249,9 @@ class _Job:
         for n, size, fold in zip(n_blocks, sizes, folds, strict=True):
             shape += fold.sums(n * size)
         zero = jnp.zeros(shape, like.cov1.dtype)
-        total = lax.scan(step, (zero, None if like.ntk is None else zero), jnp.arange(math.prod(n_blocks)))[0]
+        total = (zero, None if like.ntk is None else zero)
+        blocks = np.unravel_index(np.arange(math.prod(n_blocks)), n_blocks)
+        total = lax.scan(step, total, tuple(jnp.asarray(i) for i in blocks))[0]
         for axis, fold in enumerate(folds):
             total = jax.tree.map(functools.partial(fold.ordered, axis=2 + 2 * axis), total)
         return total
@@ -282,7 +291,10 @@ class _Job:
         """Covariances of inputs in some rows, `(N1, N2, rows, length, ...)`."""
         one = taken(first.inputs, [p.first for p in slab.places], 2)  # type: ignore[arg-type]
         two = taken(second.inputs, [p.second for p in slab.places], 2)  # type: ignore[arg-type]
-        nngp = jnp.einsum("ac...,bc...->ab...", one, two, precision=matmul_precision())
+        if one.shape[1] > _FEW_CHANNELS:
+            nngp = jnp.einsum("ac...,bc...->ab...", one, two, precision=matmul_precision())
+        else:
+            nngp = functools.reduce(operator.add, (one[:, None, c] * two[None, :, c] for c in range(one.shape[1])))
         return nngp / max(one.shape[1], 1) * slab.weight
 
     def rows(self, cov: Any, slab: OffsetKernel) -> Any:
