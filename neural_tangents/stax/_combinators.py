@@ -83,16 +83,16 @@ def serial(*layers: Any) -> LayerSpec:
     chain = tuple(layer for spec in specs for layer in spec.chain or (spec,))
 
     @functools.cache
-    def streaming(start: int, stop: int) -> Any:
+    def streaming(start: int, stop: int, budget: int) -> Any:
         # Compiled, as a loop over slabs; here and not at each call, since each new function would be compiled anew.
-        return jax.jit(functools.partial(streamed, chain[start:stop], DEFAULT_BUDGET))
+        return jax.jit(functools.partial(streamed, chain[start:stop], budget))
 
     def kernel(kernels: Any, **kwargs: Any) -> Any:
-        start = 0
+        start, budget = 0, kwargs.get("memory_budget") or DEFAULT_BUDGET
         while start < len(chain):
             n, streams = find_run(chain[start:], kernels)
             if streams:
-                kernels = streaming(start, start + n)(kernels)
+                kernels = streaming(start, start + n, budget)(kernels)
             else:
                 kernels = in_sequence(chain[start : start + n], kernels, kwargs)
             start += n
@@ -121,7 +121,7 @@ def serial(*layers: Any) -> LayerSpec:
         out_shape=out_shape,
         origins=origins,
         demand=functools.reduce(operator.rshift, (spec.demand for spec in specs)),
-        keywords=frozenset[str]().union(*(spec.keywords for spec in specs)),
+        keywords=frozenset({"memory_budget"}).union(*(spec.keywords for spec in specs)),
         text=lambda: _text("serial", specs),
         key=_key("serial", specs),
         local=local,
@@ -243,19 +243,24 @@ def repeat(layer: Any, n: int) -> LayerSpec:
         first = step(inputs, _at(xs, 0), kwargs)
         if n == 1:
             return first
-        second = jax.eval_shape(step, first, _at(xs, 1), kwargs)
+        second = jax.eval_shape(lambda x, element: step(x, element, kwargs), first, _at(xs, 1))
         if not equal_form(first, second):
             raise TypeError(
                 f"repeat needs a layer that gives outputs of equal form each time; {spec.name} gives\n{first}\nfirst, "
                 f"and then\n{second}.\nUse `serial(*[layer] * n)` instead."
             )
-        return loops[step](first, _at(xs, slice(1, None)), kwargs)
+        static = {name: kwargs[name] for name in ("memory_budget",) if name in kwargs}
+        traced = {name: value for name, value in kwargs.items() if name not in static}
+        return loops[step](first, _at(xs, slice(1, None)), traced, **static)
 
-    def loop(step: Any, first: Any, xs: Any, kwargs: dict[str, Any]) -> Any:
-        return scan(lambda carry, x: step(carry, x, kwargs), first, xs, n - 1)
+    def loop(step: Any, first: Any, xs: Any, kwargs: dict[str, Any], **static: Any) -> Any:
+        return scan(lambda carry, x: step(carry, x, {**kwargs, **static}), first, xs, n - 1)
 
     # Compiled here, not at each call: outside of a user's `jit`, every new function would be compiled anew.
-    loops = {step: jax.jit(functools.partial(loop, step)) for step in (apply_step, kernel_step)}
+    loops = {
+        step: jax.jit(functools.partial(loop, step), static_argnames="memory_budget")
+        for step in (apply_step, kernel_step)
+    }
 
     def apply(params: Any, inputs: Any, rng: Any = None, **kwargs: Any) -> Any:
         keys = None if rng is None or not n else random.split(rng, n)

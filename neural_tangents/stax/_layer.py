@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import operator
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, ParamSpec
 
@@ -132,19 +133,19 @@ def _as_shapes(shapes: Any) -> Any:
 def _apply_fn(spec: LayerSpec) -> Any:
     def apply_fn(params: PyTree, inputs: Any, *, mask_constant: Any = None, **kwargs: Any) -> Any:
         """Outputs of the finite network. Inputs that equal `mask_constant` are masked."""
-        _check_keywords(spec, "apply_fn", kwargs, _COMMON_KEYWORDS, {"mask_constant"})
+        accepted = (spec.keywords - {"memory_budget"}) | _COMMON_KEYWORDS
+        _check_keywords("apply_fn", spec, kwargs, accepted, {"mask_constant"})
         inputs = tree_map(lambda x: detect_mask(x, mask_constant), inputs)
         return spec.apply(params, inputs, **pick(kwargs, spec))
 
     return apply_fn
 
 
-def _check_keywords(spec: LayerSpec, fn: str, given: Any, accepted: Any, named: Any) -> None:
-    unknown = sorted(set(given) - accepted - spec.keywords)
+def _check_keywords(fn: str, spec: LayerSpec, given: Any, accepted: Any, named: Any) -> None:
+    unknown = sorted(set(given) - accepted)
     if unknown:
         raise TypeError(
-            f"{fn} of {spec.name} got unknown keyword arguments {unknown}; "
-            f"it takes {sorted(accepted | spec.keywords | named)}."
+            f"{fn} of {spec.name} got unknown keyword arguments {unknown}; it takes {sorted(accepted | named)}."
         )
 
 
@@ -158,6 +159,7 @@ def _kernel_fn(spec: LayerSpec) -> Any:
         mask_constant: Any = None,
         diagonal_batch: bool | None = None,
         diagonal_spatial: bool | None = None,
+        memory_budget: int | None = None,
         **kwargs: Any,
     ) -> Any:
         """Kernels of the infinite network between two batches.
@@ -172,6 +174,8 @@ def _kernel_fn(spec: LayerSpec) -> Any:
           mask_constant: inputs equal to this number are masked.
           diagonal_batch: whether to compute in `cov1` and `cov2` only the variances of each input; None: if possible.
           diagonal_spatial: whether to compute covariances of equal spatial positions only; None: if possible.
+          memory_budget: about how many bytes a network of convolutions and pools may take besides its inputs and
+            results, as it is computed part by part; None for 64 MiB. Results do not depend on it.
           **kwargs: `batch_axis`, `channel_axis` of the inputs, `eps` (inputs that differ by less are the same),
             `rng` (ignored: kernels are not random), and keyword arguments that the network's own layers take.
 
@@ -183,7 +187,10 @@ def _kernel_fn(spec: LayerSpec) -> Any:
           TypeError: an unknown keyword argument; inputs that are not arrays.
           ValueError: inputs of wrong shape; kernels or options that lack covariances the network needs.
         """
-        _check_keywords(spec, "kernel_fn", kwargs, _COMMON_KEYWORDS | _INPUT_KEYWORDS, _NAMED_KEYWORDS)
+        accepted = spec.keywords | _COMMON_KEYWORDS | _INPUT_KEYWORDS
+        _check_keywords("kernel_fn", spec, kwargs, accepted, _NAMED_KEYWORDS)
+        if memory_budget is not None and operator.index(memory_budget) < 1:
+            raise ValueError(f"`memory_budget` must be a positive number of bytes, got {memory_budget}.")
         names = canonical_get(get)
         check_names(names, _KERNEL_FIELDS)
         inputs, twice = list(tree_leaves(x1_or_kernel)), False
@@ -202,7 +209,7 @@ def _kernel_fn(spec: LayerSpec) -> Any:
             kernels = tree_map(lambda a, b: input_kernel(a, None if twice else b, **options), x1_or_kernel, x2)
         check_independence(spec, kernels)
         kwargs.pop("rng", None)
-        outputs = spec.kernel(kernels, **pick({"pattern": pattern, **kwargs}, spec))
+        outputs = spec.kernel(kernels, **pick({"pattern": pattern, "memory_budget": memory_budget, **kwargs}, spec))
         check_independence(spec, kernels)  # again: now it is known which of the users' layers have weights
         if twice:
             outputs = tree_map(lambda k: k.replace(cov2=k.cov1) if k.cov2 is None else k, outputs)
@@ -211,7 +218,7 @@ def _kernel_fn(spec: LayerSpec) -> Any:
     return kernel_fn
 
 
-_NAMED_KEYWORDS = {"pattern", "mask_constant", "diagonal_batch", "diagonal_spatial"}
+_NAMED_KEYWORDS = {"pattern", "mask_constant", "diagonal_batch", "diagonal_spatial", "memory_budget"}
 
 
 def _input_options(

@@ -78,7 +78,8 @@ def streamed(specs: Sequence[LayerSpec], budget: int, k: Kernel) -> Kernel:
     job = _Job(through, reach.start(_sizes(k), ends), ends, pool.windows(reach.sizes), pool.equal, budget)
     inputs = (k.inputs1, k.inputs2) if isinstance(k, InputKernel) else (None, None)
     side1, side2 = _Side.of(equal, 1, inputs), _Side.of(equal, 2, inputs)
-    covariances = (None, None) if isinstance(k, InputKernel) else (k.nngp, k.ntk if has_ntk else None)
+    # An NTK that is a number, zero, is that of `like`.
+    covariances = (k.nngp, k.ntk if has_ntk and k.ntk.ndim > 0 else None)
     nngp, ntk = job.cross(covariances, like, side1, side2)
     ntk = ntk if has_ntk else behind.ntk
 

@@ -292,3 +292,27 @@ def test_derivatives_and_batches(name):
     for a, b in zip(got, want, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
     assert all(np.isfinite(z).all() for z in zeros)
+
+
+def test_memory_budget():
+    x1, x2 = (inputs("pools", n, seed).astype(np.float32) for n, seed in ((5, 13), (2, 14)))
+    net, budgets = serial(*NETWORKS["pools"][0]), []
+
+    def spy(specs, budget, k):
+        budgets.append(budget)
+        return _streaming.streamed(specs, budget, k)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_combinators, "streamed", spy)
+        small = net[2](x1, x2, "ntk", memory_budget=4096)
+        parallel_ = serial(FanOut(2), parallel(net, net), FanInSum())[2](x1, x2, "ntk", memory_budget=4096)
+        block = serial(Conv(3, (2, 2), padding="SAME"), Relu(), AvgPool((2, 2), padding="SAME"))
+        repeated = repeat(block, 3)[2](x1, x2, "ntk", memory_budget=5000)
+    assert set(budgets) == {4096, 5000}
+    np.testing.assert_allclose(small, net[2](x1, x2, "ntk"), rtol=1e-5)
+    np.testing.assert_allclose(parallel_, 2 * small, rtol=1e-5)
+    np.testing.assert_allclose(repeated, serial(*[block] * 3)[2](x1, x2, "ntk"), rtol=1e-5)
+    with pytest.raises(ValueError, match="positive number of bytes, got 0"):
+        net[2](x1, x2, memory_budget=0)
+    with pytest.raises(TypeError, match="unknown keyword arguments .'memory_budget'"):
+        net[1](net[0](jax.random.key(0), x1.shape)[1], x1, memory_budget=1)
