@@ -14,6 +14,7 @@ class Case:
         shape2: shape of the second one, or `None` for the kernel of the first batch with itself.
         dtype: `'float32'` or `'float64'`.
         get: what is asked of `kernel_fn`.
+        reference: whether the reference library can do it in reasonable time.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Case:
     shape2: tuple[int, ...] | None
     dtype: str
     get: str | tuple[str, ...]
+    reference: bool = True
 
 
 def _fully_connected(nonlinearity: str) -> str:
@@ -61,8 +63,8 @@ def _myrtle() -> str:
 _CONV = "stax.Conv(1, (3, 3), (1, 1), 'SAME')"
 
 
-def _images(n: int) -> tuple[int, ...]:
-    return (n, 32, 32, 3)
+def _images(n: int, side: int = 32) -> tuple[int, ...]:
+    return (n, side, side, 3)
 
 
 CASES = (
@@ -74,7 +76,10 @@ CASES = (
     Case("cnn_flatten_f32", _convolutional("Flatten"), _images(64), _images(64), "float32", "ntk"),
     Case("cnn_flatten_f64", _convolutional("Flatten"), _images(64), _images(64), "float64", "ntk"),
     Case("cnn_gap_f32", _convolutional("GlobalAvgPool"), _images(4), _images(4), "float32", "ntk"),
+    Case("cnn_gap_one_batch_f32", _convolutional("GlobalAvgPool"), _images(4), None, "float32", "ntk"),
     Case("cnn_gap_f64", _convolutional("GlobalAvgPool"), _images(4), _images(4), "float64", "ntk"),
     Case("wide_resnet_f32", _wide_resnet(4, 1), _images(2), _images(2), "float32", "ntk"),
     Case("myrtle5_f32", _myrtle(), _images(4), _images(4), "float32", "ntk"),
+    Case("cnn_gap_large_f32", _convolutional("GlobalAvgPool"), _images(4, 64), _images(4, 64), "float32", "ntk", False),
+    Case("cnn_gap_many_f32", _convolutional("GlobalAvgPool"), _images(64), _images(64), "float32", "ntk", False),
 )

@@ -72,7 +72,7 @@ def run_case(case: Case, reference: str | None, repetitions: int) -> dict:
     """Times one case in fresh processes."""
     with contextlib.ExitStack() as stack:
         workers = {"ours": stack.enter_context(start_worker(sys.executable, library_root=HERE.parent))}
-        if reference is not None:
+        if reference is not None and case.reference:
             workers["reference"] = stack.enter_context(start_worker(reference, library_root=None))
         return measure(case, workers, repetitions)
 

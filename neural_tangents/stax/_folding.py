@@ -104,7 +104,8 @@ class Fold:
         x = x.reshape(*x.shape[:axis], n_rows * length, *x.shape[axis + 2 :])
         parts = []
         shift = 0 if self.track.wraps else length - period  # of the second run
-        for turn in (-1, 0, 1) if self.track.wraps else (0, 1):
+        turns = len(self._lags) // period + 2
+        for turn in range(-turns, turns + 1) if self.track.wraps else (0, 1):
             row, place = offset + turn * period - self._lags[0], first + turn * shift
             there = (row >= 0) & (row < n_rows)
             index = np.where(there, row * length + place, 0)

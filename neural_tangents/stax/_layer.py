@@ -175,7 +175,7 @@ def _kernel_fn(spec: LayerSpec) -> Any:
           diagonal_batch: whether to compute in `cov1` and `cov2` only the variances of each input; None: if possible.
           diagonal_spatial: whether to compute covariances of equal spatial positions only; None: if possible.
           memory_budget: about how many bytes a network of convolutions and pools may take besides its inputs and
-            results, as it is computed part by part; None for 64 MiB. Results do not depend on it.
+            results, as it is computed part by part; None for 32 MiB. Results do not depend on it.
           **kwargs: `batch_axis`, `channel_axis` of the inputs, `eps` (inputs that differ by less are the same),
             `rng` (ignored: kernels are not random), and keyword arguments that the network's own layers take.
 

@@ -29,41 +29,51 @@ from neural_tangents.stax._loop import apart, in_sequence
 from neural_tangents.stax._reach import NotLocal, Reach, locally
 from neural_tangents.stax._spatial import spatial_axes
 from neural_tangents.stax._spec import LayerSpec, Pool
+from neural_tangents.stax._window import Padding, Window
 
-# Bytes. With slabs of 2^16 to 2^20 entries, run time changes little.
-DEFAULT_BUDGET = 2**26
-# How many arrays of the size of a slab exist at a time, about.
-_COPIES = 16
+# Bytes. From a quarter of this on, run time changes little.
+DEFAULT_BUDGET = 2**25
+# How many arrays of the size of a slab exist at a time, at most.
+_COPIES = 8
+# All pairs of positions of all inputs, from which on a run without a pool behind it is evaluated offset by offset.
+_MANY_ENTRIES = 2**18
 # Products of inputs with fewer channels are added up in one pass, faster than many small matrix products.
 _FEW_CHANNELS = 8
+
+_NO_POOL = Pool(windows=lambda sizes: tuple(Window(1, 1, Padding.VALID) for _ in sizes), finish=lambda before, k: k)
 
 
 def find_run(specs: Sequence[LayerSpec], k: Any) -> tuple[int, bool]:
     """How many layers, from the first on, to evaluate next, and whether they are a run and the pool behind it."""
     if not isinstance(k, Kernel) or isinstance(k, OffsetKernel) or not _sizes(k):
         return len(specs), False
-    reach = Reach.of(_sizes(k))
+    reach, stop = Reach.of(_sizes(k)), len(specs)
+    run = 0, reach  # the longest one that ends with a single image
     for n, spec in enumerate(specs):
         try:
-            if spec.pool is not None:
+            if spec.pool is not None and isinstance(reach, Reach):
                 _ends(reach, spec.pool, k.diagonal_spatial)
                 return n + 1, n > 0
             reach = locally(spec, reach)
         except NotLocal:
-            return n + 1, False
-    return len(specs), False
+            stop = n + 1
+            break
+        run = (n + 1, reach) if isinstance(reach, Reach) else run
+    # Where all pairs of positions are needed behind it, a run without windows, and a small one, is faster at once.
+    entries = k.shape1[k.batch_axis] * k.shape2[k.batch_axis] * math.prod(_sizes(k)) ** 2
+    pays = not k.diagonal_spatial and run[1].wraps is not None and entries >= _MANY_ENTRIES
+    return (run[0], True) if pays else (stop, False)
 
 
 def streamed(specs: Sequence[LayerSpec], budget: int, k: Kernel) -> Kernel:
-    """The kernel behind a run of local layers and the pool behind it, the last one of `specs`.
+    """The kernel behind a run of local layers, and behind the pool that may follow it.
 
     Args:
-      specs: the layers.
+      specs: the layers; only the last one may be a pool.
       budget: how many bytes slabs may take.
       k: the kernel before them.
     """
-    *run, last = specs
-    pool: Any = last.pool
+    pool, run = (_NO_POOL, specs) if specs[-1].pool is None else (specs[-1].pool, specs[:-1])
     reach = functools.reduce(lambda reach, spec: locally(spec, reach), run, Reach.of(_sizes(k)))
     ends = _ends(reach, pool, k.diagonal_spatial)
 

@@ -112,6 +112,46 @@ NETWORKS = {
         ],
         (6,),
     ),
+    "flatten": (
+        [
+            conv((3, 2)),
+            Relu(),
+            conv((2, 3), (2, 1)),
+            Erf(),
+            conv((2, 2), None, "VALID"),
+            LayerNorm(),
+            Relu(),
+            Flatten(),
+        ],
+        (7, 5),
+    ),
+    "flatten, circular": ([conv((3,), None, "CIRCULAR"), Relu(), conv((2,), (2,), "CIRCULAR"), Rbf(), Flatten()], (6,)),
+    "flatten behind pairs": (
+        [conv((3,)), Relu(), ConvLocal(2, (2,)), AvgPool((2,)), conv((2,)), Relu(), Flatten(), Dense(1), Relu()],
+        (6,),
+    ),
+    "large pools": (
+        [conv((2, 3)), Relu(), AvgPool((3, 5), (1, 3), "SAME", True), conv((2, 2)), Relu(), SumPool((4, 2)), Flatten()],
+        (4, 7),
+    ),
+    "pools along one axis": (
+        [conv((2, 2)), Relu(), AvgPool((1, 3), (1, 2)), conv((2, 2)), Erf(), SumPool((4, 1), (3, 2)), GlobalAvgPool()],
+        (4, 5),
+    ),
+    "pools that do not fit": (
+        [
+            *[conv((3,), None, "CIRCULAR"), Relu(), AvgPool((3,), (1,), "SAME"), conv((3,)), Relu()],
+            *[AvgPool((2,), (3,), "CIRCULAR"), GlobalAvgPool()],
+        ],
+        (7,),
+    ),
+    "not local in a branch": (
+        [
+            *[conv((3,)), Relu(), conv((2,)), FanOut(2), parallel(ConvLocal(2, (2,), None, "SAME"), Identity())],
+            *[FanInSum(), Relu(), conv((2,)), GlobalAvgPool()],
+        ],
+        (4,),
+    ),
     "not local in between": (
         [conv((3,)), Relu(), ConvLocal(2, (2,)), Relu(), conv((2,)), Relu(), GlobalAvgPool()],
         (6,),
@@ -139,8 +179,9 @@ def streamed(name, x1, x2=None, **options):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_combinators, "streamed", spy)
+        patch.setattr(_streaming, "_MANY_ENTRIES", 0)
         kernel = compiled(serial(*NETWORKS[name][0]), x1, x2, **options)
-    assert runs or name == "mixed padding", "Nothing was streamed."
+    assert runs, "Nothing was streamed."
     return kernel
 
 
@@ -165,8 +206,40 @@ def test_two_batches(name):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_one_batch_in_single_precision(name):
-    x = inputs(name, 2, seed=2).astype(np.float32)
-    assert_equal(streamed(name, x), at_once(name, x), 5e-6)
+    """Of one batch, half of the rows are computed."""
+    x = inputs(name, 3, seed=2).astype(np.float32)
+    assert_equal(streamed(name, x), at_once(name, x), 1e-6)
+
+
+@pytest.mark.parametrize("name", ["same", "circular", "circular pools", "flatten", "large pools", "three axes"])
+def test_one_batch(name):
+    x = inputs(name, 3, seed=2)
+    with jax.enable_x64(True):
+        assert_equal(streamed(name, x), at_once(name, x), 1e-12)
+
+
+@pytest.mark.parametrize("options", [{}, {"diagonal_batch": False}], ids=["variances", "covariances"])
+@pytest.mark.parametrize("twice", [True, False], ids=["one batch", "two batches"])
+def test_all_pairs_of_positions(twice, options):
+    layers = [conv((3, 3)), Relu(), conv((2, 3), (1, 2)), Erf(), conv((2, 2))]
+    x1, x2 = (RANDOM.normal(size=(n, 4, 5, 3)) for n in (3, 2))
+    x2, options = None if twice else x2, {"diagonal_spatial": False, **options}
+    runs = []
+
+    def spy(specs, budget, k):
+        runs.append(len(specs))
+        return _streaming.streamed(specs, budget, k)
+
+    with jax.enable_x64(True), pytest.MonkeyPatch.context() as patch:
+        want = compiled(serial(*layers), x1, x2, **options)
+        patch.setattr(_streaming, "_MANY_ENTRIES", 0)
+        patch.setattr(_combinators, "streamed", spy)
+        got = compiled(serial(*layers), x1, x2, **options)
+        assert runs == [len(layers)]
+        assert_equal(got, want, 1e-12)
+        runs.clear()
+        compiled(serial(Dense(1), Relu(), Dense(1)), x1, x2, **options)
+        assert not runs, "Without windows there is nothing to gain."
 
 
 @pytest.mark.parametrize("name", ["same", "strides", "pools", "normalised"])
