@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TEXTS = {name: (ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md", "docs/architecture.md")}
+TEXTS = {
+    name: (ROOT / name).read_text()
+    for name in ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/performance.md")
+}
 FENCED = re.compile(r"^ *```(\S[^\n]*)\n(.*?)^ *```$", flags=re.MULTILINE | re.DOTALL)
 
 

@@ -81,11 +81,12 @@ class Fold:
             cov = jnp.moveaxis(cov, (axis, axis + 1), (-2, -1))
             return jnp.tensordot(cov, self.total(places, weights), 2, precision=matmul_precision())
         cov = cov * along(places.present * weights[:, None], axis, cov.ndim)
-        if self.matrix is None:
+        matrix = self.matrix
+        if matrix is None:
             return cov
         cov = cov.reshape(*cov.shape[:axis], rows // self.group, self.group, length, *cov.shape[axis + 2 :])
         cov = jnp.moveaxis(cov, (axis + 1, axis + 2), (-2, -1))
-        sums = jnp.tensordot(cov, jnp.asarray(self.matrix, cov.dtype), 2, precision=matmul_precision())
+        sums = jnp.tensordot(cov, jnp.asarray(matrix, cov.dtype), 2, precision=matmul_precision())
         sums = jnp.moveaxis(sums, (-2, -1), (axis + 1, axis + 2))
         return _overlapped(sums, axis)
 

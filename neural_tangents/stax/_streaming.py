@@ -47,7 +47,7 @@ _NO_POOL = Pool(windows=lambda sizes: tuple(Window(1, 1, Padding.VALID) for _ in
 
 def find_run(specs: Sequence[LayerSpec], k: Any) -> tuple[int, bool]:
     """How many layers, from the first on, to evaluate next, and whether they are a run and the pool behind it."""
-    if not isinstance(k, Kernel) or isinstance(k, OffsetKernel) or not _sizes(k):
+    if not isinstance(k, Kernel) or isinstance(k, OffsetKernel) or not _sizes(k) or 0 in k.shape1 + k.shape2:
         return len(specs), False
     reach, stop = Reach.of(_sizes(k)), len(specs)
     run = 0, reach  # the longest one that ends with a single image

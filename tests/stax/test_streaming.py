@@ -276,6 +276,17 @@ def test_the_size_of_slabs_changes_nothing(name, slab, monkeypatch):
 
 
 @pytest.mark.parametrize("pool", [GlobalAvgPool(), AvgPool((2,), (2,))], ids=["global", "local"])
+def test_nothing_to_compute(pool):
+    net = serial(conv((3,)), Relu(), pool)
+    assert net[2](np.zeros((0, 4, 3)), np.zeros((2, 4, 3)), "ntk").shape[:2] == (0, 2)
+
+
+def test_images_without_positions():
+    for pool in (GlobalAvgPool(), Flatten()):
+        assert serial(conv((3,)), Relu(), pool)[2](np.zeros((3, 0, 3)), None, "ntk").shape == (3, 3)
+
+
+@pytest.mark.parametrize("pool", [GlobalAvgPool(), AvgPool((2,), (2,))], ids=["global", "local"])
 def test_runs_without_weights(pool):
     x1, x2 = RANDOM.normal(size=(2, 4, 3)), RANDOM.normal(size=(3, 4, 3))
     got, want = (jax.jit(net[2])(x1, x2) for net in (serial(Identity(), pool), pool))
