@@ -339,8 +339,9 @@ def _ends(reach: Reach, pool: Pool, diagonal_spatial: bool) -> tuple[Track, ...]
 
 
 def _even(n: int, most: int) -> int:
-    """The size of equal blocks of at most some size."""
-    return -(-n // -(-n // most))
+    """The size of equal blocks, at most `most` and at least half of it, that leave the last one fullest."""
+    most = min(n, most)
+    return min(range(most, most // 2, -1), key=lambda size: -n % size)
 
 
 def _in_blocks(x: Array, sizes: Sequence[int]) -> Array:
