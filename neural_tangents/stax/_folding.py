@@ -50,7 +50,7 @@ class Fold:
         """How many neighbouring rows are added up together."""
         return 1 if self.whole else self.window.stride
 
-    @property
+    @functools.cached_property
     def matrix(self) -> np.ndarray | None:
         """What rows of a group, and places in them, add to pooled rows `g`, and places `Q`; None for one to one."""
         s, w = self.window.stride, self.window.size
@@ -81,12 +81,11 @@ class Fold:
             cov = jnp.moveaxis(cov, (axis, axis + 1), (-2, -1))
             return jnp.tensordot(cov, self.total(places, weights), 2, precision=matmul_precision())
         cov = cov * along(places.present * weights[:, None], axis, cov.ndim)
-        matrix = self.matrix
-        if matrix is None:
+        if self.matrix is None:
             return cov
         cov = cov.reshape(*cov.shape[:axis], rows // self.group, self.group, length, *cov.shape[axis + 2 :])
         cov = jnp.moveaxis(cov, (axis + 1, axis + 2), (-2, -1))
-        sums = jnp.tensordot(cov, jnp.asarray(matrix, cov.dtype), 2, precision=matmul_precision())
+        sums = jnp.tensordot(cov, jnp.asarray(self.matrix, cov.dtype), 2, precision=matmul_precision())
         sums = jnp.moveaxis(sums, (-2, -1), (axis + 1, axis + 2))
         return _overlapped(sums, axis)
 

@@ -8,7 +8,7 @@ from jax import Array
 from neural_tangents._core.demands import Bool, Demand, Diagonal
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.types import Shape
-from neural_tangents.stax._global_pool import all_positions
+from neural_tangents.stax._global_pool import all_positions, visible_positions
 from neural_tangents.stax._layer import public_layer
 from neural_tangents.stax._spatial import spatial_axes
 from neural_tangents.stax._spec import LayerSpec, Pool, identity, leaf
@@ -64,7 +64,7 @@ def Flatten(batch_axis: int = 0, batch_axis_out: int = 0) -> LayerSpec:
     def pooled(before: Kernel, k: Kernel) -> Kernel:
         """The means, from the sums over positions."""
         axes = spatial_axes("Flatten", before.shape1, before.batch_axis, before.channel_axis)
-        n = max(math.prod(before.shape1[axis] for axis in axes), 1)
+        n = visible_positions(None, before.shape1, axes)
         return flattened(k.map_covariances(lambda cov, n_batch: cov.reshape(cov.shape[:n_batch]) / n))
 
     return leaf(

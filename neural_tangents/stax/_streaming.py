@@ -35,8 +35,8 @@ from neural_tangents.stax._window import Padding, Window
 DEFAULT_BUDGET = 2**25
 # How many arrays of the size of a slab exist at a time, at most.
 _COPIES = 8
-# With so many inputs of each batch in a slab, further rows speed it up more than further inputs do.
-_FEW_INPUTS = 4
+# With so many inputs of each batch in a slab, or half of it, rows speed it up more than further inputs do.
+_FEW_INPUTS = 7
 # All pairs of positions of all inputs, from which on a run without a pool behind it is evaluated offset by offset.
 _MANY_ENTRIES = 2**18
 # Products of inputs with fewer channels are added up in one pass, faster than many small matrix products.
@@ -201,9 +201,8 @@ class _Job:
         """How many inputs of both batches, and rows along each axis, make a slab."""
         length = math.prod(track.length for track in self.starts)
         room = max(1, self.budget // (_COPIES * jnp.dtype(dtype).itemsize * length))
-        size1, size2 = (-(-n // max(1, n // _FEW_INPUTS)) for n in (n1, n2))
-        size1 = _even(n1, min(size1, math.isqrt(room)))
-        size2 = _even(n2, min(size2, room // size1))
+        size1 = _even(n1, min(_FEW_INPUTS, math.isqrt(room)))
+        size2 = _even(n2, min(_FEW_INPUTS, room // size1))
         left = room // (size1 * size2)
         rows: list[int] = []
         for count, fold in reversed(list(zip(self.counts(symmetric), self.folds(), strict=True))):

@@ -1,5 +1,7 @@
 """Runs of local layers evaluated offset by offset, against the same networks with all pairs of positions at once."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -170,15 +172,22 @@ def at_once(name, x1, x2=None, **options):
         return compiled(serial(*NETWORKS[name][0]), x1, x2, **options)
 
 
-def streamed(name, x1, x2=None, **options):
+@contextlib.contextmanager
+def watched():
+    """The number of layers, and the budget, of each run that is streamed meanwhile."""
     runs = []
 
     def spy(specs, budget, k):
-        runs.append(len(specs))
+        runs.append((len(specs), budget))
         return _streaming.streamed(specs, budget, k)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_combinators, "streamed", spy)
+        yield runs
+
+
+def streamed(name, x1, x2=None, **options):
+    with watched() as runs, pytest.MonkeyPatch.context() as patch:
         patch.setattr(_streaming, "_MANY_ENTRIES", 0)
         kernel = compiled(serial(*NETWORKS[name][0]), x1, x2, **options)
     assert runs, "Nothing was streamed."
@@ -224,18 +233,12 @@ def test_all_pairs_of_positions(twice, options):
     layers = [conv((3, 3)), Relu(), conv((2, 3), (1, 2)), Erf(), conv((2, 2))]
     x1, x2 = (RANDOM.normal(size=(n, 4, 5, 3)) for n in (3, 2))
     x2, options = None if twice else x2, {"diagonal_spatial": False, **options}
-    runs = []
-
-    def spy(specs, budget, k):
-        runs.append(len(specs))
-        return _streaming.streamed(specs, budget, k)
-
-    with jax.enable_x64(True), pytest.MonkeyPatch.context() as patch:
+    with jax.enable_x64(True), watched() as runs, pytest.MonkeyPatch.context() as patch:
         want = compiled(serial(*layers), x1, x2, **options)
+        assert not runs, "It is small."
         patch.setattr(_streaming, "_MANY_ENTRIES", 0)
-        patch.setattr(_combinators, "streamed", spy)
         got = compiled(serial(*layers), x1, x2, **options)
-        assert runs == [len(layers)]
+        assert [n for n, _ in runs] == [len(layers)]
         assert_equal(got, want, 1e-12)
         runs.clear()
         compiled(serial(Dense(1), Relu(), Dense(1)), x1, x2, **options)
@@ -339,11 +342,9 @@ def test_equal_batches_are_one():
 
 
 def test_eager_calls_compile_once():
-    net, traces = serial(*NETWORKS["same"][0]), []
+    net = serial(*NETWORKS["same"][0])
     x = inputs("same", 2, seed=10).astype(np.float32)
-    spied = lambda specs, budget, k: traces.append(1) or _streaming.streamed(specs, budget, k)  # noqa: E731
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_combinators, "streamed", spied)
+    with watched() as traces:
         first, second = net[2](x, None, "ntk"), net[2](x + 1, None, "ntk")
     assert len(traces) == 1
     np.testing.assert_allclose(first, compiled(net, x, get="ntk"), rtol=1e-5)
@@ -380,19 +381,13 @@ def test_derivatives_and_batches(name):
 
 def test_memory_budget():
     x1, x2 = (inputs("pools", n, seed).astype(np.float32) for n, seed in ((5, 13), (2, 14)))
-    net, budgets = serial(*NETWORKS["pools"][0]), []
-
-    def spy(specs, budget, k):
-        budgets.append(budget)
-        return _streaming.streamed(specs, budget, k)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_combinators, "streamed", spy)
+    net = serial(*NETWORKS["pools"][0])
+    with watched() as runs:
         small = net[2](x1, x2, "ntk", memory_budget=4096)
         parallel_ = serial(FanOut(2), parallel(net, net), FanInSum())[2](x1, x2, "ntk", memory_budget=4096)
         block = serial(Conv(3, (2, 2), padding="SAME"), Relu(), AvgPool((2, 2), padding="SAME"))
         repeated = repeat(block, 3)[2](x1, x2, "ntk", memory_budget=5000)
-    assert set(budgets) == {4096, 5000}
+    assert {budget for _, budget in runs} == {4096, 5000}
     np.testing.assert_allclose(small, net[2](x1, x2, "ntk"), rtol=1e-5)
     np.testing.assert_allclose(parallel_, 2 * small, rtol=1e-5)
     np.testing.assert_allclose(repeated, serial(*[block] * 3)[2](x1, x2, "ntk"), rtol=1e-5)
