@@ -1,8 +1,30 @@
 """Infinitely wide neural networks in JAX: their kernels, and inference with them."""
 
-from neural_tangents import predict, stax
+from neural_tangents import empirical, predict, stax
 from neural_tangents._core.kernel import Kernel
+from neural_tangents.empirical import (
+    NtkImplementation,
+    empirical_kernel_fn,
+    empirical_nngp_fn,
+    empirical_ntk_fn,
+    empirical_ntk_vp_fn,
+    linearize,
+    taylor_expand,
+)
 
 __version__ = "0.7.0"
 
-__all__ = ["Kernel", "__version__", "predict", "stax"]
+__all__ = [
+    "Kernel",
+    "NtkImplementation",
+    "__version__",
+    "empirical",
+    "empirical_kernel_fn",
+    "empirical_nngp_fn",
+    "empirical_ntk_fn",
+    "empirical_ntk_vp_fn",
+    "linearize",
+    "predict",
+    "stax",
+    "taylor_expand",
+]

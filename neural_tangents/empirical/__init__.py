@@ -1,0 +1,18 @@
+"""Kernels and linearizations of finite networks."""
+
+from neural_tangents.empirical._implementation import NtkImplementation
+from neural_tangents.empirical._kernel import empirical_kernel_fn
+from neural_tangents.empirical._linearize import linearize, taylor_expand
+from neural_tangents.empirical._nngp import empirical_nngp_fn
+from neural_tangents.empirical._ntk import empirical_ntk_fn
+from neural_tangents.empirical._vp import empirical_ntk_vp_fn
+
+__all__ = [
+    "NtkImplementation",
+    "empirical_kernel_fn",
+    "empirical_nngp_fn",
+    "empirical_ntk_fn",
+    "empirical_ntk_vp_fn",
+    "linearize",
+    "taylor_expand",
+]

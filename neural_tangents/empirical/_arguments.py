@@ -1,0 +1,109 @@
+"""Arguments of functions of two batches: which parts belong to the first, and which to the second."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from neural_tangents._core.types import PyTree
+
+
+def check_parameters(params: PyTree) -> None:
+    """Raises `TypeError` if there are parameters one cannot differentiate with respect to."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        dtype = jnp.result_type(leaf)
+        if not jnp.issubdtype(dtype, jnp.inexact):
+            raise TypeError(
+                f"Expected parameters of real or complex type, got {dtype} at params{jax.tree_util.keystr(path)}. Take "
+                "it out of `params` and give it to the function in another way, for example by a closure."
+            )
+
+
+def same_inputs(x1: PyTree, x2: PyTree) -> bool | jax.Array:
+    """Whether two trees of inputs are equal."""
+    leaves1, leaves2 = jax.tree.leaves(x1), jax.tree.leaves(x2)
+    if len(leaves1) != len(leaves2) or any(jnp.shape(a) != jnp.shape(b) for a, b in zip(leaves1, leaves2, strict=True)):
+        return False
+    if all(a is b for a, b in zip(leaves1, leaves2, strict=True)):
+        return True
+    return jnp.all(jnp.stack([jnp.all(jnp.equal(a, b)) for a, b in zip(leaves1, leaves2, strict=True)]))
+
+
+def fill_second(x1: PyTree, x2: PyTree) -> tuple[PyTree, bool]:
+    """The second batch, with that of `x1` where there is none, and whether it is `x1` altogether.
+
+    Raises:
+      ValueError: the trees do not match.
+    """
+    if x2 is None or x2 is x1:
+        return x1, True
+
+    def is_none(x: Any) -> bool:
+        return x is None
+
+    leaves, structure = jax.tree.flatten(x1)
+    leaves2, structure2 = jax.tree.flatten(x2, is_leaf=is_none)
+    if len(leaves) != len(leaves2) or structure != jax.tree.structure(jax.tree.unflatten(structure2, leaves)):
+        raise ValueError(
+            f"Expected x1 and x2 to be trees of arrays of the same structure, got {structure} and {structure2}. Pass "
+            "None in place of an array of x2, or of all of x2, that is the one of x1."
+        )
+    filled = [a if b is None else b for a, b in zip(leaves, leaves2, strict=True)]
+    return jax.tree.unflatten(structure, filled), all(b is None for b in leaves2)
+
+
+def split_keywords(
+    keywords: Mapping[str, Any], x1: PyTree, x2: PyTree, one_batch: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Keyword arguments for the first and for the second batch.
+
+    A tuple of length 2 has one value for each; anything else goes to both. `rng` differs if and only if inputs differ:
+    see `_split_rng`.
+    """
+    first, second = {}, {}
+    for name, value in keywords.items():
+        if name == "rng":
+            first[name], second[name] = _split_rng(value, x1, x2, one_batch)
+        elif isinstance(value, tuple) and len(value) == 2:
+            first[name], second[name] = value
+        else:
+            first[name] = second[name] = value
+    return first, second
+
+
+def _split_rng(rng: Any, x1: PyTree, x2: PyTree, one_batch: bool) -> tuple[Any, Any]:
+    """Random keys of both batches, equal if and only if the batches are.
+
+    Raises:
+      TypeError: `rng` is neither None, nor a key, nor a pair of keys.
+    """
+    is_pair = isinstance(rng, tuple) and len(rng) == 2
+    key1, key2 = rng if is_pair else (rng, rng)
+    if key1 is None and key2 is None:
+        return None, None
+    if not all(isinstance(key, jax.Array | np.ndarray) for key in (key1, key2)):
+        raise TypeError(
+            f"Expected `rng` to be None, a random key, or a pair of keys for x1 and x2, got {type(rng).__name__}. Make "
+            "a key with `jax.random.key(0)`."
+        )
+    same_x = True if one_batch else same_inputs(x1, x2)
+    same_key = _same_keys(key1, key2)
+    replaced = jnp.logical_xor(same_x, same_key)
+    if is_pair and not isinstance(replaced, jax.core.Tracer) and replaced:
+        warnings.warn(
+            f"x1 and x2 are {'' if same_x else 'not '}equal, but their random keys are {'' if same_key else 'not '}. "
+            "The second key was replaced.",
+            UserWarning,
+            stacklevel=2,
+        )
+    if same_x is True:
+        return key1, key1
+    return key1, jnp.where(same_x, key1, jnp.where(same_key, jax.random.fold_in(key1, 1), key2))
+
+
+def _same_keys(key1: Any, key2: Any) -> Any:
+    data = [jax.random.key_data(k) if jnp.issubdtype(k.dtype, jax.dtypes.prng_key) else k for k in (key1, key2)]
+    return jnp.all(jnp.equal(*data))

@@ -1,0 +1,103 @@
+"""What kernels keep of the axes of a network's outputs."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import jax
+from neural_tangents._core.axes import canonical_axes
+from neural_tangents._core.types import Axes, Shape
+from neural_tangents.empirical._einsum import Labels, contract
+
+
+def check_axes(trace_axes: Axes, diagonal_axes: Axes, ndim: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Both sets of axes of an output with `ndim` axes, counted from the front.
+
+    Raises:
+      TypeError: the sets overlap.
+      ValueError: an axis is out of range.
+    """
+    found = []
+    for name, axes in (("trace_axes", trace_axes), ("diagonal_axes", diagonal_axes)):
+        try:
+            found.append(canonical_axes(axes, ndim))
+        except ValueError as error:
+            raise ValueError(
+                f"`{name}={axes!r}` does not fit an output of the network with {ndim} axes. {error} For outputs with "
+                f"different numbers of axes, choose axes that all have, or `{name}=()`."
+            ) from None
+    traced, diagonal = found
+    if overlap := set(traced) & set(diagonal):
+        raise TypeError(
+            f"`trace_axes` and `diagonal_axes` overlap in {sorted(overlap)}, for an output with {ndim} axes; got "
+            f"trace_axes={trace_axes!r} and diagonal_axes={diagonal_axes!r}. Name each axis in at most one of them."
+        )
+    return traced, diagonal
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputAxes:
+    """One output of a network for two batches of inputs, and the axes of its kernel.
+
+    Axes of the first and of the second output have labels; those traced or diagonal have the same one in both.
+
+    Attributes:
+      shape1: shape of the output for the first batch.
+      shape2: for the second one.
+      traced: axes that the kernel averages over.
+      diagonal: axes of which the kernel has one copy only.
+    """
+
+    shape1: Shape
+    shape2: Shape
+    traced: tuple[int, ...]
+    diagonal: tuple[int, ...]
+
+    @classmethod
+    def create(cls, shape1: Shape, shape2: Shape, trace_axes: Axes, diagonal_axes: Axes) -> "OutputAxes":
+        if len(shape1) != len(shape2):
+            raise ValueError(f"Outputs for x1 and x2 have different numbers of axes: shapes {shape1} and {shape2}.")
+        axes = cls(tuple(shape1), tuple(shape2), *check_axes(trace_axes, diagonal_axes, len(shape1)))
+        for axis in sorted(axes.shared):
+            if shape1[axis] != shape2[axis]:
+                raise ValueError(
+                    f"Axis {axis} is traced or diagonal, and so needs the same size for x1 and x2; outputs have shapes "
+                    f"{shape1} and {shape2}. Leave it out of `trace_axes` and `diagonal_axes`, or pass batches of "
+                    "equal size."
+                )
+        return axes
+
+    @property
+    def shared(self) -> set[int]:
+        return {*self.traced, *self.diagonal}
+
+    @property
+    def labels1(self) -> Labels:
+        """Labels of the axes of the first output."""
+        return tuple(("output", axis, 1) for axis in range(len(self.shape1)))
+
+    @property
+    def labels2(self) -> Labels:
+        """Labels of the axes of the second output."""
+        return tuple(("output", axis, 1 if axis in self.shared else 2) for axis in range(len(self.shape2)))
+
+    @property
+    def kernel_labels(self) -> Labels:
+        """Labels of the axes of the kernel: in the order of outputs, in pairs, one of a diagonal, none of a trace."""
+        kept = []
+        for axis, pair in enumerate(zip(self.labels1, self.labels2, strict=True)):
+            kept += [] if axis in self.traced else pair[: 1 if axis in self.diagonal else 2]
+        return tuple(kept)
+
+    @property
+    def kernel_shape(self) -> Shape:
+        sizes = {
+            **dict(zip(self.labels2, self.shape2, strict=True)),
+            **dict(zip(self.labels1, self.shape1, strict=True)),
+        }
+        return tuple(sizes[label] for label in self.kernel_labels)
+
+    def kernel(self, arrays: Sequence[jax.Array], labels: Sequence[Labels]) -> jax.Array:
+        """The kernel that is the product of arrays, averaged over traced axes."""
+        total = contract(arrays, labels, self.kernel_labels)
+        return total / max(1, math.prod(self.shape1[axis] for axis in self.traced))

@@ -1,0 +1,44 @@
+"""The NTK as the product of two Jacobians."""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from neural_tangents._core.types import PyTree
+from neural_tangents.empirical._axes import OutputAxes
+from neural_tangents.empirical._jacobian import jacobian
+from neural_tangents.empirical._samples import Samples
+
+
+def jacobian_contraction(
+    first: Samples, second: Samples, params: PyTree, axes: Sequence[OutputAxes], one_batch: bool
+) -> list[jax.Array]:
+    """`Θ = J(x1) J(x2)ᵀ` of each output, by the contraction of both Jacobians, one leaf of the parameters at a time."""
+    jacobians1 = _jacobians(first, params)
+    jacobians2 = jacobians1 if one_batch else _jacobians(second, params)
+    kernels = []
+    for leaf, a in enumerate(axes):
+        labels1 = (*first.labels(leaf, a.labels1), "parameters")
+        labels2 = (*second.labels(leaf, a.labels2), "parameters")
+        terms = [
+            a.kernel([j1, j2], [labels1, labels2]) for j1, j2 in zip(jacobians1[leaf], jacobians2[leaf], strict=True)
+        ]
+        kernels.append(sum(terms[1:], terms[0]) if terms else jnp.zeros(a.kernel_shape))
+    return kernels
+
+
+def _jacobians(batch: Samples, params: PyTree) -> list[list[jax.Array]]:
+    """For each output and leaf of the parameters `(samples, *axes of one output, parameters of the leaf)`."""
+    found = batch.map(lambda sample: jacobian(lambda p: batch.apply(p, sample), params))
+    return [
+        [j.reshape(j.shape[0], *one_output_shape(batch, leaf), math.prod(j.shape[2:])) for j in of_leaf]
+        for leaf, of_leaf in enumerate(found)
+    ]
+
+
+def one_output_shape(batch: Samples, leaf: int) -> tuple[int, ...]:
+    """The shape of an output of one sample."""
+    shape, axis = batch.shapes[leaf], batch.batch_axes[leaf]
+    return shape if axis is None else (*shape[:axis], *shape[axis + 1 :])

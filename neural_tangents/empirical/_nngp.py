@@ -1,0 +1,29 @@
+"""The NNGP kernel of a finite network: products of its outputs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from neural_tangents._core.types import Axes, PyTree
+from neural_tangents.empirical._arguments import fill_second, split_keywords
+from neural_tangents.empirical._axes import OutputAxes
+
+
+def empirical_nngp_fn(
+    f: Callable[..., PyTree], trace_axes: Axes = (-1,), diagonal_axes: Axes = ()
+) -> Callable[..., PyTree]:
+    def nngp_fn(x1: PyTree, x2: PyTree, params: PyTree, **kwargs: Any) -> PyTree:
+        x2, one_batch = fill_second(x1, x2)
+        kwargs1, kwargs2 = split_keywords(kwargs, x1, x2, one_batch)
+        outputs1 = f(params, x1, **kwargs1)
+        outputs2 = outputs1 if one_batch and kwargs1 == kwargs2 else f(params, x2, **kwargs2)
+
+        def kernel(out1: Any, out2: Any) -> jax.Array:
+            axes = OutputAxes.create(jnp.shape(out1), jnp.shape(out2), trace_axes, diagonal_axes)
+            return axes.kernel([jnp.asarray(out1), jnp.asarray(out2)], [axes.labels1, axes.labels2])
+
+        return jax.tree.map(kernel, outputs1, outputs2)
+
+    return nngp_fn

@@ -1,0 +1,178 @@
+"""A network as a function of parameters and one sample, where users promise that it acts on each sample alone."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from neural_tangents._core.types import PyTree, Shape
+
+VMapAxes = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """A batch of inputs cut into samples, and the network for one of them.
+
+    Attributes:
+      apply: `(params, sample) -> leaves` of the outputs, without the axis that samples lie along.
+      data: the samples, stacked along a leading axis of all arrays.
+      batch_axes: for each leaf of the outputs, the axis that samples lie along; None if there is one sample only,
+        which is the whole batch.
+      shapes: for each leaf of the outputs of the whole batch, its shape.
+      structure: of the outputs.
+    """
+
+    apply: Callable[[PyTree, PyTree], list[jax.Array]]
+    data: PyTree
+    batch_axes: tuple[int | None, ...]
+    shapes: tuple[Shape, ...]
+    structure: Any
+
+    @property
+    def mapped(self) -> bool:
+        return any(axis is not None for axis in self.batch_axes)
+
+    def map(self, fn: Callable[[PyTree], Any], data: PyTree = None) -> Any:
+        """`fn` of each sample, stacked along a leading axis; `data` stands for the samples if given."""
+        data = self.data if data is None else data
+        if self.mapped:
+            return jax.vmap(fn)(data)
+        return jax.tree.map(lambda x: x[None], fn(jax.tree.map(lambda x: x[0], data)))
+
+    def labels(self, leaf: int, labels: Sequence[Any]) -> tuple[Any, ...]:
+        """Labels of one output of all samples, `(samples, *axes of one output)`, from those of the output's axes."""
+        axis = self.batch_axes[leaf]
+        if axis is None:
+            return ("one sample", *labels)
+        return (labels[axis], *labels[:axis], *labels[axis + 1 :])
+
+    @property
+    def one(self) -> PyTree:
+        """Shapes and types of one sample."""
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.data)
+
+
+def samples(
+    f: Callable[..., PyTree], params: PyTree, x: PyTree, keywords: Mapping[str, Any], vmap_axes: VMapAxes
+) -> Samples:
+    """Cuts a batch into samples.
+
+    Args:
+      f: the network, `(params, x, **keywords) -> outputs`.
+      params: its parameters.
+      x: inputs.
+      keywords: keyword arguments.
+      vmap_axes: None if samples are not independent. Else the axes of inputs and outputs that samples lie along, an
+        integer or a prefix of the tree of inputs; or a triple of such axes of inputs, of outputs, and a dictionary of
+        those of keyword arguments. Axes of inputs that are None are shared by samples.
+
+    Raises:
+      ValueError: axes do not fit, or outputs of one sample have more than one.
+    """
+    if vmap_axes is None:
+        data = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x)
+        return _create(f, params, data, lambda sample: (sample, keywords), None, None)
+    in_axes, out_axes, keyword_axes = (
+        vmap_axes if isinstance(vmap_axes, tuple) and len(vmap_axes) == 3 else (vmap_axes, vmap_axes, {})
+    )
+    if unknown := set(keyword_axes or {}) - set(keywords):
+        raise ValueError(
+            f"`vmap_axes` names axes of keyword arguments {sorted(unknown)}, which are not given. Pass them, or leave "
+            "them out of `vmap_axes`."
+        )
+    mapped_keywords = {name: keywords[name] for name in keyword_axes or {}}
+    leaves, structure = jax.tree.flatten((x, mapped_keywords))
+    axes = [
+        None if axis is None else _canonical(axis, leaf)
+        for axis, leaf in zip(
+            [*_spread(in_axes, x, "inputs"), *_spread(keyword_axes or {}, mapped_keywords, "keyword arguments")],
+            leaves,
+            strict=True,
+        )
+    ]
+    sizes = {jnp.shape(leaf)[axis] for axis, leaf in zip(axes, leaves, strict=True) if axis is not None}
+    if len(sizes) != 1:
+        raise ValueError(
+            f"Expected inputs to have one size along `vmap_axes={vmap_axes!r}`, got {sorted(sizes) or 'no axes'}."
+        )
+    data = [jnp.moveaxis(leaf, axis, 0) for axis, leaf in zip(axes, leaves, strict=True) if axis is not None]
+
+    def arguments(sample: Sequence[jax.Array]) -> tuple[PyTree, Mapping[str, Any]]:
+        """Inputs and keyword arguments with a single sample."""
+        rest = iter(sample)
+        whole = [
+            leaf if axis is None else jnp.expand_dims(next(rest), axis) for axis, leaf in zip(axes, leaves, strict=True)
+        ]
+        x, mapped = jax.tree.unflatten(structure, whole)
+        return x, {**keywords, **mapped}
+
+    return _create(f, params, data, arguments, out_axes, sizes.pop())
+
+
+def _create(
+    f: Callable[..., PyTree],
+    params: PyTree,
+    data: PyTree,
+    arguments: Callable[[PyTree], tuple[PyTree, Mapping[str, Any]]],
+    out_axes: Any,
+    n_samples: int | None,
+) -> Samples:
+    def whole(params: PyTree, sample: PyTree) -> PyTree:
+        x, keywords = arguments(sample)
+        return jax.tree.map(jnp.asarray, f(params, x, **keywords))
+
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), data)
+    outputs = jax.eval_shape(whole, params, one)
+    leaves, structure = jax.tree.flatten(outputs)
+    if n_samples is None:
+        shapes = tuple(leaf.shape for leaf in leaves)
+        return Samples(lambda p, s: jax.tree.leaves(whole(p, s)), data, (None,) * len(leaves), shapes, structure)
+
+    axes = tuple(
+        _canonical(axis, leaf) for axis, leaf in zip(_spread(out_axes, outputs, "outputs"), leaves, strict=True)
+    )
+    for axis, leaf in zip(axes, leaves, strict=True):
+        if leaf.shape[axis] != 1:
+            raise ValueError(
+                f"Expected outputs for one sample to have size 1 along axis {axis}, got shape {leaf.shape}. Choose "
+                "`vmap_axes` along which the network acts on each sample alone, or None."
+            )
+
+    def apply(params: PyTree, sample: PyTree) -> list[jax.Array]:
+        leaves = jax.tree.leaves(whole(params, sample))
+        return [jnp.squeeze(leaf, axis) for axis, leaf in zip(axes, leaves, strict=True)]
+
+    shapes = tuple(
+        (*leaf.shape[:axis], n_samples, *leaf.shape[axis + 1 :]) for axis, leaf in zip(axes, leaves, strict=True)
+    )
+    return Samples(apply, data, axes, shapes, structure)
+
+
+def _spread(prefix: Any, tree: PyTree, what: str) -> list[Any]:
+    """The value for each leaf of a tree, from a tree prefix of such values."""
+    values: list[Any] = []
+
+    def add(value: Any, subtree: PyTree) -> None:
+        values.extend([value] * len(jax.tree.leaves(subtree)))
+
+    try:
+        jax.tree.map(add, prefix, tree, is_leaf=lambda value: value is None)
+    except ValueError as error:
+        raise ValueError(
+            f"Expected `vmap_axes` of {what} to be an integer, or a tree of integers that fits them; got {prefix!r} for "
+            f"{jax.tree.structure(tree)}. {error}"
+        ) from None
+    return values
+
+
+def _canonical(axis: Any, leaf: Any) -> int:
+    ndim = jnp.ndim(leaf)
+    if not isinstance(axis, int) or not -ndim <= axis < ndim:
+        raise ValueError(
+            f"`vmap_axes` has {axis!r} for an array of shape {jnp.shape(leaf)}. Expected an integer from {-ndim} to "
+            f"{ndim - 1}."
+        )
+    return axis % ndim

@@ -1,0 +1,101 @@
+"""The NTK by structured derivatives."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from neural_tangents._core.types import PyTree
+from neural_tangents.empirical._axes import OutputAxes
+from neural_tangents.empirical._contraction import one_output_shape
+from neural_tangents.empirical._einsum import Labels
+from neural_tangents.empirical._samples import Samples
+from neural_tangents.empirical._structured._program import trace
+from neural_tangents.empirical._structured._uses import Plan, Use
+
+
+def structured_derivatives(
+    first: Samples, second: Samples, params: PyTree, axes: Sequence[OutputAxes], one_batch: bool
+) -> list[jax.Array]:
+    """`Θ = J(x1) J(x2)ᵀ` of each output, as a sum over the steps of the network that use parameters.
+
+    The Jacobian with respect to one use of a parameter is a product of cotangents and of inputs of that step, and the
+    kernel a contraction of the factors of both Jacobians, in the cheapest order. Parameters used more than once, or in a
+    way that is not known, go through their Jacobian.
+    """
+    plans = [_plan(batch, params, True) for batch in (first, second)]
+    if plans[0].signature != plans[1].signature:  # the network does different things with x1 and with x2
+        plans = [_plan(batch, params, False) for batch in (first, second)]
+    leaves = jax.tree.leaves(params)
+    slopes1, uses1 = _uses(plans[0], first, leaves)
+    slopes2, uses2 = (slopes1, uses1) if one_batch else _uses(plans[1], second, leaves)
+    kernels = []
+    for leaf, a in enumerate(axes):
+        terms = [
+            _kernel(first, second, leaf, a, use1, use2, s1, s2)
+            for use1, use2, s1, s2 in zip(uses1, uses2, slopes1, slopes2, strict=True)
+        ]
+        kernels.append(sum(terms[1:], terms[0]) if terms else jnp.zeros(a.kernel_shape))
+    return kernels
+
+
+def _plan(batch: Samples, params: PyTree, structured: bool) -> Plan:
+    return Plan.create(trace(batch.apply, params, batch.one), structured)
+
+
+def _uses(plan: Plan, batch: Samples, leaves: list[Any]) -> tuple[list[Any], list[Use]]:
+    """Uses of all samples, and for each the derivatives of what is used with respect to parameters, if not 1."""
+    program = plan.program
+    scaled = [value for value in plan.structured if program.origins[value].scaled]
+
+    def prepare(leaves: list[Any]) -> list[Any]:
+        prepared = program.prepare(leaves)
+        return [prepared[value] for value in scaled]
+
+    prepared = program.prepare(leaves)
+    tangents = jax.jvp(prepare, (leaves,), ([jnp.ones_like(leaf) for leaf in leaves],))[1] if scaled else []
+    slopes = dict(zip(scaled, tangents, strict=True))
+    uses = batch.map(lambda sample: plan.uses(prepared, leaves, jax.tree.leaves(sample)))
+    of_uses = [slopes.get(value) for value in plan.structured]
+    return of_uses + [None] * (len(uses) - len(of_uses)), uses
+
+
+def _kernel(
+    first: Samples, second: Samples, leaf: int, a: OutputAxes, use1: Use, use2: Use, slopes1: Any, slopes2: Any
+) -> jax.Array:
+    """The kernel of one output with respect to one use."""
+    arrays: list[jax.Array] = []
+    labels: list[Labels] = []
+    sides = ((first, use1, a.labels1), (second, use2, a.labels2))
+    for side, (batch, use, output_labels) in enumerate(sides):
+        of_output = batch.labels(leaf, output_labels)
+        cotangent = use.cotangents[leaf]
+        shape = (cotangent.shape[0], *one_output_shape(batch, leaf), *cotangent.shape[2:])
+        arrays += [cotangent.reshape(shape), *use.factors]
+        labels += [(*of_output, *_of_side(use, side, use.labels))]
+        labels += [(of_output[0], *_of_side(use, side, term)) for term in use.factor_labels]
+    if slopes1 is not None:
+        sizes = {label: n for array, term in zip(arrays, labels, strict=True) for label, n in zip(term, array.shape)}
+        operand = _of_side(use1, 0, use1.operand_labels)
+        arrays.append((slopes1 * slopes2).reshape([sizes.get(label, 1) for label in operand]))
+        labels.append(operand)
+    if use1.index is not None:
+        first_labels = (first.labels(leaf, a.labels1)[0], *_of_side(use1, 0, use1.index_labels))
+        second_labels = (second.labels(leaf, a.labels2)[0], *_of_side(use2, 1, use2.index_labels))
+        every = tuple(dict.fromkeys((*first_labels, *second_labels)))
+        places1, places2 = _aligned(use1.index, first_labels, every), _aligned(use2.index, second_labels, every)
+        arrays.append(((places1 == places2) & (places1 >= 0)).astype(arrays[0].dtype))
+        labels.append(every)
+    return a.kernel(arrays, labels)
+
+
+def _of_side(use: Use, side: int, labels: Labels) -> Labels:
+    """Labels of a use in a kernel: axes of the operand are those of both sides."""
+    return tuple(("operand", label) if label in use.operand_labels else (side, label) for label in labels)
+
+
+def _aligned(x: jax.Array, labels: Labels, every: Labels) -> jax.Array:
+    """An array with axes of size 1 for labels it does not have."""
+    x = jnp.transpose(x, [labels.index(label) for label in every if label in labels])
+    return jnp.expand_dims(x, [axis for axis, label in enumerate(every) if label not in labels])

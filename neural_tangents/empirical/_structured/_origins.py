@@ -1,0 +1,118 @@
+"""Where the entries of values that are made of parameters alone come from."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+Box = tuple[tuple[int, int], ...]
+
+# Each entry of the result is one of the operand.
+_RELABEL = {"reshape", "transpose", "squeeze", "rev", "copy", "copy_p", "expand_dims", "reduce_precision"}
+# Each entry of the result is a function of one entry of the operand, or of each, if others are constant.
+_ELEMENTWISE = {
+    *("neg", "exp", "exp2", "expm1", "log", "log1p", "sqrt", "rsqrt", "cbrt", "square", "integer_pow", "abs", "sign"),
+    *("tanh", "logistic", "sin", "cos", "tan", "erf", "erfc", "erf_inv", "sinh", "cosh", "asinh", "atan"),
+    *("add", "add_any", "sub", "mul", "div", "pow", "max", "min", "select_n"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """The parameters that a value depends on.
+
+    Attributes:
+      pieces: the leaves of the parameters, by number, each with the box of entries that may matter.
+      whole: whether the value is one such box itself, so that slices of it are smaller boxes.
+      injective: whether each entry depends on one entry of the pieces, different entries on different ones.
+      scaled: whether derivatives of entries are not all 1.
+    """
+
+    pieces: frozenset[tuple[int, Box]]
+    whole: bool
+    injective: bool
+    scaled: bool
+
+    @classmethod
+    def parameter(cls, number: int, shape: Sequence[int]) -> "Origin":
+        return cls(frozenset({(number, tuple((0, size) for size in shape))}), True, True, False)
+
+    def overlaps(self, other: "Origin") -> bool:
+        """Whether both may depend on one entry of the parameters."""
+        return any(
+            leaf == other_leaf and all(max(a[0], b[0]) < min(a[1], b[1]) for a, b in zip(box, other_box, strict=True))
+            for leaf, box in self.pieces
+            for other_leaf, other_box in other.pieces
+        )
+
+
+def origins_of_results(eqn: Any, operands: Sequence[Origin | None]) -> list[Origin | None]:
+    """Origins of the results of an equation whose operands are made of parameters, or are constant (None)."""
+    found = _origins_of_results(eqn, operands)
+    return [
+        origin if jnp.issubdtype(var.aval.dtype, jnp.inexact) else None
+        for origin, var in zip(found, eqn.outvars, strict=True)
+    ]
+
+
+def _origins_of_results(eqn: Any, operands: Sequence[Origin | None]) -> list[Origin | None]:
+    known = [origin for origin in operands if origin is not None]
+    if not known:
+        return [None] * len(eqn.outvars)
+    name, n_out = eqn.primitive.name, len(eqn.outvars)
+    sizes = [math.prod(var.aval.shape) for var in eqn.outvars]
+    operand_avals = [atom.aval for atom, origin in zip(eqn.invars, operands, strict=True) if origin is not None]
+    same_type = all(aval.dtype == eqn.outvars[0].aval.dtype for aval in operand_avals)
+    if len(known) == 1 and known[0].injective:
+        origin, size = known[0], math.prod(operand_avals[0].shape)
+        if name in _RELABEL or (name == "broadcast_in_dim" and sizes[0] == size):
+            return [dataclasses.replace(origin, whole=False)]
+        if name == "convert_element_type" and _is_rounding(operand_avals[0], eqn.outvars[0].aval):
+            return [dataclasses.replace(origin, whole=False)]
+        if name in _ELEMENTWISE and same_type and sizes[0] == size and not _is_complex(operand_avals[0]):
+            return [dataclasses.replace(origin, whole=False, scaled=True)]
+        if name in ("slice", "split"):
+            return [_part(origin, box) for box in _boxes(eqn)]
+    if name == "concatenate" and all(origin.injective for origin in known):
+        if not any(a.overlaps(b) for i, a in enumerate(known) for b in known[:i]):
+            return [_union(known, injective=True)]
+    return [_union(known, injective=False)] * n_out
+
+
+def _is_complex(aval: Any) -> bool:
+    return aval.dtype.kind == "c"
+
+
+def _is_rounding(before: Any, after: Any) -> bool:
+    """Whether a conversion changes the precision of numbers only."""
+    return before.dtype == after.dtype or all(jnp.issubdtype(a.dtype, jnp.floating) for a in (before, after))
+
+
+def _union(origins: Sequence[Origin], *, injective: bool) -> Origin:
+    pieces = frozenset().union(*(origin.pieces for origin in origins))
+    return Origin(pieces, False, injective, any(origin.scaled for origin in origins))
+
+
+def _boxes(eqn: Any) -> list[Box]:
+    """The parts of its operand that a `slice` or `split` takes."""
+    shape = eqn.invars[0].aval.shape
+    if eqn.primitive.name == "slice":
+        return [tuple(zip(eqn.params["start_indices"], eqn.params["limit_indices"], strict=True))]
+    boxes, start = [], 0
+    for size in eqn.params["sizes"]:
+        box = [(0, length) for length in shape]
+        box[eqn.params["axis"]] = (start, start + size)
+        boxes.append(tuple(box))
+        start += size
+    return boxes
+
+
+def _part(origin: Origin, box: Box) -> Origin:
+    """The origin of a part of a value; strides are left out of account, as a box may be too large."""
+    if not origin.whole:
+        return dataclasses.replace(origin, whole=False)
+    ((leaf, outer),) = origin.pieces
+    inner = tuple((start + a, start + b) for (start, _), (a, b) in zip(outer, box, strict=True))
+    return dataclasses.replace(origin, pieces=frozenset({(leaf, inner)}))

@@ -1,0 +1,67 @@
+"""The NTK by products with vectors, without Jacobians."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from neural_tangents._core.types import PyTree
+from neural_tangents.empirical._axes import OutputAxes
+from neural_tangents.empirical._contraction import one_output_shape
+from neural_tangents.empirical._jacobian import row, unit_cotangents, vjp_of_leaves
+from neural_tangents.empirical._samples import Samples
+
+
+def ntk_vector_products(first: Samples, second: Samples, params: PyTree, axes: Sequence[OutputAxes]) -> list[jax.Array]:
+    """`Θ = J(x1) J(x2)ᵀ` of each output, by products with all unit vectors, for one sample of x2 at a time."""
+    return [_kernel(first, second, params, a, leaf) for leaf, a in enumerate(axes)]
+
+
+def _kernel(first: Samples, second: Samples, params: PyTree, a: OutputAxes, leaf: int) -> jax.Array:
+    labels1, labels2 = first.labels(leaf, a.labels1), second.labels(leaf, a.labels2)
+    shape1, shape2 = one_output_shape(first, leaf), one_output_shape(second, leaf)
+
+    def of_pair(sample1: PyTree, sample2: PyTree) -> jax.Array:
+        """`(*axes of an output for x2, *axes of one for x1)`."""
+        columns = _columns(lambda p: first.apply(p, sample1), lambda p: second.apply(p, sample2), params, leaf)
+        return columns.reshape(*shape2, *shape1)
+
+    if labels1[0] == labels2[0]:  # the kernel of each sample with the one in its place
+        products = first.map(lambda data: of_pair(*data), (first.data, second.data))
+        return a.kernel([products], [(labels1[0], *labels2[1:], *labels1[1:])])
+    products = lax.map(lambda sample2: first.map(lambda sample1: of_pair(sample1, sample2)), second.data)
+    return a.kernel([products], [(labels2[0], labels1[0], *labels2[1:], *labels1[1:])])
+
+
+def _columns(
+    f1: Callable[[PyTree], list[jax.Array]], f2: Callable[[PyTree], list[jax.Array]], params: PyTree, leaf: int
+) -> jax.Array:
+    """Products of the NTK with the unit vectors of one output of `f2`, `(size of that output, *output of f1)`."""
+    outputs, pull = vjp_of_leaves(f2, params)
+    out, push = jax.linearize(lambda p: f1(p)[leaf], params)
+    leaves, structure = jax.tree.flatten(params)
+
+    def product(unit: jax.Array) -> jax.Array:
+        """The product of the Jacobian of `f1` with one row of that of `f2`."""
+        of_row = row(pull, outputs, leaf, unit)
+        total = push(jax.tree.unflatten(structure, [_as(p, r) for p, r in zip(leaves, of_row, strict=True)]))
+        rest = [_rest(p, r, jnp.iscomplexobj(out)) for p, r in zip(leaves, of_row, strict=True)]
+        if all(r is None for r in rest):
+            return total
+        rest = [jnp.zeros_like(p) if r is None else r for p, r in zip(leaves, rest, strict=True)]
+        return total + 1j * push(jax.tree.unflatten(structure, rest))
+
+    return jax.vmap(product)(unit_cotangents(outputs[leaf]))
+
+
+def _as(parameter: Any, tangent: jax.Array) -> jax.Array:
+    return tangent if jnp.iscomplexobj(parameter) else jnp.real(tangent)
+
+
+def _rest(parameter: Any, tangent: jax.Array, complex_output: bool) -> jax.Array | None:
+    """The tangent, times `-i`, that a derivative of mixed real and complex numbers leaves out."""
+    if jnp.iscomplexobj(parameter):
+        return None if complex_output else -1j * tangent
+    return jnp.imag(tangent) if complex_output else None

@@ -1,0 +1,23 @@
+"""Products of the NTK of a finite network with vectors."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from neural_tangents._core.types import PyTree
+from neural_tangents.empirical._arguments import check_parameters, fill_second, split_keywords
+
+
+def empirical_ntk_vp_fn(
+    f: Callable[..., PyTree], x1: PyTree, x2: PyTree, params: PyTree, **kwargs: Any
+) -> Callable[[PyTree], PyTree]:
+    check_parameters(params)
+    x2, one_batch = fill_second(x1, x2)
+    kwargs1, kwargs2 = split_keywords(kwargs, x1, x2, one_batch)
+
+    def ntk_vp_fn(cotangents: PyTree) -> PyTree:
+        _, pull = jax.vjp(lambda p: f(p, x2, **kwargs2), params)
+        return jax.jvp(lambda p: f(p, x1, **kwargs1), (params,), pull(cotangents))[1]
+
+    return ntk_vp_fn
