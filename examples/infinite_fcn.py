@@ -13,8 +13,8 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from datasets import digits
 from matplotlib.figure import Figure
-from sklearn.datasets import load_digits
 
 import neural_tangents as nt
 from neural_tangents import stax
@@ -69,11 +69,8 @@ def main(argv=None):
     parser.add_argument("--plot", type=Path, default=Path(__file__).with_suffix(".png"), help="where the plot goes")
     args = parser.parse_args(argv)
 
-    digits = load_digits()
-    x = digits.data / digits.data.max()
-    y = np.eye(10)[digits.target] - 0.1
-    (x_train, x_test), (y_train, y_test) = np.split(x, [args.train]), np.split(y, [args.train])
-    labels = digits.target[args.train :]
+    (x_train, y_train), (x_test, y_test) = digits(args.train)
+    labels = y_test.argmax(axis=1)
 
     accuracies, predictions = {}, {}
     print(f"{len(x_train)} training and {len(x_test)} test images, {args.depth} infinitely wide hidden layers of erf")
@@ -89,7 +86,7 @@ def main(argv=None):
             accuracies[name] = float(np.mean(mean.argmax(axis=1) == labels))
             loss = 0.5 * np.mean((mean - y_test) ** 2)
             print(f"{title:34} test accuracy {accuracies[name]:.2%}, loss {loss:.5f}, {seconds:.1f} s")
-    plot_predictions(args.plot, digits.images[args.train :], labels, predictions)
+    plot_predictions(args.plot, x_test.reshape(-1, 8, 8), labels, predictions)
     print(f"plot: {args.plot}")
     return accuracies
 

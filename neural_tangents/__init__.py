@@ -7,8 +7,10 @@ from neural_tangents.empirical import (
     empirical_kernel_fn,
     empirical_nngp_fn,
     empirical_ntk_fn,
+    empirical_ntk_operator_fn,
     empirical_ntk_vp_fn,
     linearize,
+    monte_carlo_kernel_fn,
     taylor_expand,
 )
 
@@ -22,8 +24,10 @@ __all__ = [
     "empirical_kernel_fn",
     "empirical_nngp_fn",
     "empirical_ntk_fn",
+    "empirical_ntk_operator_fn",
     "empirical_ntk_vp_fn",
     "linearize",
+    "monte_carlo_kernel_fn",
     "predict",
     "stax",
     "taylor_expand",

@@ -1,27 +1,94 @@
 """Every example runs, and shows what it claims."""
 
-import importlib.util
+import importlib
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def load(name):
-    """Imports an example by the name of its file."""
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def load(monkeypatch):
+    """A function that imports an example by the name of its file, from their folder, as running it does."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    return importlib.import_module
+
+
+def run(example, **options):
+    """Runs an example with options of the command line."""
+    return example.main([f"--{name.replace('_', '-')}={value}" for name, value in options.items()])
 
 
 @pytest.mark.slow
-def test_infinite_fcn_reads_handwritten_digits(tmp_path, capsys):
+def test_infinite_fcn_reads_handwritten_digits(load, tmp_path, capsys):
     plot = tmp_path / "digits.png"
-    accuracies = load("infinite_fcn").main(["--plot", str(plot)])
+    accuracies = run(load("infinite_fcn"), plot=plot)
     assert set(accuracies) == {"nngp", "ntk"}
     assert min(accuracies.values()) >= 0.96
     assert plot.read_bytes().startswith(b"\x89PNG")
     summary = capsys.readouterr().out
     assert summary.count("test accuracy") == 2
+
+
+def test_digits_are_cut_into_two_sets(load):
+    digits = load("datasets").digits
+    everything, nothing = digits(1797)
+    assert everything[0].shape == (1797, 64) and len(nothing[0]) == len(nothing[1]) == 0
+    assert everything[0].min() == 0 and everything[0].max() == 1
+    assert everything[1].shape == (1797, 10) and set(np.unique(everything[1])) == {-0.1, 0.9}
+    for pieces, rest in ((digits(1000), 797), (digits(30, 20), 20)):
+        n = len(pieces[0][0])
+        for kind in range(2):
+            np.testing.assert_array_equal(pieces[0][kind], everything[kind][:n])
+            np.testing.assert_array_equal(pieces[1][kind], everything[kind][n : n + rest])
+
+
+def test_implementations_of_the_empirical_ntk_agree(load, capsys):
+    example = load("empirical_ntk")
+    results = run(example, images=3, channels=8)
+    assert list(results) == ["AUTO", "JACOBIAN_CONTRACTION", "NTK_VECTOR_PRODUCTS", "STRUCTURED_DERIVATIVES"]
+
+    # The definition: the product of both Jacobians, summed over all parameters.
+    params = example.init(jax.random.key(0), 8)
+    (x1, _), (x2, _) = load("datasets").digits(3, 3)
+    jacobians = (jax.jit(jax.jacrev(example.network))(params, jnp.asarray(x).reshape(-1, 8, 8, 1)) for x in (x1, x2))
+    j1, j2 = (np.concatenate([np.reshape(of_leaf, (3, 10, -1)) for of_leaf in j], axis=2) for j in jacobians)
+    expected = np.einsum("iap,jbp->ijab", j1, j2)
+    for kernel, seconds in results.values():
+        assert kernel.shape == (3, 3, 10, 10)
+        np.testing.assert_allclose(kernel, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+        assert seconds > 0
+    assert capsys.readouterr().out.count("largest relative difference") == len(results)
+
+
+def test_a_wide_network_trains_like_its_linearisation(load, capsys):
+    example = load("weight_space")
+    options = {"train": 100, "test": 200, "steps": 50}
+    narrow, wide = (run(example, width=width, **options) for width in (32, 512))
+    for rows in (narrow, wide):
+        first, last = rows[0], rows[-1]
+        assert (first["step"], last["step"]) == (0, 50)
+        assert first["rmse"] < 1e-5
+        for name in ("network", "linear"):
+            assert last[f"train loss {name}"] < 0.5 * first[f"train loss {name}"]
+            assert last[f"test accuracy {name}"] > 0.6
+    assert wide[-1]["rmse"] < 0.3 * narrow[-1]["rmse"]
+    assert wide[-1]["test loss network"] == pytest.approx(wide[-1]["test loss linear"], rel=0.1)
+    assert len(capsys.readouterr().out.splitlines()) == 2 * (3 + len(wide))
+
+
+def test_the_empirical_ntk_predicts_training_of_a_wide_network(load, capsys):
+    example = load("function_space")
+    options = {"train": 32, "test": 32, "steps": 300}
+    narrow, wide = (run(example, width=width, **options) for width in (32, 1024))
+    assert [wide[0]["step"], wide[-1]["step"]] == [0, 300]
+    for kind in ("train", "test"):
+        assert wide[0][f"{kind} rmse"] < 1e-5
+        assert wide[-1][f"{kind} loss"] < 0.3 * wide[0][f"{kind} loss"]
+        assert wide[-1][f"{kind} loss"] == pytest.approx(wide[-1][f"{kind} predicted"], rel=0.1)
+        assert wide[-1][f"{kind} rmse"] < 0.2 * narrow[-1][f"{kind} rmse"]
+    assert len(capsys.readouterr().out.splitlines()) == 2 * (3 + len(wide))

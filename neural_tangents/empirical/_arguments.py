@@ -44,6 +44,7 @@ def fill_second(x1: PyTree, x2: PyTree) -> tuple[PyTree, bool]:
     def is_none(x: Any) -> bool:
         return x is None
 
+    structure: Any  # jax's annotation of `flatten` allows no comparison
     leaves, structure = jax.tree.flatten(x1)
     leaves2, structure2 = jax.tree.flatten(x2, is_leaf=is_none)
     if len(leaves) != len(leaves2) or structure != jax.tree.structure(jax.tree.unflatten(structure2, leaves)):

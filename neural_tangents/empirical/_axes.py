@@ -5,9 +5,10 @@ import math
 from collections.abc import Sequence
 
 import jax
+
 from neural_tangents._core.axes import canonical_axes
 from neural_tangents._core.types import Axes, Shape
-from neural_tangents.empirical._einsum import Labels, contract
+from neural_tangents.empirical._einsum import Label, Labels, contract
 
 
 def check_axes(trace_axes: Axes, diagonal_axes: Axes, ndim: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -84,7 +85,7 @@ class OutputAxes:
     @property
     def kernel_labels(self) -> Labels:
         """Labels of the axes of the kernel: in the order of outputs, in pairs, one of a diagonal, none of a trace."""
-        kept = []
+        kept: list[Label] = []
         for axis, pair in enumerate(zip(self.labels1, self.labels2, strict=True)):
             kept += [] if axis in self.traced else pair[: 1 if axis in self.diagonal else 2]
         return tuple(kept)

@@ -9,15 +9,14 @@ import jax.numpy as jnp
 from neural_tangents._core.types import PyTree
 from neural_tangents.empirical._axes import OutputAxes
 from neural_tangents.empirical._jacobian import jacobian
-from neural_tangents.empirical._samples import Samples
+from neural_tangents.empirical._samples import Samples, map_both
 
 
 def jacobian_contraction(
-    first: Samples, second: Samples, params: PyTree, axes: Sequence[OutputAxes], one_batch: bool
+    first: Samples, second: Samples, params: PyTree, axes: Sequence[OutputAxes]
 ) -> list[jax.Array]:
     """`Θ = J(x1) J(x2)ᵀ` of each output, by the contraction of both Jacobians, one leaf of the parameters at a time."""
-    jacobians1 = _jacobians(first, params)
-    jacobians2 = jacobians1 if one_batch else _jacobians(second, params)
+    jacobians1, jacobians2 = map_both(lambda batch: _jacobians(batch, params), first, second)
     kernels = []
     for leaf, a in enumerate(axes):
         labels1 = (*first.labels(leaf, a.labels1), "parameters")

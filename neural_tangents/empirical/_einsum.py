@@ -2,18 +2,18 @@
 
 import functools
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from neural_tangents._core.precision import matmul_precision
+from neural_tangents.empirical._cost import TRAFFIC
 
-Label = Hashable
+Label = Any  # hashable
 Labels = tuple[Label, ...]
 Path = tuple[tuple[int, int], ...]
-
-_TRAFFIC = 8.0  # how many multiplications take as long as moving one number to or from memory
 
 
 def contract(arrays: Sequence[jax.Array], labels: Sequence[Labels], output: Labels) -> jax.Array:
@@ -57,11 +57,11 @@ def _cheapest(
     terms: tuple[frozenset[Label], ...], output: frozenset[Label], sizes: Mapping[Label, int]
 ) -> tuple[float, Path]:
     if len(terms) == 1:
-        return (0.0 if terms[0] == output else _TRAFFIC * _size(terms[0], sizes)), ()
+        return (0.0 if terms[0] == output else TRAFFIC * _size(terms[0], sizes)), ()
     best: tuple[float, Path] = (math.inf, ())
     for i, j, rest, product in _pairs(terms, output):
         moved = _size(terms[i], sizes) + _size(terms[j], sizes) + _size(product, sizes)
-        cost = _size(terms[i] | terms[j], sizes) + _TRAFFIC * moved
+        cost = _size(terms[i] | terms[j], sizes) + TRAFFIC * moved
         if cost < best[0]:
             later, path = _cheapest((*rest, product), output, sizes)
             best = min(best, (cost + later, ((i, j), *path)))

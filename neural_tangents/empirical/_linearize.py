@@ -82,6 +82,7 @@ def _one_more(direction: PyTree, terms: Terms, k: int) -> Terms:
 
 
 def _difference(p: PyTree, params: PyTree) -> PyTree:
+    structure: Any  # jax's annotation of `flatten` allows no comparison
     leaves, structure = jax.tree.flatten(p)
     around, structure0 = jax.tree.flatten(params)
     shapes, shapes0 = ([jnp.shape(leaf) for leaf in x] for x in (leaves, around))

@@ -14,11 +14,29 @@ from neural_tangents.empirical._axes import OutputAxes
 def empirical_nngp_fn(
     f: Callable[..., PyTree], trace_axes: Axes = (-1,), diagonal_axes: Axes = ()
 ) -> Callable[..., PyTree]:
+    """The NNGP kernel of a finite network: products of its outputs.
+
+    `K(x1, x2) = f(params, x1) f(params, x2)ᵀ`, the mean over traced axes of the outputs. Its average over random
+    parameters is the covariance of outputs.
+
+    Args:
+      f: the network, `(params, x, **keywords) -> outputs`.
+      trace_axes: see `empirical_ntk_fn`; so are `diagonal_axes`, and the axes of the kernel.
+
+    Returns:
+      `nngp_fn(x1, x2, params, **kwargs)`.
+
+    Raises:
+      TypeError: `trace_axes` and `diagonal_axes` overlap.
+      ValueError: axes are out of range, or sizes do not match.
+    """
+
     def nngp_fn(x1: PyTree, x2: PyTree, params: PyTree, **kwargs: Any) -> PyTree:
         x2, one_batch = fill_second(x1, x2)
         kwargs1, kwargs2 = split_keywords(kwargs, x1, x2, one_batch)
         outputs1 = f(params, x1, **kwargs1)
-        outputs2 = outputs1 if one_batch and kwargs1 == kwargs2 else f(params, x2, **kwargs2)
+        same = one_batch and all(kwargs1[name] is kwargs2[name] for name in kwargs1)
+        outputs2 = outputs1 if same else f(params, x2, **kwargs2)
 
         def kernel(out1: Any, out2: Any) -> jax.Array:
             axes = OutputAxes.create(jnp.shape(out1), jnp.shape(out2), trace_axes, diagonal_axes)

@@ -23,6 +23,7 @@ class Samples:
         which is the whole batch.
       shapes: for each leaf of the outputs of the whole batch, its shape.
       structure: of the outputs.
+      shared: leaves of inputs and keyword arguments that all samples have in common.
     """
 
     apply: Callable[[PyTree, PyTree], list[jax.Array]]
@@ -30,10 +31,15 @@ class Samples:
     batch_axes: tuple[int | None, ...]
     shapes: tuple[Shape, ...]
     structure: Any
+    shared: tuple[Any, ...]
 
     @property
     def mapped(self) -> bool:
         return any(axis is not None for axis in self.batch_axes)
+
+    @property
+    def n_samples(self) -> int:
+        return jax.tree.leaves(self.data)[0].shape[0]
 
     def map(self, fn: Callable[[PyTree], Any], data: PyTree = None) -> Any:
         """`fn` of each sample, stacked along a leading axis; `data` stands for the samples if given."""
@@ -41,6 +47,17 @@ class Samples:
         if self.mapped:
             return jax.vmap(fn)(data)
         return jax.tree.map(lambda x: x[None], fn(jax.tree.map(lambda x: x[0], data)))
+
+    def joined(self, other: "Samples") -> "Samples | None":
+        """These samples followed by those of another batch, where they are samples of the same kind; else None."""
+        if not self.mapped or len(self.shared) != len(other.shared):
+            return None
+        if any(a is not b for a, b in zip(self.shared, other.shared, strict=True)):
+            return None
+        one, other_one = ([(x.shape, x.dtype) for x in jax.tree.leaves(batch.one)] for batch in (self, other))
+        if one != other_one:
+            return None
+        return dataclasses.replace(self, data=jax.tree.map(lambda a, b: jnp.concatenate([a, b]), self.data, other.data))
 
     def labels(self, leaf: int, labels: Sequence[Any]) -> tuple[Any, ...]:
         """Labels of one output of all samples, `(samples, *axes of one output)`, from those of the output's axes."""
@@ -53,6 +70,20 @@ class Samples:
     def one(self) -> PyTree:
         """Shapes and types of one sample."""
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.data)
+
+
+def map_both(fn: Callable[[Samples], Any], first: Samples, second: Samples) -> tuple[Any, Any]:
+    """`fn` of both batches, where it maps over samples: of both at once where that can be.
+
+    One pass over all samples is compiled once, and keeps what belongs to one layer of both batches together in time.
+    """
+    if second is first:
+        return (result := fn(first)), result
+    joined = first.joined(second)
+    if joined is None:
+        return fn(first), fn(second)
+    result, n = fn(joined), first.n_samples
+    return jax.tree.map(lambda x: x[:n], result), jax.tree.map(lambda x: x[n:], result)
 
 
 def samples(
@@ -74,7 +105,7 @@ def samples(
     """
     if vmap_axes is None:
         data = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x)
-        return _create(f, params, data, lambda sample: (sample, keywords), None, None)
+        return _create(f, params, data, lambda sample: (sample, keywords), None, None, ())
     in_axes, out_axes, keyword_axes = (
         vmap_axes if isinstance(vmap_axes, tuple) and len(vmap_axes) == 3 else (vmap_axes, vmap_axes, {})
     )
@@ -99,6 +130,8 @@ def samples(
             f"Expected inputs to have one size along `vmap_axes={vmap_axes!r}`, got {sorted(sizes) or 'no axes'}."
         )
     data = [jnp.moveaxis(leaf, axis, 0) for axis, leaf in zip(axes, leaves, strict=True) if axis is not None]
+    shared = [leaf for axis, leaf in zip(axes, leaves, strict=True) if axis is None]
+    shared += [value for name, value in keywords.items() if name not in mapped_keywords]
 
     def arguments(sample: Sequence[jax.Array]) -> tuple[PyTree, Mapping[str, Any]]:
         """Inputs and keyword arguments with a single sample."""
@@ -109,7 +142,7 @@ def samples(
         x, mapped = jax.tree.unflatten(structure, whole)
         return x, {**keywords, **mapped}
 
-    return _create(f, params, data, arguments, out_axes, sizes.pop())
+    return _create(f, params, data, arguments, out_axes, sizes.pop(), tuple(shared))
 
 
 def _create(
@@ -119,6 +152,7 @@ def _create(
     arguments: Callable[[PyTree], tuple[PyTree, Mapping[str, Any]]],
     out_axes: Any,
     n_samples: int | None,
+    shared: tuple[Any, ...],
 ) -> Samples:
     def whole(params: PyTree, sample: PyTree) -> PyTree:
         x, keywords = arguments(sample)
@@ -129,7 +163,9 @@ def _create(
     leaves, structure = jax.tree.flatten(outputs)
     if n_samples is None:
         shapes = tuple(leaf.shape for leaf in leaves)
-        return Samples(lambda p, s: jax.tree.leaves(whole(p, s)), data, (None,) * len(leaves), shapes, structure)
+        return Samples(
+            lambda p, s: jax.tree.leaves(whole(p, s)), data, (None,) * len(leaves), shapes, structure, shared
+        )
 
     axes = tuple(
         _canonical(axis, leaf) for axis, leaf in zip(_spread(out_axes, outputs, "outputs"), leaves, strict=True)
@@ -148,7 +184,7 @@ def _create(
     shapes = tuple(
         (*leaf.shape[:axis], n_samples, *leaf.shape[axis + 1 :]) for axis, leaf in zip(axes, leaves, strict=True)
     )
-    return Samples(apply, data, axes, shapes, structure)
+    return Samples(apply, data, axes, shapes, structure, shared)
 
 
 def _spread(prefix: Any, tree: PyTree, what: str) -> list[Any]:
@@ -162,8 +198,8 @@ def _spread(prefix: Any, tree: PyTree, what: str) -> list[Any]:
         jax.tree.map(add, prefix, tree, is_leaf=lambda value: value is None)
     except ValueError as error:
         raise ValueError(
-            f"Expected `vmap_axes` of {what} to be an integer, or a tree of integers that fits them; got {prefix!r} for "
-            f"{jax.tree.structure(tree)}. {error}"
+            f"Expected `vmap_axes` of {what} to be an integer, or a tree of integers that fits them; got {prefix!r} "
+            f"for {jax.tree.structure(tree)}. {error}"
         ) from None
     return values
 

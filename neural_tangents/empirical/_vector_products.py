@@ -1,5 +1,6 @@
 """The NTK by products with vectors, without Jacobians."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,13 @@ from neural_tangents.empirical._samples import Samples
 def ntk_vector_products(first: Samples, second: Samples, params: PyTree, axes: Sequence[OutputAxes]) -> list[jax.Array]:
     """`Θ = J(x1) J(x2)ᵀ` of each output, by products with all unit vectors, for one sample of x2 at a time."""
     return [_kernel(first, second, params, a, leaf) for leaf, a in enumerate(axes)]
+
+
+def n_products(first: Samples, second: Samples, leaf: int, a: OutputAxes) -> int:
+    """How many products the kernel of one output takes, each of one sample of x1 with a unit vector of one of x2."""
+    labels1, labels2 = first.labels(leaf, a.labels1), second.labels(leaf, a.labels2)
+    pairs = first.n_samples * (1 if labels1[0] == labels2[0] and first.mapped else second.n_samples)
+    return pairs * math.prod(one_output_shape(second, leaf))
 
 
 def _kernel(first: Samples, second: Samples, params: PyTree, a: OutputAxes, leaf: int) -> jax.Array:

@@ -12,6 +12,25 @@ from neural_tangents.empirical._arguments import check_parameters, fill_second, 
 def empirical_ntk_vp_fn(
     f: Callable[..., PyTree], x1: PyTree, x2: PyTree, params: PyTree, **kwargs: Any
 ) -> Callable[[PyTree], PyTree]:
+    """Products of the NTK with vectors, without forming it.
+
+    `Θ(x1, x2) v = J(x1) (J(x2)ᵀ v)`, by one backward and one forward pass, in the memory of these.
+
+    Args:
+      f: the network, `(params, x, **keywords) -> outputs`.
+      x1: inputs.
+      x2: inputs; None stands for `x1`.
+      params: parameters.
+      **kwargs: keyword arguments of `f`; a pair has one for each batch.
+
+    Returns:
+      `vp_fn(v)`, with `v` like `f(params, x2)` and the product like `f(params, x1)`. Nothing is averaged over outputs;
+      for that, see `empirical_ntk_operator_fn`.
+
+    Raises:
+      TypeError: parameters are not of real or complex type.
+      ValueError: `x1` and `x2` do not match.
+    """
     check_parameters(params)
     x2, one_batch = fill_second(x1, x2)
     kwargs1, kwargs2 = split_keywords(kwargs, x1, x2, one_batch)

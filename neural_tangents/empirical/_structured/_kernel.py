@@ -8,28 +8,35 @@ import jax.numpy as jnp
 
 from neural_tangents._core.types import PyTree
 from neural_tangents.empirical._axes import OutputAxes
-from neural_tangents.empirical._contraction import one_output_shape
-from neural_tangents.empirical._einsum import Labels
-from neural_tangents.empirical._samples import Samples
+from neural_tangents.empirical._contraction import jacobian_contraction, one_output_shape
+from neural_tangents.empirical._einsum import Labels, sizes_of
+from neural_tangents.empirical._samples import Samples, map_both
 from neural_tangents.empirical._structured._program import trace
 from neural_tangents.empirical._structured._uses import Plan, Use
 
 
 def structured_derivatives(
-    first: Samples, second: Samples, params: PyTree, axes: Sequence[OutputAxes], one_batch: bool
+    first: Samples, second: Samples, params: PyTree, axes: Sequence[OutputAxes]
 ) -> list[jax.Array]:
     """`Θ = J(x1) J(x2)ᵀ` of each output, as a sum over the steps of the network that use parameters.
 
     The Jacobian with respect to one use of a parameter is a product of cotangents and of inputs of that step, and the
-    kernel a contraction of the factors of both Jacobians, in the cheapest order. Parameters used more than once, or in a
-    way that is not known, go through their Jacobian.
+    kernel a contraction of the factors of both Jacobians, in the cheapest order. Parameters used more than once, or in
+    a way that is not known, go through their Jacobian; so do all if the network does different things with x1 and x2.
     """
-    plans = [_plan(batch, params, True) for batch in (first, second)]
-    if plans[0].signature != plans[1].signature:  # the network does different things with x1 and with x2
-        plans = [_plan(batch, params, False) for batch in (first, second)]
     leaves = jax.tree.leaves(params)
-    slopes1, uses1 = _uses(plans[0], first, leaves)
-    slopes2, uses2 = (slopes1, uses1) if one_batch else _uses(plans[1], second, leaves)
+    plan1 = _plan(first, params)
+    plan2 = plan1 if second is first else _plan(second, params)
+    if plan1.signature != plan2.signature:
+        return jacobian_contraction(first, second, params, axes)
+    slopes1, slopes2 = (_slopes(plan, leaves) for plan in (plan1, plan2))
+
+    def uses(batch: Samples) -> list[Use]:
+        plan = plan2 if batch is second else plan1
+        prepared = plan.program.prepare(leaves)
+        return batch.map(lambda sample: plan.uses(prepared, leaves, jax.tree.leaves(sample)))
+
+    uses1, uses2 = map_both(uses, first, second)
     kernels = []
     for leaf, a in enumerate(axes):
         terms = [
@@ -40,25 +47,21 @@ def structured_derivatives(
     return kernels
 
 
-def _plan(batch: Samples, params: PyTree, structured: bool) -> Plan:
-    return Plan.create(trace(batch.apply, params, batch.one), structured)
+def _plan(batch: Samples, params: PyTree) -> Plan:
+    return Plan.create(trace(batch.apply, params, batch.one), structured=True)
 
 
-def _uses(plan: Plan, batch: Samples, leaves: list[Any]) -> tuple[list[Any], list[Use]]:
-    """Uses of all samples, and for each the derivatives of what is used with respect to parameters, if not 1."""
-    program = plan.program
-    scaled = [value for value in plan.structured if program.origins[value].scaled]
+def _slopes(plan: Plan, leaves: list[Any]) -> list[Any]:
+    """For each use, the derivatives of entries of what is used with respect to their parameters, None if all are 1."""
+    scaled = [value for value in plan.structured if plan.program.origins[value].scaled]
 
     def prepare(leaves: list[Any]) -> list[Any]:
-        prepared = program.prepare(leaves)
+        prepared = plan.program.prepare(leaves)
         return [prepared[value] for value in scaled]
 
-    prepared = program.prepare(leaves)
     tangents = jax.jvp(prepare, (leaves,), ([jnp.ones_like(leaf) for leaf in leaves],))[1] if scaled else []
     slopes = dict(zip(scaled, tangents, strict=True))
-    uses = batch.map(lambda sample: plan.uses(prepared, leaves, jax.tree.leaves(sample)))
-    of_uses = [slopes.get(value) for value in plan.structured]
-    return of_uses + [None] * (len(uses) - len(of_uses)), uses
+    return [slopes.get(value) for value in plan.structured] + [None] * len(plan.dense_leaves)
 
 
 def _kernel(
@@ -76,11 +79,11 @@ def _kernel(
         labels += [(*of_output, *_of_side(use, side, use.labels))]
         labels += [(of_output[0], *_of_side(use, side, term)) for term in use.factor_labels]
     if slopes1 is not None:
-        sizes = {label: n for array, term in zip(arrays, labels, strict=True) for label, n in zip(term, array.shape)}
+        sizes = sizes_of([array.shape for array in arrays], labels)
         operand = _of_side(use1, 0, use1.operand_labels)
         arrays.append((slopes1 * slopes2).reshape([sizes.get(label, 1) for label in operand]))
         labels.append(operand)
-    if use1.index is not None:
+    if use1.index is not None and use2.index is not None:
         first_labels = (first.labels(leaf, a.labels1)[0], *_of_side(use1, 0, use1.index_labels))
         second_labels = (second.labels(leaf, a.labels2)[0], *_of_side(use2, 1, use2.index_labels))
         every = tuple(dict.fromkeys((*first_labels, *second_labels)))

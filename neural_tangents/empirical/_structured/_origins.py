@@ -74,7 +74,8 @@ def _origins_of_results(eqn: Any, operands: Sequence[Origin | None]) -> list[Ori
         if name in _ELEMENTWISE and same_type and sizes[0] == size and not _is_complex(operand_avals[0]):
             return [dataclasses.replace(origin, whole=False, scaled=True)]
         if name in ("slice", "split"):
-            return [_part(origin, box) for box in _boxes(eqn)]
+            strided = any(stride != 1 for stride in eqn.params.get("strides") or ())
+            return [_part(origin, box, strided) for box in _boxes(eqn)]
     if name == "concatenate" and all(origin.injective for origin in known):
         if not any(a.overlaps(b) for i, a in enumerate(known) for b in known[:i]):
             return [_union(known, injective=True)]
@@ -109,10 +110,10 @@ def _boxes(eqn: Any) -> list[Box]:
     return boxes
 
 
-def _part(origin: Origin, box: Box) -> Origin:
-    """The origin of a part of a value; strides are left out of account, as a box may be too large."""
+def _part(origin: Origin, box: Box, strided: bool) -> Origin:
+    """The origin of a part of a value; a part taken with strides is less than its box, so parts of it have that box."""
     if not origin.whole:
         return dataclasses.replace(origin, whole=False)
     ((leaf, outer),) = origin.pieces
     inner = tuple((start + a, start + b) for (start, _), (a, b) in zip(outer, box, strict=True))
-    return dataclasses.replace(origin, pieces=frozenset({(leaf, inner)}))
+    return dataclasses.replace(origin, pieces=frozenset({(leaf, inner)}), whole=not strided)

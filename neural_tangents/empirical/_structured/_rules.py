@@ -114,13 +114,16 @@ _ELEMENTWISE = {"add", "add_any", "sub", "mul", "div", "pow", "max", "min", "ata
 
 
 def _elementwise(step: Any, position: int, operands: Sequence[Any]) -> Derivative:
-    """Each entry of the result depends on one of the operand, which may be repeated along axes of size 1."""
+    """Each entry of the result depends on one of the operand, which may be repeated along axes of size 1.
+
+    A number, of shape (), is repeated along all axes.
+    """
     operand, name = operands[position], step.eqn.primitive.name
     shape = step.eqn.outvars[0].aval.shape
     labels = tuple(("axis", axis) for axis in range(len(shape)))
     operand_labels = tuple(
         label if size == full else ("repeated", *label)
-        for label, size, full in zip(labels, operand.shape, shape, strict=True)
+        for label, size, full in zip(labels, operand.shape, shape, strict=operand.ndim > 0)
     )
     if name in ("add", "add_any", "sub"):
         return Derivative(jnp.negative if name == "sub" and position == 1 else _same, labels, (), (), operand_labels)

@@ -1,6 +1,7 @@
 """Derivatives of the outputs of a network with respect to each use of its parameters."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -97,15 +98,22 @@ class Plan:
     def signature(self) -> Any:
         """What two plans must have in common for a kernel of their uses: the same operations on the same operands."""
         steps, origins = self.program.steps, self.program.origins
-        return [
-            (
-                origins[value].pieces,
-                steps[number].eqn.primitive.name,
-                position,
-                steps[number].eqn.invars[position].aval.shape,
-            )
-            for value, (number, position) in self.structured.items()
-        ], self.dense_leaves
+        makers = {result: step for step in self.program.preparation for result in step.results}
+
+        def expression(value: int) -> Any:
+            """How a value follows from parameters. Constants may differ, as slopes of both sides do."""
+            if value not in makers:
+                return self.program.parameters.index(value) if value in origins else None
+            step = makers[value]
+            operands = [expression(i) for i in step.operands if i in origins]
+            return step.eqn.primitive.name, str(step.eqn.params), step.results.index(value), operands
+
+        def use(number: int, position: int) -> Any:
+            eqn = steps[number].eqn
+            layout = [eqn.params.get(name) for name in ("dimension_numbers", "feature_group_count", "slice_sizes")]
+            return eqn.primitive.name, layout, position, eqn.invars[position].aval.shape
+
+        return [(expression(value), use(*place)) for value, place in self.structured.items()], self.dense_leaves
 
     @property
     def dense_leaves(self) -> tuple[int, ...]:
@@ -170,20 +178,9 @@ class Plan:
     def _structured(self, cotangents: list[dict[int, list[Any]]], operands: Mapping[int, list[Any]]) -> list[Use]:
         uses = []
         for value, (number, position) in self.structured.items():
-            step = self.program.steps[number]
-            allow_index = not self.program.origins[value].scaled
-            d = derivative(step, position, operands[number], allow_index)
-            of_step = [c[number] for c in cotangents]
-            if d is None:
-                shape = self.program.steps[number].eqn.invars[position].aval.shape
-                labels = tuple(("axis", axis) for axis in range(len(shape)))
-                pulled = [jax.vmap(lambda c: _pull_back(step, (position,), operands[number], c)[0])(c) for c in of_step]
-                uses.append(Use(pulled, labels=labels, operand_labels=labels))
-            else:
-                pulled = [jax.vmap(d.pull)(c[0]) for c in of_step]
-                uses.append(
-                    Use(pulled, d.factors, d.index, d.labels, d.factor_labels, d.operand_labels, d.index_labels)
-                )
+            step, scaled = self.program.steps[number], self.program.origins[value].scaled
+            rule = derivative(step, position, operands[number], allow_index=not scaled)
+            uses.append(_use(step, position, operands[number], [c[number] for c in cotangents], rule))
         return uses
 
     def _dense(
@@ -215,6 +212,26 @@ class Plan:
 
         values, vjp = jax.vjp(prepare, [leaves[i] for i in self.dense_leaves])
         return vjp([total.get(v, jnp.zeros_like(x)) for v, x in zip(self.dense_values, values, strict=True)])[0]
+
+
+def _use(
+    step: Step, position: int, operands: Sequence[Any], cotangents: list[list[Any]], rule: Derivative | None
+) -> Use:
+    """The Jacobian of each output with respect to an operand, from cotangents of the results for all units."""
+    shape = step.eqn.invars[position].aval.shape
+    if rule is None:
+        labels = tuple(("axis", axis) for axis in range(len(shape)))
+        pulled = [jax.vmap(lambda c: _pull_back(step, (position,), operands, c)[0])(c) for c in cotangents]
+        return Use(pulled, labels=labels, operand_labels=labels)
+    pulled = [jax.vmap(rule.pull)(c[0]) for c in cotangents]
+    if rule.index is not None or math.prod(shape) > math.prod(pulled[0].shape[1:]):
+        return Use(
+            pulled, rule.factors, rule.index, rule.labels, rule.factor_labels, rule.operand_labels, rule.index_labels
+        )
+    # The Jacobian is smaller than what it is made of.
+    terms, output = [("unit", *rule.labels), *rule.factor_labels], ("unit", *rule.operand_labels)
+    jacobians = [contract([c, *rule.factors], terms, output) for c in pulled]
+    return Use(jacobians, labels=rule.operand_labels, operand_labels=rule.operand_labels)
 
 
 def _differentiable(step: Step) -> list[Any]:

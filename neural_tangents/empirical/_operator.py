@@ -1,0 +1,119 @@
+"""The NTK of a finite network as a linear operator."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from neural_tangents._core.types import Axes, PyTree
+from neural_tangents.empirical._axes import OutputAxes
+from neural_tangents.empirical._ntk import ntk_of_axes, two_batches
+from neural_tangents.empirical._samples import VMapAxes
+from neural_tangents.empirical._vp import empirical_ntk_vp_fn
+
+
+class NtkOperator(NamedTuple):
+    """An NTK that is not stored.
+
+    Attributes:
+      matvec: `v -> K v`. `v` is like `f(x2)` and `K v` like `f(x1)`, both without the traced axes.
+      diagonal: `() -> ` the entries of `K` of each input and output with itself, like `f(x1)` without the traced axes.
+      trace: `() -> ` their sum, for each output.
+    """
+
+    matvec: Callable[[PyTree], PyTree]
+    diagonal: Callable[[], PyTree]
+    trace: Callable[[], PyTree]
+
+
+def empirical_ntk_operator_fn(
+    f: Callable[..., PyTree], trace_axes: Axes = (-1,), diagonal_axes: Axes = (), vmap_axes: VMapAxes = None
+) -> Callable[..., NtkOperator]:
+    """The kernel of `empirical_ntk_fn` as an operator, for batches of which it would not fit into memory.
+
+    `(K v)[i, d] = mean_t sum_j Θ[i t d, j t d] v[j, d]` with `t` along traced, `d` along diagonal and `i`, `j` along
+    all other axes of the outputs.
+
+    Args:
+      f: the network, `(params, x, **keywords) -> outputs`.
+      trace_axes: see `empirical_ntk_fn`; so are `diagonal_axes` and `vmap_axes`. The latter is used by `diagonal` and
+        `trace` only.
+
+    Returns:
+      `operator_fn(x1, x2, params, **kwargs)`, which returns an `NtkOperator`. A product takes a forward and a backward
+      pass through the network for each entry along traced and diagonal axes, and memory for one of them. Diagonal and
+      trace take a backward pass for each output, and need outputs of one shape for x1 and x2.
+
+    Raises:
+      ValueError: a vector has the wrong shape; see `empirical_ntk_fn` for all else.
+    """
+
+    def operator_fn(x1: PyTree, x2: PyTree, params: PyTree, **kwargs: Any) -> NtkOperator:
+        first, second = two_batches(f, x1, x2, params, kwargs, vmap_axes)
+        product = empirical_ntk_vp_fn(f, x1, x2, params, **kwargs)
+        dtypes = [out.dtype for out in jax.eval_shape(second.apply, params, second.one)]
+        axes = [
+            OutputAxes.create(shape1, shape2, trace_axes, diagonal_axes)
+            for shape1, shape2 in zip(first.shapes, second.shapes, strict=True)
+        ]
+
+        def matvec(v: PyTree) -> PyTree:
+            vectors = second.structure.flatten_up_to(v)
+            zeros = [jnp.zeros(shape, dtype) for shape, dtype in zip(second.shapes, dtypes, strict=True)]
+
+            def of_output(leaf: int) -> jax.Array:
+                def vp(cotangent: jax.Array) -> jax.Array:
+                    every = [cotangent if i == leaf else zero for i, zero in enumerate(zeros)]
+                    return jax.tree.leaves(product(jax.tree.unflatten(second.structure, every)))[leaf]
+
+                return _product(vp, axes[leaf], jnp.asarray(vectors[leaf], dtypes[leaf]))
+
+            return jax.tree.unflatten(first.structure, [of_output(leaf) for leaf in range(len(axes))])
+
+        def diagonal() -> PyTree:
+            rest = [tuple(axis for axis in range(len(a.shape1)) if axis not in a.traced) for a in axes]
+            equal = [OutputAxes.create(a.shape1, a.shape2, a.traced, d) for a, d in zip(axes, rest, strict=True)]
+            return jax.tree.unflatten(first.structure, ntk_of_axes(first, second, params, equal))
+
+        def trace() -> PyTree:
+            return jax.tree.map(jnp.sum, diagonal())
+
+        return NtkOperator(matvec, diagonal, trace)
+
+    return operator_fn
+
+
+def _product(vp: Callable[[jax.Array], jax.Array], a: OutputAxes, v: jax.Array) -> jax.Array:
+    """The product with one output, by one product of the whole NTK for each place along traced and diagonal axes."""
+    shape1, shape2 = (
+        tuple(n for axis, n in enumerate(shape) if axis not in a.traced) for shape in (a.shape1, a.shape2)
+    )
+    if v.shape != shape2:
+        raise ValueError(
+            f"Expected a vector of shape {shape2}, that of the outputs for x2, {a.shape2}, without the traced axes "
+            f"{a.traced}; got {v.shape}."
+        )
+    shared = sorted(a.shared)
+    sizes = [a.shape1[axis] for axis in shared]
+    if math.prod(sizes) == 0:
+        return jnp.zeros(shape1, v.dtype)
+    spread = jnp.expand_dims(v, a.traced)
+
+    def mask(place: jax.Array, ndim: int) -> jax.Array:
+        """1 at one place along shared axes, 0 elsewhere."""
+        ones = jnp.ones((1,) * ndim, bool)
+        for axis, i in zip(shared, jnp.unravel_index(place, sizes), strict=True):
+            here = jnp.arange(a.shape1[axis]) == i
+            ones = ones & here.reshape([-1 if k == axis else 1 for k in range(ndim)])
+        return ones
+
+    def add(total: jax.Array, place: jax.Array) -> tuple[jax.Array, None]:
+        found = vp(jnp.broadcast_to(jnp.where(mask(place, v.ndim + len(a.traced)), spread, 0), a.shape2))
+        found = jnp.where(mask(place, found.ndim), found, 0)
+        return total + jnp.sum(found, axis=a.traced), None
+
+    total, _ = lax.scan(add, jnp.zeros(shape1, v.dtype), jnp.arange(math.prod(sizes)))
+    return total / max(1, math.prod(a.shape1[axis] for axis in a.traced))
