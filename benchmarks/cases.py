@@ -14,6 +14,9 @@ class Case:
         shape2: shape of the second one, or `None` for the kernel of the first batch with itself.
         dtype: `'float32'` or `'float64'`.
         get: what is asked of `kernel_fn`.
+        finite: for the NTK of a finite network, the implementation of the reference to compare the default of this
+            library with; `network` is then an expression for `(f, params)`, with the functions of `finite_networks.py`
+            in scope. `None` for an infinite network.
         reference: whether the reference library can do it in reasonable time.
     """
 
@@ -24,6 +27,7 @@ class Case:
     dtype: str
     get: str | tuple[str, ...]
     reference: bool = True
+    finite: int | None = None
 
 
 def _fully_connected(nonlinearity: str) -> str:
@@ -67,6 +71,14 @@ def _images(n: int, side: int = 32) -> tuple[int, ...]:
     return (n, side, side, 3)
 
 
+def _finite(name: str, network: str, shape: tuple[int, ...]) -> list[Case]:
+    """The NTK of a finite network against each implementation of the reference; its default is 1."""
+    return [
+        Case(f"{name}_{tag}_f32", network, shape, shape, "float32", "ntk", finite=implementation)
+        for implementation, tag in ((1, "jacobian"), (2, "products"), (3, "structured"))
+    ]
+
+
 CASES = (
     Case("fc_relu_small_f32", _fully_connected("Relu"), (50, 128), (50, 128), "float32", "ntk"),
     Case("fc_relu_f32", _fully_connected("Relu"), (2000, 128), (2000, 128), "float32", "ntk"),
@@ -82,4 +94,7 @@ CASES = (
     Case("myrtle5_f32", _myrtle(), _images(4), _images(4), "float32", "ntk"),
     Case("cnn_gap_large_f32", _convolutional("GlobalAvgPool"), _images(4, 64), _images(4, 64), "float32", "ntk", False),
     Case("cnn_gap_many_f32", _convolutional("GlobalAvgPool"), _images(64), _images(64), "float32", "ntk", False),
+    *_finite("finite_fc", "fully_connected(width=512, depth=5, outputs=10, inputs=3072)", (32, 3072)),
+    *_finite("finite_cnn", "convolutional(channels=64, depth=5, outputs=10, inputs=3)", (8, 16, 16, 3)),
+    *_finite("finite_resnet18", "resnet18(outputs=10)", _images(4)),
 )

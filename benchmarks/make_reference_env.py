@@ -6,20 +6,21 @@ import subprocess
 import sys
 
 PACKAGES = ("jax==0.4.25", "jaxlib==0.4.25", "numpy==1.26.4", "scipy==1.12.0", "frozendict==2.5.1")
-LIBRARY = "neural-tangents==0.6.5"
+FLAX_NEEDS = ("msgpack==1.1.2", "rich==14.2.0", "pyyaml==6.0.3", "typing_extensions")
+LIBRARIES = ("neural-tangents==0.6.5", "flax==0.8.2")
 
 
 def make_environment(folder: pathlib.Path) -> pathlib.Path:
     """Makes a virtual environment with the running Python and returns its interpreter.
 
-    The library is installed without its dependencies, of which TensorFlow is one: the benchmarks do not use what
-    needs it, and stub it when they import the library.
+    The library and Flax, in which one of the networks is written, are installed without their dependencies, of which
+    TensorFlow and others are not needed here: the benchmarks stub TensorFlow when they import the library.
     """
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     python = folder / "bin" / "python"
     install = [python, "-m", "pip", "install"]
-    subprocess.run([*install, *PACKAGES], check=True)
-    subprocess.run([*install, "--no-deps", LIBRARY], check=True)
+    subprocess.run([*install, *PACKAGES, *FLAX_NEEDS], check=True)
+    subprocess.run([*install, "--no-deps", *LIBRARIES], check=True)
     return python
 
 

@@ -51,21 +51,29 @@ def versions() -> dict[str, str]:
     }
 
 
-def build(case: dict):
-    """Returns the jitted kernel function of a case and its two batches of inputs."""
+def build(case: dict, reference: bool):
+    """Returns the jitted kernel function of a case and its arguments."""
     import jax
     import jax.numpy as jnp
     import numpy as np
 
     jax.config.update("jax_enable_x64", case["dtype"] == "float64")
+    random = np.random.RandomState(0)  # its stream is the same in every release of numpy
+    shapes = (case["shape1"], case["shape2"])
+    x1, x2 = (None if shape is None else jnp.asarray(random.normal(size=shape), case["dtype"]) for shape in shapes)
+    if case["finite"] is not None:
+        import finite_networks
+
+        from neural_tangents import empirical_ntk_fn
+
+        f, params = eval(case["network"], vars(finite_networks))
+        options = {"implementation": case["finite"]} if reference else {}
+        return jax.jit(empirical_ntk_fn(f, trace_axes=(), vmap_axes=0, **options)), x1, x2, params
+
     from neural_tangents import stax
 
     _, _, kernel_fn = eval(case["network"], {"stax": stax, "jnp": jnp})
     get = case["get"] if isinstance(case["get"], str) else tuple(case["get"])
-
-    random = np.random.RandomState(0)  # its stream is the same in every release of numpy
-    shapes = (case["shape1"], case["shape2"])
-    x1, x2 = (None if shape is None else jnp.asarray(random.normal(size=shape), case["dtype"]) for shape in shapes)
     return jax.jit(lambda x1, x2: kernel_fn(x1, x2, get)), x1, x2
 
 
@@ -110,7 +118,7 @@ def summarise(outputs) -> list[dict]:
     ]
 
 
-def serve(requests, answers) -> None:
+def serve(requests, answers, reference: bool) -> None:
     """Answers the requests of one case, the first of which must be `setup`."""
 
     def answer(**fields):
@@ -120,7 +128,7 @@ def serve(requests, answers) -> None:
         request = json.loads(line)
         match request["command"]:
             case "setup":
-                function, *inputs = build(request["case"])
+                function, *inputs = build(request["case"], reference)
                 compiled, trace_seconds, compile_seconds = compile_timed(function, *inputs)
                 outputs, _ = call_timed(compiled, *inputs)  # the first call also pays for fresh memory: not counted
                 answer(versions=versions(), trace_seconds=trace_seconds, compile_seconds=compile_seconds)
@@ -139,7 +147,8 @@ def serve(requests, answers) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Times one kernel; started by run.py.")
     parser.add_argument("--stub-tensorflow", action="store_true", help="the library imports TensorFlow: do without it")
-    if parser.parse_args().stub_tensorflow:
+    reference = parser.parse_args().stub_tensorflow
+    if reference:
         stub_tensorflow()
     answers, sys.stdout = sys.stdout, sys.stderr  # what the library prints must not mix with the answers
-    serve(sys.stdin, answers)
+    serve(sys.stdin, answers, reference)

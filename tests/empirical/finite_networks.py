@@ -156,6 +156,14 @@ def mixer(p, x):
     return (h + jax.nn.gelu(h @ p["c1"]) @ p["c2"]).mean(1)
 
 
+def stacks(p, x):
+    """Arrays of parameters, of data, and of both that are put into a new axis, or taken out of one."""
+    first, second = jnp.unstack(p["w"])
+    h = jnp.tanh(jnp.tanh(x @ first) @ second)
+    h = jnp.stack([h, jnp.broadcast_to(p["c"][None], h.shape)], 1)
+    return jnp.sin(h * jnp.stack([p["a"], p["b"]])[None]).sum(1)
+
+
 def variational(p, x):
     """An encoder with two outputs, as of a variational autoencoder, in a nested structure."""
     h = jnp.tanh(x @ p["w"])
@@ -215,6 +223,7 @@ STRUCTURED = {
         X1,
         X2,
     ),
+    "stacks": Network(stacks, {"w": normal(2, 5, 5), "a": normal(5), "b": normal(5), "c": normal(5)}, X1, X2),
     "split": Network(
         lambda p, x: jnp.tanh(x @ jnp.split(p["w"], 2, 1)[0]) * (x @ jnp.split(p["w"], 2, 1)[1]),
         {"w": normal(5, 6)},

@@ -60,11 +60,12 @@ def test_wide_networks_are_differentiated_by_structure_and_wide_outputs_by_produ
     def f(params, x):
         return jnp.tanh(x @ params[0]) @ params[1]
 
-    x = jnp.ones((1, 4))
     wide = [jnp.ones((4, 64)), jnp.ones((64, 2))]
-    assert chosen(monkeypatch, f, wide, x) == [NtkImplementation.STRUCTURED_DERIVATIVES]
+    assert chosen(monkeypatch, f, wide, jnp.ones((8, 4)), vmap_axes=0) == [NtkImplementation.STRUCTURED_DERIVATIVES]
     many_outputs = [jnp.ones((4, 2)), jnp.ones((2, 200))]
-    assert chosen(monkeypatch, f, many_outputs, x, vmap_axes=0) == [NtkImplementation.NTK_VECTOR_PRODUCTS]
+    assert chosen(monkeypatch, f, many_outputs, jnp.ones((1, 4)), vmap_axes=0) == [
+        NtkImplementation.NTK_VECTOR_PRODUCTS
+    ]
 
 
 def test_networks_without_forward_derivatives_are_not_differentiated_forward(monkeypatch):

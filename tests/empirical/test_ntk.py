@@ -274,7 +274,7 @@ def test_vmap_over_inputs_and_parameters(implementation):
 
 
 def test_derivative_of_a_kernel():
-    """The gradient, in parameters and inputs, of a function of the kernel; scales and slices are part of the network."""
+    """The gradient of a function of the kernel; the network has scales and slices, so all kinds of derivatives."""
 
     def f(p, x):
         return jnp.tanh(x @ (p["w"][0] * p["s"]) + p["w"][1][:1]) @ jnp.exp(p["w"][2])
@@ -284,8 +284,8 @@ def test_derivative_of_a_kernel():
 
     def explicit(params, x1, x2):
         j1, j2 = (jax.tree.leaves(jax.jacfwd(f)(params, x)) for x in (x1, x2))
-        products = [jnp.einsum("aip,bip->ab", *(j.reshape(*j.shape[:2], -1) for j in pair)) for pair in zip(j1, j2)]
-        return jnp.sum(weights * jnp.sin(sum(products) / 5))
+        flat1, flat2 = (jnp.concatenate([j.reshape(*j.shape[:2], -1) for j in js], -1) for js in (j1, j2))
+        return jnp.sum(weights * jnp.sin(jnp.einsum("aip,bip->ab", flat1, flat2) / 5))
 
     with jax.enable_x64(True):
         expected = jax.jit(jax.grad(explicit, (0, 1, 2)))(params, X1, X2)
@@ -314,6 +314,21 @@ def test_a_second_compiled_call_does_not_trace(implementation):
     assert traced > 0
     fn(X1 + 1, X2 + 1, jax.tree.map(np.negative, MLP_PARAMS))
     assert len(calls) == traced
+
+
+@pytest.mark.parametrize(("implementation", "vmap_axes"), [(1, None), (1, 0), (2, None), (3, None), (3, 0)])
+def test_a_second_call_without_jit_does_not_compile(implementation, vmap_axes, caplog):
+    fn = nt.empirical_ntk_fn(lambda p, x: mlp(p, x) + 1.25, (), (), vmap_axes, implementation)
+    counts = []
+    for shift in (0, 1):
+        x1, x2 = (jnp.asarray(np.float32(x + shift)) for x in (X1, X2))
+        params = jax.tree.map(lambda p: jnp.asarray(np.float32(p)), MLP_PARAMS)
+        caplog.clear()
+        with caplog.at_level("WARNING", logger="jax"), jax.log_compiles():
+            fn(x1, x2, params)
+        counts.append(sum("XLA compilation" in record.message for record in caplog.records))
+    assert counts[1] == 0, caplog.text
+    return counts[0]
 
 
 # Errors.

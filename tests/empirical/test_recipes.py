@@ -49,7 +49,7 @@ def flax_linen_resnet():
     variables = model.init(KEY, IMAGE1)
     params, rest = variables["params"], {name: variables[name] for name in variables if name != "params"}
     # Averages as after some training.
-    rest = jax.tree.map(lambda average: 1.5 * average + 0.5, rest)
+    rest = jax.tree.map(lambda average: 1.5 * average.astype(np.float64) + 0.5, rest)
     return lambda p, x: model.apply({"params": p, **rest}, x), params, IMAGE1, IMAGE2
 
 
@@ -59,7 +59,7 @@ def flax_linen_transformer():
         def __call__(self, tokens):
             embed = nn.Embed(7, 4)
             h = embed(tokens) + self.param("position", nn.initializers.normal(1.0), (1, 4, 4))
-            h = h + nn.SelfAttention(num_heads=2)(nn.LayerNorm()(h))
+            h = h + nn.MultiHeadDotProductAttention(num_heads=2)(nn.LayerNorm()(h))
             return embed.attend(nn.LayerNorm()(h).mean(1))  # logits with the weights of the embedding
 
     model = Model()
@@ -115,7 +115,7 @@ def haiku():
     return transformed.apply, params, IMAGE1, IMAGE2
 
 
-def plain_optax_style():
+def no_framework():
     """No framework: nested lists and dictionaries of arrays."""
     params = [{"w": jax.random.normal(KEY, shape), "b": jnp.ones(shape[1])} for shape in ((5, 4), (4, 2))]
 
@@ -127,7 +127,7 @@ def plain_optax_style():
     return f, params, X1, X2
 
 
-RECIPES = [flax_linen, flax_linen_resnet, flax_linen_transformer, flax_nnx, equinox, haiku, plain_optax_style]
+RECIPES = [flax_linen, flax_linen_resnet, flax_linen_transformer, flax_nnx, equinox, haiku, no_framework]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

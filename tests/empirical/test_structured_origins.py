@@ -31,7 +31,10 @@ INJECTIVE = {
     "part of a transpose": (lambda a, b: a.T[1:3], False),
     "concatenated": (lambda a, b: jnp.concatenate([a, b[:2]]), False),
     "parts concatenated": (lambda a, b: jnp.concatenate([a[2:], b, a[:2]]), False),
-    "stacked": (lambda a, b: jnp.stack([a, b])[0], False),
+    "stacked": (lambda a, b: jnp.stack([a, b], 1), False),
+    "part of a stack": (lambda a, b: jnp.stack([a, b])[0], False),
+    "taken apart": (lambda a, b: jnp.unstack(a)[1], False),
+    "taken apart along the last axis": (lambda a, b: jnp.unstack(a, axis=1)[5], False),
     "scaled": (lambda a, b: a / 3, True),
     "shifted": (lambda a, b: 1 - a, True),
     "function": (lambda a, b: jnp.exp(jnp.tanh(a) * 2), True),
@@ -98,7 +101,7 @@ def test_values_of_common_parameters_overlap():
         common = (jacobian1 != 0).any(0) & (jacobian2 != 0).any(0)
         assert origin1.overlaps(origin2) is origin2.overlaps(origin1)
         assert origin1.overlaps(origin2) or not common.any()
-    slices = ["row", "rows", "columns", "part of a part", "first half", "second half"]
+    slices = ["row", "rows", "columns", "part of a part", "first half", "second half", "taken apart"]
     for name1, name2 in itertools.combinations(slices, 2):
         (origin1, jacobian1), (origin2, jacobian2) = found[name1], found[name2]
         common = (jacobian1 != 0).any(0) & (jacobian2 != 0).any(0)

@@ -145,6 +145,26 @@ def test_concatenation(axis, position):
 INDEX = np.array([[0, 2, 2], [4, 1, 0]])
 
 
+def check_reading(op, primitive, w, *places):
+    """Compares the rule for `op(w, *places)`, which reads entries, with its derivative by jax."""
+    with jax.enable_x64(True):
+        w, *places = map(jnp.asarray, (w, *places))
+        program = trace(lambda p, places: [op(p, *places)], w, places)
+        values = {**program.prepare([w]), **dict(zip(program.data, places, strict=True))}
+        for step in program.steps:
+            if program.parameters[0] in step.operands:
+                break
+            values.update(zip(step.results, step.run(values), strict=True))
+        assert step.eqn.primitive.name == primitive
+        operands = [values[i] for i in step.operands]
+        d = derivative(step, 0, operands, allow_index=True)
+        assert derivative(step, 0, operands, allow_index=False) is None
+        (out,), pull = jax.vjp(lambda w: step.run({**values, step.operands[0]: w}), w)
+        cotangent = jnp.asarray(normal(1, *out.shape)[0])
+        assert_close(contracted(d, cotangent, w.shape), pull([cotangent])[0], 1e-13)
+        return d
+
+
 @pytest.mark.parametrize("mode", ["clip", "fill"])
 @pytest.mark.parametrize(
     ("shape", "places"),
@@ -161,42 +181,16 @@ def test_reading_at_places(shape, places, mode):
     """Some are out of range: they are moved into it, or have no derivative."""
     w = normal(1, *shape)[0]
     for index in (INDEX, INDEX + 2):
-        with jax.enable_x64(True):
-            i = jnp.asarray(index)
-            program = trace(lambda p, i: [places(p, i).get(mode=mode)], w, i)
-            (step,) = [step for step in program.steps if program.parameters[0] in step.operands]
-            assert step.eqn.primitive.name == "gather"
-            values = {**program.prepare([jnp.asarray(w)]), program.data[0]: i}
-            for before in program.steps:
-                if before is step:
-                    break
-                values.update(zip(before.results, before.run(values), strict=True))
-            operands = [values[j] for j in step.operands]
-            d = derivative(step, 0, operands, allow_index=True)
-            out, pull = jax.vjp(lambda w: step.run({**values, step.operands[0]: w})[0], operands[0])
-            cotangent = jnp.asarray(normal(1, *out.shape)[0])
-            assert_close(contracted(d, cotangent, w.shape), pull(cotangent)[0], 1e-13)
-            assert derivative(step, 0, operands, allow_index=False) is None
+        check_reading(lambda w, i: places(w, i).get(mode=mode), "gather", w, index)
 
 
 @pytest.mark.parametrize("starts", [(0, 0, 0), (1, 1, 2), (5, 0, -1)])
 @pytest.mark.parametrize("sizes", [(2, 3, 2), (5, 3, 1), (5, 3, 4), (1, 1, 1)])
 def test_slices_at_places(sizes, starts):
     """Those that leave the array are moved into it."""
-    w = normal(5, 3, 4)
     starts = [np.asarray(start, np.int32) for start in starts]
-    with jax.enable_x64(True):
-        program = trace(lambda p, starts: [lax.dynamic_slice(p, starts, sizes)], w, starts)
-        step = program.steps[-1]
-        assert step.eqn.primitive.name == "dynamic_slice"
-        values = {**program.prepare([jnp.asarray(w)]), **dict(zip(program.data, starts, strict=True))}
-        for before in program.steps[:-1]:
-            values.update(zip(before.results, before.run(values), strict=True))
-        d = derivative(step, 0, [values[i] for i in step.operands], allow_index=True)
-        assert d.operand_labels == ("index", *(("axis", axis) for axis in range(3) if sizes[axis] == w.shape[axis]))
-        cotangent = jnp.asarray(normal(1, *sizes)[0])
-        expected = jax.vjp(lambda w: lax.dynamic_slice(w, starts, sizes), jnp.asarray(w))[1](cotangent)[0]
-        assert_close(contracted(d, cotangent, w.shape), expected, 1e-13)
+    d = check_reading(lambda w, *starts: lax.dynamic_slice(w, starts, sizes), "dynamic_slice", normal(5, 3, 4), *starts)
+    assert d.operand_labels == ("index", *(("axis", axis) for axis in range(3) if sizes[axis] == (5, 3, 4)[axis]))
 
 
 @pytest.mark.parametrize(

@@ -73,10 +73,10 @@ def _origins_of_results(eqn: Any, operands: Sequence[Origin | None]) -> list[Ori
             return [dataclasses.replace(origin, whole=False)]
         if name in _ELEMENTWISE and same_type and sizes[0] == size and not _is_complex(operand_avals[0]):
             return [dataclasses.replace(origin, whole=False, scaled=True)]
-        if name in ("slice", "split"):
+        if name in ("slice", "split", "unstack"):
             strided = any(stride != 1 for stride in eqn.params.get("strides") or ())
-            return [_part(origin, box, strided) for box in _boxes(eqn)]
-    if name == "concatenate" and all(origin.injective for origin in known):
+            return [_part(origin, box, whole=name != "unstack" and not strided) for box in _boxes(eqn)]
+    if name in ("concatenate", "stack") and all(origin.injective for origin in known):
         if not any(a.overlaps(b) for i, a in enumerate(known) for b in known[:i]):
             return [_union(known, injective=True)]
     return [_union(known, injective=False)] * n_out
@@ -97,12 +97,12 @@ def _union(origins: Sequence[Origin], *, injective: bool) -> Origin:
 
 
 def _boxes(eqn: Any) -> list[Box]:
-    """The parts of its operand that a `slice` or `split` takes."""
+    """The parts of its operand that a `slice`, `split` or `unstack` takes."""
     shape = eqn.invars[0].aval.shape
     if eqn.primitive.name == "slice":
         return [tuple(zip(eqn.params["start_indices"], eqn.params["limit_indices"], strict=True))]
     boxes, start = [], 0
-    for size in eqn.params["sizes"]:
+    for size in eqn.params.get("sizes") or [1] * len(eqn.outvars):
         box = [(0, length) for length in shape]
         box[eqn.params["axis"]] = (start, start + size)
         boxes.append(tuple(box))
@@ -110,10 +110,10 @@ def _boxes(eqn: Any) -> list[Box]:
     return boxes
 
 
-def _part(origin: Origin, box: Box, strided: bool) -> Origin:
-    """The origin of a part of a value; a part taken with strides is less than its box, so parts of it have that box."""
+def _part(origin: Origin, box: Box, *, whole: bool) -> Origin:
+    """The origin of a part of a value; `whole` says whether it is all of the box, with the axes of the value."""
     if not origin.whole:
         return dataclasses.replace(origin, whole=False)
     ((leaf, outer),) = origin.pieces
     inner = tuple((start + a, start + b) for (start, _), (a, b) in zip(outer, box, strict=True))
-    return dataclasses.replace(origin, pieces=frozenset({(leaf, inner)}), whole=not strided)
+    return dataclasses.replace(origin, pieces=frozenset({(leaf, inner)}), whole=whole)

@@ -59,6 +59,8 @@ def derivative(step: Any, position: int, operands: Sequence[Any], allow_index: b
         return _elementwise(step, position, operands)
     if name == "concatenate":
         return _concatenate(eqn, position)
+    if name == "stack":
+        return _stack(eqn, position)
     if allow_index and name == "gather" and position == 0:
         return _gather(eqn, operands)
     if allow_index and name == "dynamic_slice" and position == 0:
@@ -143,6 +145,15 @@ def _concatenate(eqn: Any, position: int) -> Derivative:
 
     def pull(y: jax.Array) -> jax.Array:
         return lax.slice_in_dim(y, start, start + operand.shape[axis], axis=axis)
+
+    return Derivative(pull, labels, (), (), labels)
+
+
+def _stack(eqn: Any, position: int) -> Derivative:
+    labels = tuple(("axis", i) for i in range(eqn.invars[position].aval.ndim))
+
+    def pull(y: jax.Array) -> jax.Array:
+        return lax.index_in_dim(y, position, eqn.params["axis"], keepdims=False)
 
     return Derivative(pull, labels, (), (), labels)
 
