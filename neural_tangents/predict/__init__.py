@@ -4,6 +4,15 @@ from neural_tangents.predict._ensemble import gradient_descent_mse_ensemble
 from neural_tangents.predict._gp import gp_inference
 from neural_tangents.predict._learning_rate import max_learning_rate
 from neural_tangents.predict._mse import gradient_descent_mse
+from neural_tangents.predict._ode import ODEState, gradient_descent
 from neural_tangents.predict._results import Gaussian
 
-__all__ = ["Gaussian", "gp_inference", "gradient_descent_mse", "gradient_descent_mse_ensemble", "max_learning_rate"]
+__all__ = [
+    "Gaussian",
+    "ODEState",
+    "gp_inference",
+    "gradient_descent",
+    "gradient_descent_mse",
+    "gradient_descent_mse_ensemble",
+    "max_learning_rate",
+]

@@ -9,11 +9,13 @@ from jax import numpy as jnp
 
 from neural_tangents._core.types import Axes, Get
 from neural_tangents.predict import _gradient_flow as flow
+from neural_tangents.predict._concrete import is_concrete
 from neural_tangents.predict._gp import PREDICTIONS, Kernels, TestKernels, kernels_needed, learned, posterior
 from neural_tangents.predict._mse import time_per_entry
 from neural_tangents.predict._outputs import Outputs
-from neural_tangents.predict._results import as_prediction, gaussians, requested
-from neural_tangents.predict._solve import TrainSystem, check_diag_reg, is_concrete
+from neural_tangents.predict._regularisation import Regularisation
+from neural_tangents.predict._results import as_prediction, gaussians, requested, with_methods
+from neural_tangents.predict._solve import Diagnostics, TrainSystem
 
 
 def gradient_descent_mse_ensemble(
@@ -24,6 +26,9 @@ def gradient_descent_mse_ensemble(
     diag_reg: Any = 0.0,
     diag_reg_absolute_scale: bool = False,
     trace_axes: Axes = (-1,),
+    *,
+    noise_variance: Any = None,
+    solve_in_float64: bool = False,
     **kernel_fn_train_train_kwargs: Any,
 ) -> Callable[..., Any]:
     """Predicts the outputs of an infinite ensemble of wide networks trained by gradient flow on the mean squared loss.
@@ -49,6 +54,9 @@ def gradient_descent_mse_ensemble(
       diag_reg: `λ` in units of the mean diagonal entry of `K_dd`, a scalar >= 0.
       diag_reg_absolute_scale: whether `diag_reg` is `λ` itself.
       trace_axes: axes of `y_train` that the kernels lack, the ones that `kernel_fn` leaves out.
+      noise_variance: of the targets, in the units of the kernel, added to the diagonal of `K_dd` besides `λ`: a scalar,
+        or one number for each training point; None for none.
+      solve_in_float64: whether to factorise matrices in float64, whatever the type of the kernels.
       **kernel_fn_train_train_kwargs: passed to `kernel_fn` for the training set.
 
     Returns:
@@ -65,20 +73,26 @@ def gradient_descent_mse_ensemble(
       of `predict_fn`. It can be used under `jit` (with `get` and `compute_cov` static), `vmap` and `grad`. A `jit`
       compiles the kernels of the training set along, unless `predict_fn` has needed them outside of it before.
 
+      `predict_fn.diagnostics()` tells for each kernel that was needed how well `K_λ` is conditioned and what was done
+      to invert it: see `Diagnostics`. Where a Cholesky factorisation fails, the smallest sufficient jitter is added to
+      the diagonal, and where none suffices, eigenvalues that are negative or zero up to rounding are left out.
+
     Raises:
-      ValueError: sizes of inputs, kernels and outputs disagree, `diag_reg` or `t` is negative, or keywords for the
-        training and the test set disagree.
+      ValueError: sizes of inputs, kernels and outputs disagree, keywords for the training and the test set disagree, a
+        kernel of the training set is seen to have entries that are not finite, or not to be symmetric, or `diag_reg`,
+        `noise_variance` or `t` to be negative.
       KeyError: a keyword is for the test set only.
       NotImplementedError: `get` has another name.
 
     Source: Lee et al., "Wide Neural Networks of Any Depth Evolve as Linear Models Under Gradient Descent", 2019,
     https://arxiv.org/abs/1902.06720.
     """
-    check_diag_reg(diag_reg)
     y_train = jnp.asarray(y_train)
     y_train = y_train.astype(jnp.result_type(y_train, float))
     _check_lengths(x_train, y_train, kernel_fn_train_train_kwargs)
     outputs = Outputs.create(y_train.shape, trace_axes)
+    regularisation = Regularisation(diag_reg, diag_reg_absolute_scale, noise_variance)
+    regularisation.check(outputs)
     kept: dict[str, TrainSystem] = {}
 
     def train_systems(needed: tuple[str, ...]) -> dict[str, TrainSystem]:
@@ -89,7 +103,7 @@ def gradient_descent_mse_ensemble(
         for name, kernel in kernels.items():
             outputs.check(kernel, f"the train-train {name} kernel")
             dtype = jnp.result_type(kernel, y_train)
-            systems[name] = TrainSystem(kernel, outputs, dtype, diag_reg, diag_reg_absolute_scale)
+            systems[name] = TrainSystem(kernel, outputs, dtype, regularisation, solve_in_float64)
         kept.update({name: systems[name] for name, kernel in kernels.items() if is_concrete(kernel)})
         return {**kept, **systems}
 
@@ -116,7 +130,10 @@ def gradient_descent_mse_ensemble(
             get, names, lambda name: as_prediction(test.outputs, *_on_test(s, PREDICTIONS[name], train, test, y))
         )
 
-    return predict_fn
+    def diagnostics() -> dict[str, Diagnostics]:
+        return {name: system.diagnostics() for name, system in kept.items()}
+
+    return with_methods(predict_fn, diagnostics=diagnostics)
 
 
 def _on_train(

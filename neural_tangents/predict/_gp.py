@@ -9,9 +9,11 @@ from jax import numpy as jnp
 from neural_tangents._core.axes import zip_flat
 from neural_tangents._core.types import Axes, Get
 from neural_tangents.predict._gradient_flow import residual_covariance
+from neural_tangents.predict._model_selection import leave_one_out, log_marginal_likelihood
 from neural_tangents.predict._outputs import Outputs
-from neural_tangents.predict._results import Gaussian, as_prediction, gaussians, requested
-from neural_tangents.predict._solve import TrainSystem, check_diag_reg
+from neural_tangents.predict._regularisation import Regularisation
+from neural_tangents.predict._results import Gaussian, as_prediction, gaussians, requested, with_methods
+from neural_tangents.predict._solve import Diagnostics, TrainSystem
 from neural_tangents.predict._spectral import matmul
 
 
@@ -39,6 +41,9 @@ def gp_inference(
     diag_reg: Any = 0.0,
     diag_reg_absolute_scale: bool = False,
     trace_axes: Axes = (-1,),
+    *,
+    noise_variance: Any = None,
+    solve_in_float64: bool = False,
 ) -> Callable[..., Any]:
     """Predicts by Gaussian process regression, and as an infinite ensemble of networks trained to convergence.
 
@@ -57,6 +62,9 @@ def gp_inference(
       diag_reg: `λ`, the variance of noise in `y_train`, in units of the mean diagonal entry of `K_dd`; a scalar >= 0.
       diag_reg_absolute_scale: whether `diag_reg` is `λ` itself.
       trace_axes: axes of `y_train` that the kernels lack, the ones that they were computed with.
+      noise_variance: of the targets, in the units of the kernel, added to the diagonal of `K_dd` besides `λ`: a scalar,
+        or one number for each training point; None for none.
+      solve_in_float64: whether to factorise matrices in float64, whatever the type of the kernels.
 
     Returns:
       `predict_fn(get=None, k_test_train=None, k_test_test=None)`. `get` is a name in the table, for a bare prediction,
@@ -68,24 +76,36 @@ def gp_inference(
       Factorisations are computed when first needed and shared by all later calls of `predict_fn`. It can be used under
       `jit` (with `get` static), `vmap` and `grad`.
 
+      `predict_fn.diagnostics()` tells for each kernel how well `K_λ` is conditioned and what was done to invert it: see
+      `Diagnostics`. Where a Cholesky factorisation fails, the smallest sufficient jitter is added to the diagonal, and
+      where none suffices, eigenvalues that are negative or zero up to rounding are left out.
+
+      `predict_fn.log_marginal_likelihood(get='nngp')` is `log p(y_train)` under the Gaussian process with kernel `𝒦`,
+      or `Θ` for `'ntkgp'`, and `predict_fn.leave_one_out(get='nngp')` the `Gaussian` predicted for each training point
+      from all others, noise included, with a covariance `(N, ...)` for each point. Both can be differentiated in what
+      the kernels depend on.
+
     Raises:
-      ValueError: sizes of kernels and outputs disagree, `diag_reg` is negative, or `get` needs a kernel not given.
+      ValueError: sizes of kernels and outputs disagree, `get` needs a kernel not given, a kernel of the training set is
+        seen to have entries that are not finite, or not to be symmetric, or `diag_reg` or `noise_variance` to be
+        negative.
       AttributeError: `get` has an unknown name.
 
     Source: Lee et al., "Wide Neural Networks of Any Depth Evolve as Linear Models Under Gradient Descent", 2019,
     https://arxiv.org/abs/1902.06720; for `'ntkgp'`, He et al., "Bayesian Deep Ensembles via the Neural Tangent
     Kernel", 2020, https://arxiv.org/abs/2007.05864.
     """
-    check_diag_reg(diag_reg)
     y_train = jnp.asarray(y_train)
     outputs = Outputs.create(y_train.shape, trace_axes)
+    regularisation = Regularisation(diag_reg, diag_reg_absolute_scale, noise_variance)
+    regularisation.check(outputs)
     given = _given(k_train_train)
     for name, kernel in given.items():
         outputs.check(kernel, _label("k_train_train", name))
     dtype = jnp.result_type(y_train, *given.values(), float)
     y_train = y_train.astype(dtype)
     systems = {
-        name: TrainSystem(kernel, outputs, dtype, diag_reg, diag_reg_absolute_scale) for name, kernel in given.items()
+        name: TrainSystem(kernel, outputs, dtype, regularisation, solve_in_float64) for name, kernel in given.items()
     }
 
     def predict_fn(get: Get = None, k_test_train: Any = None, k_test_test: Any = None) -> Any:
@@ -104,7 +124,22 @@ def gp_inference(
             get, names, lambda name: as_prediction(test.outputs, *posterior(PREDICTIONS[name], train, test, y))
         )
 
-    return predict_fn
+    def diagnostics() -> dict[str, Diagnostics]:
+        return {name or "kernel": system.diagnostics() for name, system in systems.items()}
+
+    def process(get: str) -> TrainSystem:
+        """The system of the Gaussian process with this name."""
+        (name,) = requested(get, tuple(PREDICTIONS), AttributeError)
+        if PREDICTIONS[name].prior != PREDICTIONS[name].dynamics:
+            raise ValueError(f"Expected `get` to be 'nngp' or 'ntkgp', got {get!r}, which is no Gaussian process.")
+        return next(iter(_pick(systems, kernels_needed((name,), False), (name,), "k_train_train").values()))
+
+    return with_methods(
+        predict_fn,
+        diagnostics=diagnostics,
+        log_marginal_likelihood=lambda get="nngp": log_marginal_likelihood(process(get), outputs.columns(y_train)),
+        leave_one_out=lambda get="nngp": leave_one_out(process(get), outputs, y_train),
+    )
 
 
 def kernels_needed(names: Iterable[str], with_covariance: bool) -> tuple[str, ...]:

@@ -64,6 +64,8 @@ def integrate(velocity: Callable[[Any], Any], start: Any, spans: jax.Array) -> t
       Differentiable in reverse mode, once, with respect to `start`, `spans` and all that `velocity` closes over.
     """
     flat, unravel = ravel_pytree(start)
+    if not spans.size:
+        return jax.vmap(unravel)(jnp.zeros((0, flat.size), flat.dtype)), jnp.zeros(0, bool)
     sizes = [leaf.size for leaf in jax.tree.leaves(start)]
     # As data, so that whatever is closed over becomes an argument, of which a derivative can be taken.
     program = jax.make_jaxpr(lambda u: ravel_pytree(velocity(unravel(u)))[0])(flat)
@@ -75,10 +77,10 @@ def integrate(velocity: Callable[[Any], Any], start: Any, spans: jax.Array) -> t
 class _Walk(NamedTuple):
     """Where an integration stands."""
 
-    tried: jax.Array  # number of steps
+    tried: jax.Array  # number of steps, accepted or not
     stuck: jax.Array  # whether no step is possible
-    index: jax.Array  # of the span
-    left: jax.Array  # of the span
+    span: jax.Array  # number of the present one
+    left: jax.Array  # of it
     time: jax.Array  # since the start of the first span
     step: jax.Array  # length of the next one
     u: jax.Array
@@ -88,9 +90,9 @@ class _Walk(NamedTuple):
     half_u: jax.Array
     states: jax.Array  # results, and whether they were reached
     reached: jax.Array
-    count: jax.Array  # number of accepted steps
+    number: jax.Array  # of accepted steps
     ends: jax.Array  # this number at the end of each span
-    taken: jax.Array | None  # their lengths
+    taken: jax.Array | None  # lengths of these steps
 
 
 def _differentiable(program: Any, sizes: list[int]) -> Callable[..., tuple[jax.Array, jax.Array]]:
@@ -116,17 +118,19 @@ def _differentiable(program: Any, sizes: list[int]) -> Callable[..., tuple[jax.A
         allowed = tolerance(start.dtype)
 
         def going(w: _Walk) -> jax.Array:
-            return (w.index < len(spans)) & (w.tried < MAX_STEPS) & ~w.stuck
+            return (w.span < len(spans)) & (w.tried < MAX_STEPS) & ~w.stuck
 
         def body(w: _Walk) -> _Walk:
             last = w.step >= w.left
-            # Exactly the difference of two numbers, so that rounding of time does not add up.
             rest = jnp.where(last, 0, w.left - w.step)
-            length = jnp.where(jnp.isinf(w.left), w.step, w.left - rest)
+            # Exactly what is subtracted, so that rounding of time does not add up; but not less than nothing.
+            length = jnp.where(jnp.isinf(w.left) | (rest == w.left), w.step, w.left - rest)
+            length = jnp.where(last, w.left, length)
             u, du, error = step(w.u, w.du, length, constants)
             scale = jnp.maximum(w.scale, largest(u))
             ratio = _largest_ratio(largest(error), allowed * scale)
-            accepted = ratio <= 1
+            valid = w.left >= 0
+            accepted = valid & (ratio <= 1)
             proposed = ode.optimal_step_size(length, ratio)
             proposed = jnp.where(accepted & last, jnp.maximum(w.step, proposed), proposed)
 
@@ -136,26 +140,22 @@ def _differentiable(program: Any, sizes: list[int]) -> Callable[..., tuple[jax.A
             settled = (constant & (time >= _GROWING * length)) | (time >= LONGEST)
             ends = accepted & jnp.where(jnp.isinf(w.left), settled, last)
 
-            tried = w._replace(
-                tried=w.tried + 1,
-                stuck=~(w.left >= 0) | ((length == 0) & ~last) | jnp.isnan(proposed),
-                step=proposed,
-            )
-            index = w.index + ends
+            tried = w._replace(tried=w.tried + 1, stuck=~valid | ((length == 0) & ~last), step=proposed)
+            span = w.span + ends
             new = tried._replace(
-                index=index,
-                left=jnp.where(ends, spans[jnp.minimum(index, len(spans) - 1)], rest),
+                span=span,
+                left=jnp.where(ends, spans[jnp.minimum(span, len(spans) - 1)], rest),
                 time=time,
                 u=u,
                 du=du,
                 scale=scale,
                 half_time=jnp.where(doubled, time, w.half_time),
                 half_u=jnp.where(doubled, u, w.half_u),
-                states=w.states.at[w.index].set(jnp.where(ends, u, w.states[w.index])),
-                reached=w.reached.at[w.index].set(ends & (constant | ~jnp.isinf(w.left))),
-                count=w.count + 1,
-                ends=w.ends.at[w.index].set(w.count + 1),
-                taken=None if w.taken is None else w.taken.at[w.count].set(length),
+                states=w.states.at[w.span].set(jnp.where(ends, u, w.states[w.span])),
+                reached=w.reached.at[w.span].set(ends & (constant | ~jnp.isinf(w.left))),
+                number=w.number + 1,
+                ends=w.ends.at[w.span].set(w.number + 1),
+                taken=None if w.taken is None else w.taken.at[w.number].set(length),
             )
             return jax.tree.map(lambda new, old: jnp.where(accepted, new, old), new, tried)
 
@@ -163,7 +163,7 @@ def _differentiable(program: Any, sizes: list[int]) -> Callable[..., tuple[jax.A
         w = _Walk(
             tried=none,
             stuck=jnp.zeros((), bool),
-            index=none,
+            span=none,
             left=spans[0],
             time=zero,
             step=jnp.full_like(zero, _FIRST_STEP),
@@ -174,13 +174,13 @@ def _differentiable(program: Any, sizes: list[int]) -> Callable[..., tuple[jax.A
             half_u=start,
             states=jnp.full((len(spans), start.size), jnp.nan, start.dtype),
             reached=jnp.zeros(len(spans), bool),
-            count=none,
+            number=none,
             ends=jnp.zeros(len(spans), int),
             taken=jnp.zeros(MAX_STEPS, spans.dtype) if record else None,
         )
         w = lax.while_loop(going, body, w)
         on_the_way = going(w._replace(tried=none)) & jnp.isinf(w.left)
-        index = jnp.minimum(w.index, len(spans) - 1)
+        index = jnp.minimum(w.span, len(spans) - 1)
         return w._replace(states=w.states.at[index].set(jnp.where(on_the_way, w.u, w.states[index])))
 
     def forward_and_record(start: jax.Array, spans: jax.Array, constants: Any) -> Any:
@@ -189,30 +189,26 @@ def _differentiable(program: Any, sizes: list[int]) -> Callable[..., tuple[jax.A
 
     def backward(residuals: Any, cotangents: Any) -> Any:
         start, spans, constants, w = residuals
-        moves = [jnp.issubdtype(c.dtype, jnp.inexact) for c in constants]
+        moving = [i for i, c in enumerate(constants) if jnp.issubdtype(c.dtype, jnp.inexact)]
 
-        def with_moving(moving: list[jax.Array]) -> list[jax.Array]:
-            values = iter(moving)
-            return [next(values) if moves else c for moves, c in zip(moves, constants, strict=True)]
+        def advance_moving(u: jax.Array, length: jax.Array, values: list[jax.Array]) -> jax.Array:
+            moved = dict(zip(moving, values, strict=True))
+            return advance(u, length, [moved.get(i, c) for i, c in enumerate(constants)])
 
         def pull(k: jax.Array, u: jax.Array, carry: Any) -> Any:
             """Pulls the cotangents of the state after step `k` back to that before it, which is `u`."""
             u_bar, index, spans_bar, moving_bar = carry
             end = (index >= 0) & (w.ends[index] == k + 1)
             u_bar += jnp.where(end, cotangents[0][index], 0)
-            vjp = jax.vjp(
-                lambda u, length, moving: advance(u, length, with_moving(moving)),
-                u,
-                w.taken[k],
-                [c for c, moves in zip(constants, moves, strict=True) if moves],
-            )[1]
-            u_bar, length_bar, step_bar = vjp(u_bar)
+            u_bar, length_bar, step_bar = jax.vjp(advance_moving, u, w.taken[k], [constants[i] for i in moving])[1](
+                u_bar
+            )
             # Steps have fixed lengths, but for the last one of a finite span.
             spans_bar = spans_bar.at[index].add(jnp.where(end & ~jnp.isinf(spans[index]), length_bar, 0))
             return u_bar, index - end, spans_bar, jax.tree.map(jnp.add, moving_bar, step_bar)
 
         root = int(MAX_STEPS**0.5)
-        stride = jnp.maximum(jnp.ceil(jnp.sqrt(w.count)).astype(int), 1)
+        stride = jnp.maximum(jnp.ceil(jnp.sqrt(w.number)).astype(int), 1)
 
         def states_from(u: jax.Array, first: jax.Array, number: jax.Array, every: jax.Array) -> jax.Array:
             """The states before the steps `first + every · (0, ..., number - 1)`, given the first of them."""
@@ -221,18 +217,18 @@ def _differentiable(program: Any, sizes: list[int]) -> Callable[..., tuple[jax.A
                 u, states = carry
                 states = states.at[i].set(u)
                 begin = first + i * every
-                stop = jnp.minimum(begin + every, w.count)
+                stop = jnp.minimum(begin + every, w.number)
                 return lax.fori_loop(begin, stop, lambda k, u: advance(u, w.taken[k], constants), u), states
 
             return lax.fori_loop(0, number, fill, (u, jnp.zeros((root, u.size), u.dtype)))[1]
 
-        blocks = (w.count + stride - 1) // stride
+        blocks = (w.number + stride - 1) // stride
         marks = states_from(start, jnp.zeros((), int), blocks, stride)
 
         def pull_block(i: jax.Array, carry: Any) -> Any:
             block = blocks - 1 - i
             first = block * stride
-            number = jnp.minimum(stride, w.count - first)
+            number = jnp.minimum(stride, w.number - first)
             states = states_from(marks[block], first, number, jnp.ones((), int))
             return lax.fori_loop(
                 0, number, lambda j, carry: pull(first + number - 1 - j, states[number - 1 - j], carry), carry
@@ -240,16 +236,16 @@ def _differentiable(program: Any, sizes: list[int]) -> Callable[..., tuple[jax.A
 
         # From where states were not reached, derivatives are NaN, too.
         known = jnp.all(~jnp.isnan(w.states))
-        begun = jnp.minimum(w.index, len(spans) - 1)
+        begun = jnp.minimum(w.span, len(spans) - 1)
         carry = (
             jnp.where(known, jnp.zeros_like(start), jnp.nan),
             begun,
             jnp.zeros_like(spans),
-            [jnp.zeros_like(c) for c, moves in zip(constants, moves, strict=True) if moves],
+            [jnp.zeros_like(constants[i]) for i in moving],
         )
         start_bar, _, spans_bar, moving_bar = lax.fori_loop(0, blocks, pull_block, carry)
-        values = iter(moving_bar)
-        return start_bar, spans_bar, tuple(next(values) if moves else None for moves in moves)
+        constants_bar = dict(zip(moving, moving_bar, strict=True))
+        return start_bar, spans_bar, tuple(constants_bar.get(i) for i in range(len(constants)))
 
     @jax.custom_vjp
     def solve(start: jax.Array, spans: jax.Array, constants: Any) -> tuple[jax.Array, jax.Array]:

@@ -8,9 +8,12 @@ import numpy as np
 from jax import numpy as jnp
 
 from neural_tangents._core.types import Axes
+from neural_tangents.predict._concrete import is_concrete
 from neural_tangents.predict._gradient_flow import mean_test, mean_train
 from neural_tangents.predict._outputs import Outputs
-from neural_tangents.predict._solve import TrainSystem, check_diag_reg, is_concrete
+from neural_tangents.predict._regularisation import Regularisation
+from neural_tangents.predict._results import with_methods
+from neural_tangents.predict._solve import TrainSystem
 from neural_tangents.predict._spectral import matmul
 
 
@@ -21,6 +24,9 @@ def gradient_descent_mse(
     diag_reg: Any = 0.0,
     diag_reg_absolute_scale: bool = False,
     trace_axes: Axes = (-1,),
+    *,
+    noise_variance: Any = None,
+    solve_in_float64: bool = False,
 ) -> Callable[..., Any]:
     """Predicts the outputs of a wide (or linearised) network trained by gradient flow on the mean squared loss.
 
@@ -41,6 +47,9 @@ def gradient_descent_mse(
       diag_reg: `λ` in units of the mean diagonal entry of `Θ_dd`, a scalar >= 0.
       diag_reg_absolute_scale: whether `diag_reg` is `λ` itself.
       trace_axes: axes of `y_train` that `k_train_train` lacks, the ones that it was computed with.
+      noise_variance: of the targets, in the units of the kernel, added to the diagonal of `K_dd` besides `λ`: a scalar,
+        or one number for each training point; None for none.
+      solve_in_float64: whether to factorise matrices in float64, whatever the type of the kernels.
 
     Returns:
       `predict_fn(t=None, fx_train_0=0., fx_test_0=None, k_test_train=None)`. `t` is a scalar or an array of any shape,
@@ -52,19 +61,25 @@ def gradient_descent_mse(
       Decompositions are computed when first needed and shared by all later calls of `predict_fn`. It can be used under
       `jit`, `vmap` and `grad`.
 
+      `predict_fn.diagnostics()` tells how well `Θ_λ` is conditioned and what was done to invert it: see `Diagnostics`.
+      Where a Cholesky factorisation fails, the smallest sufficient jitter is added to the diagonal, and where none
+      suffices, eigenvalues that are negative or zero up to rounding are left out.
+
     Raises:
-      ValueError: sizes of kernels and outputs disagree, `diag_reg` or `t` is negative, there is nothing to predict, or
-        `k_test_train` is missing.
+      ValueError: sizes of kernels and outputs disagree, there is nothing to predict, `k_test_train` is missing,
+        `k_train_train` is seen to have entries that are not finite, or not to be symmetric, or `diag_reg`,
+        `noise_variance` or `t` to be negative.
 
     Source: Lee et al., "Wide Neural Networks of Any Depth Evolve as Linear Models Under Gradient Descent", 2019,
     https://arxiv.org/abs/1902.06720.
     """
-    check_diag_reg(diag_reg)
     kernel, y_train = as_kernel(k_train_train, "k_train_train"), jnp.asarray(y_train)
     outputs = Outputs.create(y_train.shape, trace_axes)
+    regularisation = Regularisation(diag_reg, diag_reg_absolute_scale, noise_variance)
+    regularisation.check(outputs)
     outputs.check(kernel, "`k_train_train`")
     dtype = common_dtype(kernel, y_train)
-    system = TrainSystem(kernel, outputs, dtype, diag_reg, diag_reg_absolute_scale)
+    system = TrainSystem(kernel, outputs, dtype, regularisation, solve_in_float64)
     y_train = y_train.astype(dtype)
 
     def predict_fn(t: Any = None, fx_train_0: Any = 0.0, fx_test_0: Any = None, k_test_train: Any = None) -> Any:
@@ -92,7 +107,7 @@ def gradient_descent_mse(
         f_test = test_outputs.from_columns(f_test)
         return f_test if fx_train_0 is None else (_train(s, system, outputs, f0, y), f_test)
 
-    return predict_fn
+    return with_methods(predict_fn, diagnostics=system.diagnostics)
 
 
 def _train(s: jax.Array | None, system: TrainSystem, outputs: Outputs, f0: jax.Array, y: jax.Array) -> jax.Array:

@@ -1,54 +1,64 @@
-"""The one place where a train-train kernel is regularised and factorised."""
+"""The one place where a train-train kernel is checked, regularised and factorised."""
 
-import functools
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax import lax
 from jax import numpy as jnp
 
+from neural_tangents.predict._concrete import is_concrete, kept_if_concrete
+from neural_tangents.predict._factorise import Factors, factorise, log_determinant, solve, widened
 from neural_tangents.predict._outputs import Outputs
+from neural_tangents.predict._regularisation import Regularisation
 from neural_tangents.predict._spectral import Spectrum, decompose
 
-
-def is_concrete(tree: Any) -> bool:
-    """Whether all values are known, that is, none is traced by a transformation such as `jit` or `grad`."""
-    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+# A kernel may differ from its transpose by this much of its largest entry: more than rounding in any type does.
+_ASYMMETRY = 1e-2
 
 
-class kept_if_concrete:
-    """A `functools.cached_property` that keeps only concrete values.
+class Diagnostics(NamedTuple):
+    """What is known of a train-train matrix `K_λ`, and what was done to invert it.
 
-    What follows from concrete arrays is evaluated at once, even while a caller is being traced, and kept. What follows
-    from a tracer is computed again at each use, and so never outlives the trace that it belongs to.
+    Attributes:
+      smallest_eigenvalue: of `K_λ`; negative if `K_λ` is not positive semi-definite.
+      condition_number: the largest eigenvalue of `K_λ` over the smallest; infinite if that is not positive.
+      jitter: what had to be added to the diagonal for a Cholesky factorisation; 0 if nothing.
+      left_out: how many eigenvalues were left out, as they are negative, or zero up to rounding, and no small jitter
+        helped; 0 if there is a Cholesky factorisation.
     """
 
-    def __init__(self, compute: Callable[[Any], Any]):
-        self._compute = compute
-        functools.update_wrapper(self, compute)  # type: ignore[arg-type]
-
-    def __get__(self, owner: Any, owner_type: type | None = None) -> Any:
-        with jax.ensure_compile_time_eval():
-            value = self._compute(owner)
-        if is_concrete(value):
-            owner.__dict__[self._compute.__name__] = value  # an instance attribute: found before this descriptor
-        return value
+    smallest_eigenvalue: jax.Array
+    condition_number: jax.Array
+    jitter: jax.Array
+    left_out: jax.Array
 
 
 class TrainSystem:
-    """The matrix `K_λ = K + λ I` (`M x M`) of one train-train kernel, with each factorisation done at most once.
+    """The matrix `K_λ = K + λ I + diag(noise)` (`M x M`) of one train-train kernel, factorised at most once.
 
-    `λ = diag_reg` if `absolute`, otherwise `diag_reg · tr(K) / M`. Predictors reach `K_λ` through `solve`, and through
-    `spectrum` at finite times, so that any other way to solve or to decompose has its place here.
+    Predictors reach `K_λ` through `solve` and `log_determinant`, and through `spectrum` at finite times, so that any
+    other way to solve or to decompose has its place here. `in_float64` says whether to factorise in that type.
+
+    Raises:
+      ValueError: the kernel is seen to have entries that are not finite, or not to be symmetric.
     """
 
-    def __init__(self, kernel: jax.Array, outputs: Outputs, dtype: Any, diag_reg: Any, absolute: bool):
+    def __init__(
+        self,
+        kernel: jax.Array,
+        outputs: Outputs,
+        dtype: Any,
+        regularisation: Regularisation,
+        in_float64: bool,
+    ):
         self._kernel = kernel
         self._outputs = outputs
         self.dtype = dtype
-        self._diag_reg = diag_reg
-        self._absolute = absolute
+        self._regularisation = regularisation
+        self._in_float64 = in_float64
+        if is_concrete(kernel):
+            _check_entries(kernel, outputs)
 
     @kept_if_concrete
     def unregularised(self) -> jax.Array:
@@ -58,38 +68,54 @@ class TrainSystem:
     @kept_if_concrete
     def matrix(self) -> jax.Array:
         """`K_λ`."""
-        return _regularise(self.unregularised, self._diag_reg, self._absolute)
+        # A kernel is symmetric up to rounding. Different factorisations read different halves, and must see one matrix.
+        symmetric = (self.unregularised + self.unregularised.T) / 2
+        return symmetric + jnp.diag(self._regularisation.diagonal(symmetric, self._outputs))
 
     @kept_if_concrete
     def spectrum(self) -> Spectrum:
         """The eigendecomposition of `K_λ`."""
-        return decompose(self.matrix)
+        with widened(self._in_float64) as wide:
+            return jax.tree.map(lambda x: x.astype(self.dtype), decompose(wide(self.matrix)))
 
     @kept_if_concrete
-    def _cholesky(self) -> jax.Array:
-        return _cholesky_factor(self.matrix)
+    def _factors(self) -> Factors:
+        with widened(self._in_float64) as wide:
+            return factorise(lax.stop_gradient(wide(self.matrix)))
 
     def solve(self, rhs: jax.Array) -> jax.Array:
         """`K_λ⁻¹ rhs`, for `rhs` of shape `M x R`."""
-        return jax.scipy.linalg.cho_solve((self._cholesky, True), rhs)
+        return solve(self.matrix, self._factors, rhs, self._in_float64)
+
+    def log_determinant(self) -> jax.Array:
+        """`log det K_λ`, of the eigenvalues that are not left out."""
+        return log_determinant(self.matrix, self._factors, self._in_float64)
+
+    def diagnostics(self) -> Diagnostics:
+        """What is known of `K_λ`."""
+        with widened(self._in_float64) as wide:
+            values = jnp.linalg.eigvalsh(wide(self.matrix))
+            smallest, largest = values[0].astype(self.dtype), values[-1].astype(self.dtype)
+            left_out = jnp.where(self._factors.is_cholesky, 0, jnp.sum(self._factors.values == 0))
+            jitter = self._factors.jitter.astype(self.dtype)
+        condition = jnp.where(smallest > 0, largest / jnp.where(smallest > 0, smallest, 1), jnp.inf)
+        return Diagnostics(smallest, condition, jitter, left_out)
 
 
-def check_diag_reg(diag_reg: Any) -> None:
-    """Raises `ValueError` if `diag_reg` is not a scalar, or is seen to be negative or NaN."""
-    if np.shape(diag_reg) != ():
-        raise ValueError(f"Expected `diag_reg` to be a scalar, got shape {np.shape(diag_reg)}.")
-    if is_concrete(diag_reg) and not diag_reg >= 0:
-        raise ValueError(f"Expected `diag_reg` >= 0, got {diag_reg}. Pass 0. for no regularisation.")
-
-
-@functools.partial(jax.jit, static_argnums=2)
-def _regularise(matrix: jax.Array, diag_reg: Any, absolute: bool) -> jax.Array:
-    # A kernel is symmetric up to rounding. Different factorisations read different halves, and must see one matrix.
-    matrix = (matrix + matrix.T) / 2
-    shift = diag_reg if absolute else diag_reg * jnp.trace(matrix) / matrix.shape[0]
-    return matrix + jnp.asarray(shift, matrix.dtype) * jnp.eye(matrix.shape[0], dtype=matrix.dtype)
-
-
-@jax.jit
-def _cholesky_factor(matrix: jax.Array) -> jax.Array:
-    return jax.scipy.linalg.cho_factor(matrix, lower=True)[0]
+def _check_entries(kernel: jax.Array, outputs: Outputs) -> None:
+    """Raises `ValueError` if a train-train kernel is not finite, or far from symmetric."""
+    matrix = np.asarray(outputs.matrix(kernel))
+    wrong = int(np.sum(~np.isfinite(matrix)))
+    if wrong:
+        raise ValueError(
+            f"Expected a train-train kernel of finite numbers, got {wrong} of {matrix.size} entries that are NaN or "
+            "infinite. Look for them in the inputs, and for overflow in deep networks with large weights; float64 has "
+            "a larger range."
+        )
+    largest, difference = (float(np.max(np.abs(m), initial=0)) for m in (matrix, matrix - matrix.T))
+    if difference > _ASYMMETRY * largest:
+        raise ValueError(
+            "Expected a symmetric train-train kernel, got one that differs from its transpose by up to "
+            f"{difference:.3g}, with entries up to {largest:.3g}. Pass the kernel of the training set with itself, in "
+            "the same order."
+        )

@@ -151,7 +151,7 @@ def test_factorisations_are_computed_once(monkeypatch):
     from neural_tangents.predict import _solve
 
     calls = []
-    for name in ("decompose", "_cholesky_factor"):
+    for name in ("decompose", "factorise"):
         original = getattr(_solve, name)
         monkeypatch.setattr(_solve, name, lambda m, name=name, original=original: calls.append(name) or original(m))
     kernel_fn = KernelFn(linear_models.problem((4, 3), (-1,), 34))
@@ -162,7 +162,7 @@ def test_factorisations_are_computed_once(monkeypatch):
     assert calls == ["decompose"] * 2
     for _ in range(2):
         predict_fn(None, kernel_fn.x_test, None, True)
-    assert calls == ["decompose"] * 2 + ["_cholesky_factor"] * 2
+    assert calls == ["decompose"] * 2 + ["factorise"] * 2
 
 
 def rbf(x1, x2, get, scale=1.0):

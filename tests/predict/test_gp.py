@@ -140,8 +140,8 @@ def test_transformations(monkeypatch):
     from neural_tangents.predict import _solve
 
     calls = []
-    original = _solve._cholesky_factor
-    monkeypatch.setattr(_solve, "_cholesky_factor", lambda m: calls.append(m.shape) or original(m))
+    original = _solve.factorise
+    monkeypatch.setattr(_solve, "factorise", lambda m: calls.append(m.shape) or original(m))
     problem = linear_models.problem((4, 3), (-1,), 26)
     k_dd, k_td, k_tt = jax.tree.map(lambda a: a.astype(np.float32), blocks(problem))
     predict_fn = predict.gp_inference(k_dd, problem.y, 0.1)

@@ -144,7 +144,7 @@ def test_decompositions_are_computed_once(monkeypatch):
     from neural_tangents.predict import _solve
 
     calls = []
-    for name in ("decompose", "_cholesky_factor"):
+    for name in ("decompose", "factorise"):
         original = getattr(_solve, name)
         monkeypatch.setattr(_solve, name, lambda m, name=name, original=original: calls.append(name) or original(m))
     problem = linear_models.problem((4, 3), (-1,), 11)
@@ -160,7 +160,7 @@ def test_decompositions_are_computed_once(monkeypatch):
     assert calls == ["decompose"]
     jax.jit(lambda f0: predict_fn(None, *f0))(arguments)
     predict_fn(None, *arguments)
-    assert calls == ["decompose", "_cholesky_factor"]
+    assert calls == ["decompose", "factorise"]
 
 
 def test_vmap_over_times():

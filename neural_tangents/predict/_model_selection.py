@@ -1,0 +1,40 @@
+"""How well a Gaussian process explains its own training set: marginal likelihood, and leaving points out."""
+
+import math
+
+import jax
+from jax import numpy as jnp
+
+from neural_tangents._core.axes import zip_axes
+from neural_tangents.predict._outputs import Outputs
+from neural_tangents.predict._results import Gaussian
+from neural_tangents.predict._solve import TrainSystem
+
+
+def log_marginal_likelihood(system: TrainSystem, y: jax.Array) -> jax.Array:
+    """`log p(y) = -½ tr(yᵀ K_λ⁻¹ y) - (T / 2) (log det K_λ + M log 2π)`, for columns `y` of shape `M x T`."""
+    quadratic = jnp.sum(y * system.solve(y))
+    rows, columns = y.shape
+    return -quadratic / 2 - columns / 2 * (system.log_determinant() + rows * math.log(2 * math.pi))
+
+
+def leave_one_out(system: TrainSystem, outputs: Outputs, y_train: jax.Array) -> Gaussian:
+    """What is predicted for each training point from all others, noise included.
+
+    With the block `B = [K_λ⁻¹]_ii` of the outputs of one point, the mean is `y_i - B⁻¹ [K_λ⁻¹ y]_i` and the covariance
+    `B⁻¹` (Rasmussen and Williams, 2006, equations 5.12).
+    """
+    if 0 in outputs.traced:
+        raise ValueError(
+            "Expected kernels that tell training points apart, to leave out one: axis 0 of `y_train` is one of the "
+            f"`trace_axes`, {outputs.traced}."
+        )
+    y = outputs.columns(y_train)
+    points = y_train.shape[0]
+    size = y.shape[0] // max(1, points)
+    inverse = system.solve(jnp.eye(y.shape[0], dtype=y.dtype)).reshape(points, size, points, size)
+    blocks = jnp.moveaxis(jnp.diagonal(inverse, axis1=0, axis2=2), -1, 0)
+    covariance = jnp.linalg.inv(blocks)
+    errors = covariance @ system.solve(y).reshape(points, size, -1)
+    mean = outputs.from_columns(y - errors.reshape(y.shape))
+    return Gaussian(mean, zip_axes(covariance.reshape((points,) + outputs.described_sizes[1:] * 2), 1))

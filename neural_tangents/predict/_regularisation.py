@@ -1,0 +1,56 @@
+"""What is added to the diagonal of a kernel before it is inverted."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from neural_tangents.predict._concrete import is_concrete
+from neural_tangents.predict._outputs import Outputs
+
+
+class Regularisation(NamedTuple):
+    """What is added to the diagonal of a train-train matrix `K`.
+
+    Attributes:
+      diag_reg: `λ`, a multiple of the identity.
+      absolute: whether `diag_reg` is `λ` itself; otherwise `λ = diag_reg · tr(K) / M`.
+      noise_variance: of each training point, or of all, in the units of `K`; None for none.
+    """
+
+    diag_reg: Any
+    absolute: bool
+    noise_variance: Any
+
+    def check(self, outputs: Outputs) -> None:
+        """Raises `ValueError` if these are not numbers for such outputs, or are seen to be negative or NaN."""
+        if np.shape(self.diag_reg) != ():
+            raise ValueError(f"Expected `diag_reg` to be a scalar, got shape {np.shape(self.diag_reg)}.")
+        if is_concrete(self.diag_reg) and not self.diag_reg >= 0:
+            raise ValueError(f"Expected `diag_reg` >= 0, got {self.diag_reg}. Pass 0. for no regularisation.")
+        noise = self.noise_variance
+        if noise is None:
+            return
+        if np.shape(noise) not in ((), outputs.shape[:1]):
+            raise ValueError(
+                f"Expected `noise_variance` to be a scalar, or one number for each training point, of shape "
+                f"{outputs.shape[:1]}; got shape {np.shape(noise)}."
+            )
+        if np.shape(noise) and 0 in outputs.traced:
+            raise ValueError(
+                "Expected `noise_variance` to be a scalar, since axis 0 of `y_train`, that of training points, is one "
+                "of the `trace_axes`: the kernels do not tell points apart."
+            )
+        if is_concrete(noise) and not np.all(np.asarray(noise) >= 0):
+            raise ValueError(f"Expected `noise_variance` >= 0, got {np.asarray(noise)}. Pass None for no noise.")
+
+    def diagonal(self, matrix: jax.Array, outputs: Outputs) -> jax.Array:
+        """What is added to the diagonal of `K`, `[M]`."""
+        shift = self.diag_reg if self.absolute else self.diag_reg * jnp.trace(matrix) / matrix.shape[0]
+        shift = jnp.full(matrix.shape[:1], jnp.asarray(shift, matrix.dtype))
+        if self.noise_variance is None:
+            return shift
+        noise, sizes = jnp.asarray(self.noise_variance, matrix.dtype), outputs.described_sizes
+        noise = jnp.expand_dims(noise, tuple(range(noise.ndim, len(sizes))))
+        return shift + jnp.broadcast_to(noise, sizes).reshape(-1)
