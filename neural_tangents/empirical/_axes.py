@@ -3,8 +3,10 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from neural_tangents._core.axes import canonical_axes
 from neural_tangents._core.types import Axes, Shape
@@ -47,18 +49,20 @@ class OutputAxes:
       shape2: for the second one.
       traced: axes that the kernel averages over.
       diagonal: axes of which the kernel has one copy only.
+      dtype: of the kernel, and of the arithmetic that it is made by.
     """
 
     shape1: Shape
     shape2: Shape
     traced: tuple[int, ...]
     diagonal: tuple[int, ...]
+    dtype: Any
 
     @classmethod
-    def create(cls, shape1: Shape, shape2: Shape, trace_axes: Axes, diagonal_axes: Axes) -> "OutputAxes":
+    def create(cls, shape1: Shape, shape2: Shape, trace_axes: Axes, diagonal_axes: Axes, dtype: Any) -> "OutputAxes":
         if len(shape1) != len(shape2):
             raise ValueError(f"Outputs for x1 and x2 have different numbers of axes: shapes {shape1} and {shape2}.")
-        axes = cls(tuple(shape1), tuple(shape2), *check_axes(trace_axes, diagonal_axes, len(shape1)))
+        axes = cls(tuple(shape1), tuple(shape2), *check_axes(trace_axes, diagonal_axes, len(shape1)), dtype)
         for axis in sorted(axes.shared):
             if shape1[axis] != shape2[axis]:
                 raise ValueError(
@@ -98,7 +102,11 @@ class OutputAxes:
         }
         return tuple(sizes[label] for label in self.kernel_labels)
 
+    def total(self, kernels: Sequence[jax.Array]) -> jax.Array:
+        """The sum of kernels; zeros if there are none."""
+        return sum(kernels, jnp.zeros(self.kernel_shape, self.dtype))
+
     def kernel(self, arrays: Sequence[jax.Array], labels: Sequence[Labels]) -> jax.Array:
         """The kernel that is the product of arrays, averaged over traced axes."""
-        total = contract(arrays, labels, self.kernel_labels)
+        total = contract([array.astype(self.dtype) for array in arrays], labels, self.kernel_labels)
         return total / max(1, math.prod(self.shape1[axis] for axis in self.traced))

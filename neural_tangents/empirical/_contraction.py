@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 
 from neural_tangents._core.types import PyTree
 from neural_tangents.empirical._axes import OutputAxes
@@ -24,7 +23,7 @@ def jacobian_contraction(
         terms = [
             a.kernel([j1, j2], [labels1, labels2]) for j1, j2 in zip(jacobians1[leaf], jacobians2[leaf], strict=True)
         ]
-        kernels.append(sum(terms[1:], terms[0]) if terms else jnp.zeros(a.kernel_shape))
+        kernels.append(a.total(terms))
     return kernels
 
 

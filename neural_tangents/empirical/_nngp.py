@@ -39,7 +39,9 @@ def empirical_nngp_fn(
         outputs2 = outputs1 if same else f(params, x2, **kwargs2)
 
         def kernel(out1: Any, out2: Any) -> jax.Array:
-            axes = OutputAxes.create(jnp.shape(out1), jnp.shape(out2), trace_axes, diagonal_axes)
+            axes = OutputAxes.create(
+                jnp.shape(out1), jnp.shape(out2), trace_axes, diagonal_axes, jnp.result_type(out1, out2)
+            )
             return axes.kernel([jnp.asarray(out1), jnp.asarray(out2)], [axes.labels1, axes.labels2])
 
         return jax.tree.map(kernel, outputs1, outputs2)

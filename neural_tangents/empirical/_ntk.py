@@ -72,7 +72,7 @@ def empirical_ntk_fn(
 
     def ntk_fn(x1: PyTree, x2: PyTree, params: PyTree, **kwargs: Any) -> PyTree:
         first, second = two_batches(f, x1, x2, params, kwargs, vmap_axes)
-        axes = output_axes(first, second, trace_axes, diagonal_axes)
+        axes = output_axes(first, second, params, trace_axes, diagonal_axes)
         algorithm = chosen
         if algorithm == NtkImplementation.AUTO:
             key = _shapes((x1, x2, params, kwargs))
@@ -159,9 +159,22 @@ def two_batches(
     return first, second
 
 
-def output_axes(first: Samples, second: Samples, trace_axes: Axes, diagonal_axes: Axes) -> list[OutputAxes]:
-    """The axes of the kernel of each output."""
-    return [
-        OutputAxes.create(shape1, shape2, trace_axes, diagonal_axes)
-        for shape1, shape2 in zip(first.shapes, second.shapes, strict=True)
-    ]
+def output_axes(
+    first: Samples, second: Samples, params: PyTree, trace_axes: Axes, diagonal_axes: Axes
+) -> list[OutputAxes]:
+    """The axes of the kernel of each output.
+
+    Raises:
+      TypeError: an output is not of real or complex type.
+    """
+    found = []
+    outputs = jax.eval_shape(first.apply, params, first.one)
+    for shape1, shape2, output in zip(first.shapes, second.shapes, outputs, strict=True):
+        if not jnp.issubdtype(output.dtype, jnp.inexact):
+            raise TypeError(
+                f"Expected outputs of real or complex type, got {output.dtype} for one of shape {shape1}. Leave it out "
+                "of what the network returns."
+            )
+        dtype = jnp.result_type(output.dtype, *(jnp.result_type(leaf) for leaf in jax.tree.leaves(params)))
+        found.append(OutputAxes.create(shape1, shape2, trace_axes, diagonal_axes, dtype))
+    return found

@@ -10,7 +10,7 @@ from jax import lax
 
 from neural_tangents._core.types import Axes, PyTree
 from neural_tangents.empirical._axes import OutputAxes
-from neural_tangents.empirical._ntk import ntk_of_axes, two_batches
+from neural_tangents.empirical._ntk import ntk_of_axes, output_axes, two_batches
 from neural_tangents.empirical._samples import VMapAxes
 from neural_tangents.empirical._vp import empirical_ntk_vp_fn
 
@@ -55,10 +55,7 @@ def empirical_ntk_operator_fn(
         first, second = two_batches(f, x1, x2, params, kwargs, vmap_axes)
         product = empirical_ntk_vp_fn(f, x1, x2, params, **kwargs)
         dtypes = [out.dtype for out in jax.eval_shape(second.apply, params, second.one)]
-        axes = [
-            OutputAxes.create(shape1, shape2, trace_axes, diagonal_axes)
-            for shape1, shape2 in zip(first.shapes, second.shapes, strict=True)
-        ]
+        axes = output_axes(first, second, params, trace_axes, diagonal_axes)
 
         def matvec(v: PyTree) -> PyTree:
             vectors = second.structure.flatten_up_to(v)
@@ -75,7 +72,9 @@ def empirical_ntk_operator_fn(
 
         def diagonal() -> PyTree:
             rest = [tuple(axis for axis in range(len(a.shape1)) if axis not in a.traced) for a in axes]
-            equal = [OutputAxes.create(a.shape1, a.shape2, a.traced, d) for a, d in zip(axes, rest, strict=True)]
+            equal = [
+                OutputAxes.create(a.shape1, a.shape2, a.traced, d, a.dtype) for a, d in zip(axes, rest, strict=True)
+            ]
             return jax.tree.unflatten(first.structure, ntk_of_axes(first, second, params, equal))
 
         def trace() -> PyTree:

@@ -15,16 +15,21 @@ the step size. The loop over steps is our own, as that of `odeint` does not suit
 that this library does.
 """
 
-from collections.abc import Callable
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax import lax
 from jax import numpy as jnp
 from jax.experimental import ode
 from jax.flatten_util import ravel_pytree
 
-# A power of 4. An explicit method is stable for steps up to about 3.3 / λ_max, so that this many reach λ_max t = 8e5.
+Constants = Sequence[jax.Array]
+
+# A square number. Explicit steps are stable up to about 3.3 / λ_max, so that this many reach λ_max t = 8e5.
 MAX_STEPS = 2**18
 # Where integration to infinity ends if outputs still change, however slowly. Steps grow with time, so it is not far.
 LONGEST = 1e15
@@ -66,12 +71,53 @@ def integrate(velocity: Callable[[Any], Any], start: Any, spans: jax.Array) -> t
     flat, unravel = ravel_pytree(start)
     if not spans.size:
         return jax.vmap(unravel)(jnp.zeros((0, flat.size), flat.dtype)), jnp.zeros(0, bool)
-    sizes = [leaf.size for leaf in jax.tree.leaves(start)]
     # As data, so that whatever is closed over becomes an argument, of which a derivative can be taken.
     program = jax.make_jaxpr(lambda u: ravel_pytree(velocity(unravel(u)))[0])(flat)
-    solve = _differentiable(program.jaxpr, sizes)
+    flow = _Flow(program.jaxpr, tuple(leaf.size for leaf in jax.tree.leaves(start)))
+
+    @jax.custom_vjp
+    def solve(start: jax.Array, spans: jax.Array, constants: Constants) -> tuple[jax.Array, jax.Array]:
+        walk = _walk(flow, start, spans, constants, record=False)
+        return walk.states, walk.reached
+
+    def forward(start: jax.Array, spans: jax.Array, constants: Constants) -> Any:
+        walk = _walk(flow, start, spans, constants, record=True)
+        return (walk.states, walk.reached), (start, spans, constants, walk)
+
+    def backward(residuals: Any, cotangents: Any) -> Any:
+        return _backpropagate(flow, cotangents[0], *residuals)
+
+    solve.defvjp(forward, backward)
     states, reached = solve(flat, spans, tuple(program.consts))
     return jax.vmap(unravel)(states), reached
+
+
+@dataclasses.dataclass(frozen=True)
+class _Flow:
+    """`du/dt = program(constants, u)` for a flat `u`, which is made of arrays of some `sizes`."""
+
+    program: Any
+    sizes: tuple[int, ...]
+
+    def velocity(self, u: jax.Array, constants: Constants) -> jax.Array:
+        return jax.core.eval_jaxpr(self.program, constants, u)[0]
+
+    def step(self, u: jax.Array, du: jax.Array, length: jax.Array, constants: Constants) -> tuple[jax.Array, ...]:
+        """The state after a step, its velocity, and the error of the step."""
+        with jax.default_matmul_precision("highest"):  # of sums over stages; the program has its own
+            return ode.runge_kutta_step(
+                lambda u, _: self.velocity(u, constants), u, du, jnp.zeros_like(length), length
+            )[:3]
+
+    def advance(self, u: jax.Array, length: jax.Array, constants: Constants) -> jax.Array:
+        """The state after a step."""
+        return self.step(u, self.velocity(u, constants), length, constants)[0]
+
+    def largest(self, u: jax.Array) -> jax.Array:
+        """The largest absolute value in each array."""
+        stops = np.cumsum(self.sizes)
+        parts = [u[stop - size : stop] for size, stop in zip(self.sizes, stops, strict=True)]
+        return jnp.stack([jnp.max(jnp.abs(part), initial=0) for part in parts])
 
 
 class _Walk(NamedTuple):
@@ -81,179 +127,144 @@ class _Walk(NamedTuple):
     stuck: jax.Array  # whether no step is possible
     span: jax.Array  # number of the present one
     left: jax.Array  # of it
-    time: jax.Array  # since the start of the first span
-    step: jax.Array  # length of the next one
+    time: jax.Array  # since the start of the first one
+    step: jax.Array  # length of the next step
     u: jax.Array
     du: jax.Array
-    scale: jax.Array  # largest absolute values so far, one per array of the state
+    scale: jax.Array  # largest absolute values so far
     half_time: jax.Array  # time and state at about half the time
     half_u: jax.Array
     states: jax.Array  # results, and whether they were reached
     reached: jax.Array
     number: jax.Array  # of accepted steps
-    ends: jax.Array  # this number at the end of each span
-    taken: jax.Array | None  # lengths of these steps
+    ends: jax.Array  # the same at the end of each span
+    taken: jax.Array | None  # lengths of accepted steps
 
 
-def _differentiable(program: Any, sizes: list[int]) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    """The solver `(start, spans, constants) -> (states, reached)` of `du/dt = program(constants, u)`, for flat `u`."""
+def _walk(flow: _Flow, start: jax.Array, spans: jax.Array, constants: Constants, record: bool) -> _Walk:
+    """Integrates to the end of all spans, or as far as possible; `record` keeps the lengths of steps."""
+    allowed = tolerance(start.dtype)
 
-    def step(u: jax.Array, du: jax.Array, length: jax.Array, constants: Any) -> tuple[jax.Array, ...]:
-        with jax.default_matmul_precision("highest"):  # of sums over stages; the program has its own
-            return ode.runge_kutta_step(
-                lambda u, _: jax.core.eval_jaxpr(program, constants, u)[0], u, du, jnp.zeros_like(length), length
-            )[:3]
+    def going(w: _Walk) -> jax.Array:
+        return (w.span < len(spans)) & ~w.stuck & (w.tried < MAX_STEPS)
 
-    def advance(u: jax.Array, length: jax.Array, constants: Any) -> jax.Array:
-        return step(u, jax.core.eval_jaxpr(program, constants, u)[0], length, constants)[0]
+    def attempt(w: _Walk) -> _Walk:
+        valid = w.left >= 0
+        last = w.step >= w.left
+        rest = jnp.where(last, 0, w.left - w.step)
+        # Exactly what is subtracted, so that rounding of time does not add up; but not less than nothing.
+        length = jnp.where(jnp.isinf(w.left) | (rest == w.left), w.step, w.left - rest)
+        length = jnp.where(last, w.left, length)
+        u, du, error = flow.step(w.u, w.du, length, constants)
+        scale = jnp.maximum(w.scale, flow.largest(u))
+        ratio = _largest_ratio(flow.largest(error), allowed * scale)
+        accepted = valid & (ratio <= 1)
+        proposed = ode.optimal_step_size(length, ratio)
+        proposed = jnp.where(accepted & last, jnp.maximum(w.step, proposed), proposed)
 
-    def largest(u: jax.Array) -> jax.Array:
-        parts, first = [], 0
-        for size in sizes:
-            parts.append(jnp.max(jnp.abs(u[first : first + size]), initial=0))
-            first += size
-        return jnp.stack(parts)
+        time = w.time + length
+        doubled = time >= 2 * w.half_time
+        constant = doubled & (_largest_ratio(flow.largest(u - w.half_u), _STATIONARY * allowed * scale) <= 1)
+        settled = (constant & (time >= _GROWING * length)) | (time >= LONGEST)
+        ends = jnp.where(jnp.isinf(w.left), settled, last)
 
-    def forward(start: jax.Array, spans: jax.Array, constants: Any, record: bool) -> _Walk:
-        allowed = tolerance(start.dtype)
-
-        def going(w: _Walk) -> jax.Array:
-            return (w.span < len(spans)) & (w.tried < MAX_STEPS) & ~w.stuck
-
-        def body(w: _Walk) -> _Walk:
-            last = w.step >= w.left
-            rest = jnp.where(last, 0, w.left - w.step)
-            # Exactly what is subtracted, so that rounding of time does not add up; but not less than nothing.
-            length = jnp.where(jnp.isinf(w.left) | (rest == w.left), w.step, w.left - rest)
-            length = jnp.where(last, w.left, length)
-            u, du, error = step(w.u, w.du, length, constants)
-            scale = jnp.maximum(w.scale, largest(u))
-            ratio = _largest_ratio(largest(error), allowed * scale)
-            valid = w.left >= 0
-            accepted = valid & (ratio <= 1)
-            proposed = ode.optimal_step_size(length, ratio)
-            proposed = jnp.where(accepted & last, jnp.maximum(w.step, proposed), proposed)
-
-            time = w.time + length
-            doubled = time >= 2 * w.half_time
-            constant = doubled & (_largest_ratio(largest(u - w.half_u), _STATIONARY * allowed * scale) <= 1)
-            settled = (constant & (time >= _GROWING * length)) | (time >= LONGEST)
-            ends = accepted & jnp.where(jnp.isinf(w.left), settled, last)
-
-            tried = w._replace(tried=w.tried + 1, stuck=~valid | ((length == 0) & ~last), step=proposed)
-            span = w.span + ends
-            new = tried._replace(
-                span=span,
-                left=jnp.where(ends, spans[jnp.minimum(span, len(spans) - 1)], rest),
-                time=time,
-                u=u,
-                du=du,
-                scale=scale,
-                half_time=jnp.where(doubled, time, w.half_time),
-                half_u=jnp.where(doubled, u, w.half_u),
-                states=w.states.at[w.span].set(jnp.where(ends, u, w.states[w.span])),
-                reached=w.reached.at[w.span].set(ends & (constant | ~jnp.isinf(w.left))),
-                number=w.number + 1,
-                ends=w.ends.at[w.span].set(w.number + 1),
-                taken=None if w.taken is None else w.taken.at[w.number].set(length),
-            )
-            return jax.tree.map(lambda new, old: jnp.where(accepted, new, old), new, tried)
-
-        zero, none = jnp.zeros((), spans.dtype), jnp.zeros((), int)
-        w = _Walk(
-            tried=none,
-            stuck=jnp.zeros((), bool),
-            span=none,
-            left=spans[0],
-            time=zero,
-            step=jnp.full_like(zero, _FIRST_STEP),
-            u=start,
-            du=jax.core.eval_jaxpr(program, constants, start)[0],
-            scale=largest(start),
-            half_time=zero,
-            half_u=start,
-            states=jnp.full((len(spans), start.size), jnp.nan, start.dtype),
-            reached=jnp.zeros(len(spans), bool),
-            number=none,
-            ends=jnp.zeros(len(spans), int),
-            taken=jnp.zeros(MAX_STEPS, spans.dtype) if record else None,
+        rejected = w._replace(tried=w.tried + 1, stuck=~valid | ((length == 0) & ~last), step=proposed)
+        span, number = w.span + ends, w.number + 1
+        further = rejected._replace(
+            span=span,
+            left=jnp.where(ends, spans[jnp.minimum(span, len(spans) - 1)], rest),
+            time=time,
+            u=u,
+            du=du,
+            scale=scale,
+            half_time=jnp.where(doubled, time, w.half_time),
+            half_u=jnp.where(doubled, u, w.half_u),
+            states=w.states.at[w.span].set(jnp.where(ends, u, w.states[w.span])),
+            reached=w.reached.at[w.span].set(ends & (constant | ~jnp.isinf(w.left))),
+            number=number,
+            ends=w.ends.at[w.span].set(number),
+            taken=None if w.taken is None else w.taken.at[w.number].set(length),
         )
-        w = lax.while_loop(going, body, w)
-        on_the_way = going(w._replace(tried=none)) & jnp.isinf(w.left)
-        index = jnp.minimum(w.span, len(spans) - 1)
-        return w._replace(states=w.states.at[index].set(jnp.where(on_the_way, w.u, w.states[index])))
+        return jax.tree.map(lambda new, old: jnp.where(accepted, new, old), further, rejected)
 
-    def forward_and_record(start: jax.Array, spans: jax.Array, constants: Any) -> Any:
-        w = forward(start, spans, constants, record=True)
-        return (w.states, w.reached), (start, spans, constants, w)
+    no_time, none = jnp.zeros((), spans.dtype), jnp.zeros((), int)
+    begin = _Walk(
+        tried=none,
+        stuck=jnp.zeros((), bool),
+        span=none,
+        left=spans[0],
+        time=no_time,
+        step=jnp.full_like(no_time, _FIRST_STEP),
+        u=start,
+        du=flow.velocity(start, constants),
+        scale=flow.largest(start),
+        half_time=no_time,
+        half_u=start,
+        states=jnp.full((len(spans), start.size), jnp.nan, start.dtype),
+        reached=jnp.zeros(len(spans), bool),
+        number=none,
+        ends=jnp.zeros(len(spans), int),
+        taken=jnp.zeros(MAX_STEPS, spans.dtype) if record else None,
+    )
+    w = lax.while_loop(going, attempt, begin)
+    # Steps ran out on the way to infinity: return what there is.
+    last = jnp.minimum(w.span, len(spans) - 1)
+    on_the_way = (w.span < len(spans)) & ~w.stuck & jnp.isinf(w.left)
+    return w._replace(states=w.states.at[last].set(jnp.where(on_the_way, w.u, w.states[last])))
 
-    def backward(residuals: Any, cotangents: Any) -> Any:
-        start, spans, constants, w = residuals
-        moving = [i for i, c in enumerate(constants) if jnp.issubdtype(c.dtype, jnp.inexact)]
 
-        def advance_moving(u: jax.Array, length: jax.Array, values: list[jax.Array]) -> jax.Array:
-            moved = dict(zip(moving, values, strict=True))
-            return advance(u, length, [moved.get(i, c) for i, c in enumerate(constants)])
+def _backpropagate(
+    flow: _Flow, states_bar: jax.Array, start: jax.Array, spans: jax.Array, constants: Constants, walk: _Walk
+) -> tuple[jax.Array, jax.Array, tuple[jax.Array | None, ...]]:
+    """Pulls cotangents of `walk.states` back to the start, the spans and the constants."""
+    assert walk.taken is not None
+    taken, number = walk.taken, walk.number
+    moving = [i for i, c in enumerate(constants) if jnp.issubdtype(c.dtype, jnp.inexact)]
 
-        def pull(k: jax.Array, u: jax.Array, carry: Any) -> Any:
-            """Pulls the cotangents of the state after step `k` back to that before it, which is `u`."""
-            u_bar, index, spans_bar, moving_bar = carry
-            end = (index >= 0) & (w.ends[index] == k + 1)
-            u_bar += jnp.where(end, cotangents[0][index], 0)
-            u_bar, length_bar, step_bar = jax.vjp(advance_moving, u, w.taken[k], [constants[i] for i in moving])[1](
-                u_bar
-            )
-            # Steps have fixed lengths, but for the last one of a finite span.
-            spans_bar = spans_bar.at[index].add(jnp.where(end & ~jnp.isinf(spans[index]), length_bar, 0))
-            return u_bar, index - end, spans_bar, jax.tree.map(jnp.add, moving_bar, step_bar)
+    def advance(u: jax.Array, length: jax.Array, values: list[jax.Array]) -> jax.Array:
+        moved = dict(zip(moving, values, strict=True))
+        return flow.advance(u, length, [moved.get(i, c) for i, c in enumerate(constants)])
 
-        root = int(MAX_STEPS**0.5)
-        stride = jnp.maximum(jnp.ceil(jnp.sqrt(w.number)).astype(int), 1)
+    def states_before(u: jax.Array, first: jax.Array, count: jax.Array, every: jax.Array) -> jax.Array:
+        """The states before the steps `first + every · (0, ..., count - 1)`, of which the first is `u`."""
 
-        def states_from(u: jax.Array, first: jax.Array, number: jax.Array, every: jax.Array) -> jax.Array:
-            """The states before the steps `first + every · (0, ..., number - 1)`, given the first of them."""
+        def fill(i: jax.Array, carry: Any) -> Any:
+            u, states = carry
+            begin = first + i * every
+            end = jnp.minimum(begin + every, number)
+            after = lax.fori_loop(begin, end, lambda k, u: flow.advance(u, taken[k], constants), u)
+            return after, states.at[i].set(u)
 
-            def fill(i: jax.Array, carry: Any) -> Any:
-                u, states = carry
-                states = states.at[i].set(u)
-                begin = first + i * every
-                stop = jnp.minimum(begin + every, w.number)
-                return lax.fori_loop(begin, stop, lambda k, u: advance(u, w.taken[k], constants), u), states
+        return lax.fori_loop(0, count, fill, (u, jnp.zeros((math.isqrt(MAX_STEPS), u.size), u.dtype)))[1]
 
-            return lax.fori_loop(0, number, fill, (u, jnp.zeros((root, u.size), u.dtype)))[1]
+    def pull(k: jax.Array, u: jax.Array, carry: Any) -> Any:
+        """From after step `k` to before it, where the state is `u`."""
+        u_bar, span, spans_bar, values_bar = carry
+        end = (span >= 0) & (walk.ends[span] == k + 1)
+        u_bar += jnp.where(end, states_bar[span], 0)
+        u_bar, length_bar, step_bar = jax.vjp(advance, u, taken[k], [constants[i] for i in moving])[1](u_bar)
+        # Lengths of steps are what they are, but for the last one of a finite span.
+        spans_bar = spans_bar.at[span].add(jnp.where(end & ~jnp.isinf(spans[span]), length_bar, 0))
+        return u_bar, span - end, spans_bar, jax.tree.map(jnp.add, values_bar, step_bar)
 
-        blocks = (w.number + stride - 1) // stride
-        marks = states_from(start, jnp.zeros((), int), blocks, stride)
+    one = jnp.ones((), int)
+    stride = jnp.maximum(jnp.ceil(jnp.sqrt(number)).astype(int), 1)
+    blocks = (number + stride - 1) // stride
+    marks = states_before(start, 0 * one, blocks, stride)
 
-        def pull_block(i: jax.Array, carry: Any) -> Any:
-            block = blocks - 1 - i
-            first = block * stride
-            number = jnp.minimum(stride, w.number - first)
-            states = states_from(marks[block], first, number, jnp.ones((), int))
-            return lax.fori_loop(
-                0, number, lambda j, carry: pull(first + number - 1 - j, states[number - 1 - j], carry), carry
-            )
+    def pull_block(i: jax.Array, carry: Any) -> Any:
+        first = (blocks - 1 - i) * stride
+        count = jnp.minimum(stride, number - first)
+        states = states_before(marks[blocks - 1 - i], first, count, one)
+        return lax.fori_loop(0, count, lambda j, c: pull(first + count - 1 - j, states[count - 1 - j], c), carry)
 
-        # From where states were not reached, derivatives are NaN, too.
-        known = jnp.all(~jnp.isnan(w.states))
-        begun = jnp.minimum(w.span, len(spans) - 1)
-        carry = (
-            jnp.where(known, jnp.zeros_like(start), jnp.nan),
-            begun,
-            jnp.zeros_like(spans),
-            [jnp.zeros_like(constants[i]) for i in moving],
-        )
-        start_bar, _, spans_bar, moving_bar = lax.fori_loop(0, blocks, pull_block, carry)
-        constants_bar = dict(zip(moving, moving_bar, strict=True))
-        return start_bar, spans_bar, tuple(constants_bar.get(i) for i in range(len(constants)))
-
-    @jax.custom_vjp
-    def solve(start: jax.Array, spans: jax.Array, constants: Any) -> tuple[jax.Array, jax.Array]:
-        w = forward(start, spans, constants, record=False)
-        return w.states, w.reached
-
-    solve.defvjp(forward_and_record, backward)
-    return solve
+    # Where not all states were reached, derivatives are NaN as states are.
+    u_bar = jnp.where(jnp.any(jnp.isnan(walk.states)), jnp.nan, jnp.zeros_like(start))
+    last = jnp.minimum(walk.span, len(spans) - 1)
+    carry = u_bar, last, jnp.zeros_like(spans), [jnp.zeros_like(constants[i]) for i in moving]
+    start_bar, _, spans_bar, values_bar = lax.fori_loop(0, blocks, pull_block, carry)
+    constants_bar = dict(zip(moving, values_bar, strict=True))
+    return start_bar, spans_bar, tuple(constants_bar.get(i) for i in range(len(constants)))
 
 
 def _largest_ratio(values: jax.Array, scales: jax.Array) -> jax.Array:

@@ -10,10 +10,10 @@ import numpy as np
 from jax import numpy as jnp
 
 from neural_tangents._core.types import Axes
+from neural_tangents.predict._concrete import is_concrete
 from neural_tangents.predict._integrate import LONGEST, MAX_STEPS, integrate
 from neural_tangents.predict._mse import as_kernel, common_dtype
 from neural_tangents.predict._outputs import Outputs
-from neural_tangents.predict._solve import is_concrete
 from neural_tangents.predict._spectral import matmul
 
 
@@ -160,7 +160,7 @@ def gradient_descent(
         times = _times(t, dtype)
         k_dd = outputs.matrix(kernel.astype(dtype))
         states, reached = solve(_spans(times, rate), state, k_dd, k_td, y_train, friction)
-        _check_reached(times, reached)
+        _check_reached(times, reached, states.fx_train)
 
         def end(columns: jax.Array | None, shape: Outputs | None) -> jax.Array | None:
             if columns is None or shape is None:
@@ -247,21 +247,22 @@ def _spans(times: jax.Array, rate: jax.Array) -> jax.Array:
     return jnp.where(infinite, jnp.inf, rate * jnp.where(infinite, 0, spans))
 
 
-def _check_reached(times: jax.Array, reached: jax.Array) -> None:
-    """Raises or warns if states are seen to be other than at the times wanted."""
-    if not is_concrete((times, reached)) or np.all(reached):
+def _check_reached(times: jax.Array, reached: jax.Array, fx_train: jax.Array) -> None:
+    """Raises or warns if states are seen to be others than wanted."""
+    if not is_concrete((times, reached, fx_train)) or np.all(reached):
         return
-    first = np.asarray(times).reshape(-1)[~np.asarray(reached)][0]
-    if np.isinf(first):
+    first = int(np.argmin(reached))
+    t = np.asarray(times).reshape(-1)[first]
+    if np.isinf(t) and not np.any(np.isnan(fx_train[first])):
         warnings.warn(
-            f"Outputs still change at the end of training (`t=None` or infinite), which is where they become constant, "
-            f"at a time of {LONGEST:.0e}, or after {MAX_STEPS:,} steps of the solver. The last ones are returned. Pass "
-            f"a finite `t` if the loss has no minimum.",
+            f"Outputs still change at the end of training for an infinite time (`t=None`), which is a time of "
+            f"{LONGEST:.0e}, or what {MAX_STEPS:,} steps of the solver reach. The last outputs are returned. Pass a "
+            f"finite `t` if the loss has no minimum.",
             UserWarning,
             stacklevel=3,
         )
-        return
-    raise RuntimeError(
-        f"The solver did not reach t = {first}: it takes more than {MAX_STEPS:,} steps, or the gradient of `loss` is "
-        f"not finite on the way. Shorten the time, or for the squared loss use `gradient_descent_mse`."
-    )
+    else:
+        raise RuntimeError(
+            f"The solver did not reach t = {t}: it takes more than {MAX_STEPS:,} steps, or the gradient of `loss` is "
+            f"not finite on the way. Shorten the time, or for the squared loss use `gradient_descent_mse`."
+        )

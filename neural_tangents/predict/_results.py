@@ -53,8 +53,8 @@ class Gaussian(NamedTuple):
             values, vectors = jnp.linalg.eigh((matrix + matrix.T) / 2)
             columns = outputs.columns(mean)
             z = jax.random.normal(key, (n, *columns.shape), columns.dtype)
-            steps = matmul(vectors * jnp.sqrt(jnp.maximum(values, 0)), z)
-            return outputs.from_columns(columns + steps)
+            steps = matmul(vectors, jnp.sqrt(jnp.maximum(values, 0))[None, :, None] * z)
+            return outputs.from_columns(columns[None] + steps)
 
         draws = jax.vmap(at_time, out_axes=1)(jax.random.split(key, n_times), mean, matrices)
         return draws.reshape(n, *self.mean.shape)

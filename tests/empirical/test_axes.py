@@ -36,9 +36,9 @@ def test_axes_that_do_not_fit():
 def test_sizes_that_do_not_fit():
     for sets in (((1,), ()), ((), (1,))):
         with pytest.raises(ValueError, match=r"Axis 1 is traced or diagonal.*\(3, 4\) and \(2, 5\)"):
-            OutputAxes.create((3, 4), (2, 5), *sets)
+            OutputAxes.create((3, 4), (2, 5), *sets, float)
     with pytest.raises(ValueError, match=r"different numbers of axes: shapes \(3,\) and \(3, 1\)"):
-        OutputAxes.create((3,), (3, 1), (), ())
+        OutputAxes.create((3,), (3, 1), (), (), float)
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,13 @@ def test_sizes_that_do_not_fit():
 def test_kernel_keeps_pairs_in_order(trace_axes, diagonal_axes, shape):
     with jax.enable_x64(True):
         first, second = normal(2, 4, 5), normal(3, 4, 5)
-        axes = OutputAxes.create(first.shape, second.shape, trace_axes, diagonal_axes)
+        axes = OutputAxes.create(first.shape, second.shape, trace_axes, diagonal_axes, first.dtype)
         assert axes.kernel_shape == shape
         kernel = axes.kernel([jnp.asarray(first), jnp.asarray(second)], [axes.labels1, axes.labels2])
         assert_close(kernel, reduced(np.multiply.outer(first, second), trace_axes, diagonal_axes), 1e-14)
 
 
 def test_empty_traces_are_zero():
-    axes = OutputAxes.create((0, 3), (0, 2), (0,), ())
+    axes = OutputAxes.create((0, 3), (0, 2), (0,), (), float)
     kernel = axes.kernel([jnp.ones((0, 3)), jnp.ones((0, 2))], [axes.labels1, axes.labels2])
     np.testing.assert_array_equal(kernel, np.zeros((3, 2)))

@@ -408,3 +408,25 @@ def test_batch_of_images_through_jit_and_a_closure():
         for implementation in IMPLEMENTATIONS:
             kernel = nt.empirical_ntk_fn(f, (), (), 0, implementation)(IMAGE1, None, net.params["v"])
             assert_close(kernel, reduced(truth))
+
+
+@pytest.mark.parametrize("implementation", [0, 1, 2, 3])
+@pytest.mark.parametrize(("of_params", "of_layer"), [("bfloat16", "float32"), ("float32", "bfloat16")])
+def test_kernels_have_the_wider_type(implementation, of_params, of_layer):
+    """Whatever type a layer computes in, kernels have that of outputs and parameters, and so does their arithmetic."""
+
+    def f(params, x):
+        hidden = jnp.tanh(x.astype(of_layer) @ params["w"].astype(of_layer))
+        return (hidden @ params["v"].astype(of_layer)).astype("float32")
+
+    params = {"w": jnp.ones((3, 4), of_params) / 7, "v": jnp.ones((4, 2), of_params)}
+    kernel = nt.empirical_ntk_fn(f, trace_axes=(), implementation=implementation)(jnp.ones((2, 3)), None, params)
+    assert kernel.dtype == "float32"
+    wide = jax.tree.map(lambda p: p.astype("float32"), params)
+    exact = nt.empirical_ntk_fn(lambda p, x: jnp.tanh(x @ p["w"]) @ p["v"], trace_axes=())(jnp.ones((2, 3)), None, wide)
+    np.testing.assert_allclose(kernel, exact, rtol=3e-2)
+
+
+def test_integer_outputs_are_errors():
+    with pytest.raises(TypeError, match="Expected outputs of real or complex type, got int32"):
+        nt.empirical_ntk_fn(lambda p, x: jnp.argmax(x * p, -1), trace_axes=())(jnp.ones((2, 3)), None, jnp.ones(()))

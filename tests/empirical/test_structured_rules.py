@@ -214,10 +214,10 @@ def test_operations_without_a_rule(op):
 # Which networks are made of these operations.
 
 
-def plan_of(net, structured=True):
+def plan_of(net):
     net = net.cast(np.float32)
     batch = samples(net.f, net.params, net.x1, {}, 0)
-    return Plan.create(trace(batch.apply, net.params, batch.one), structured)
+    return Plan.create(trace(batch.apply, net.params, batch.one))
 
 
 @pytest.mark.parametrize("name", STRUCTURED)
@@ -251,8 +251,3 @@ def test_parameters_that_go_through_a_jacobian(name, structured, dense):
     names = sorted(net.params)
     by_structure = {names[leaf] for value in plan.structured for leaf, _ in plan.program.origins[value].pieces}
     assert by_structure == structured and {names[leaf] for leaf in plan.dense_leaves} == dense
-
-
-def test_structure_can_be_left_unused():
-    plan = plan_of(STRUCTURED["mlp"], structured=False)
-    assert plan.structured == {} and plan.dense_leaves == (0, 1, 2)

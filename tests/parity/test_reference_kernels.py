@@ -26,8 +26,6 @@ TO_COME = {
     "nt.empirical_ntk_vp_fn": "finite-width kernels",
     "nt.linearize": "Taylor expansion of finite networks",
     "nt.taylor_expand": "Taylor expansion of finite networks",
-    "nt.predict.ODEState": "gradient flow by ODE",
-    "nt.predict.gradient_descent": "gradient flow by ODE",
 }
 
 RTOL = 1e-7

@@ -174,7 +174,7 @@ def test_diagnostics_of_a_good_kernel_and_under_jit():
     matrix, _ = matrix_with([0.5, 1, 4])
 
     def diagnostics(kernel):
-        return predict.gradient_descent_mse(kernel, jnp.ones((3, 1)), diag_reg=0.5, diag_reg_absolute_scale=True).diagnostics()
+        return predict.gradient_descent_mse(kernel, jnp.ones((3, 1)), noise_variance=0.5).diagnostics()
 
     for d in (diagnostics(jnp.asarray(matrix)), jax.jit(diagnostics)(jnp.asarray(matrix))):
         np.testing.assert_allclose(d.smallest_eigenvalue, 1, rtol=1e-5)

@@ -43,12 +43,12 @@ def structured_derivatives(
             _kernel(first, second, leaf, a, use1, use2, s1, s2)
             for use1, use2, s1, s2 in zip(uses1, uses2, slopes1, slopes2, strict=True)
         ]
-        kernels.append(sum(terms[1:], terms[0]) if terms else jnp.zeros(a.kernel_shape))
+        kernels.append(a.total(terms))
     return kernels
 
 
 def _plan(batch: Samples, params: PyTree) -> Plan:
-    return Plan.create(trace(batch.apply, params, batch.one), structured=True)
+    return Plan.create(trace(batch.apply, params, batch.one))
 
 
 def _slopes(plan: Plan, leaves: list[Any]) -> list[Any]:
@@ -88,7 +88,7 @@ def _kernel(
         second_labels = (second.labels(leaf, a.labels2)[0], *_of_side(use2, 1, use2.index_labels))
         every = tuple(dict.fromkeys((*first_labels, *second_labels)))
         places1, places2 = _aligned(use1.index, first_labels, every), _aligned(use2.index, second_labels, every)
-        arrays.append(((places1 == places2) & (places1 >= 0)).astype(arrays[0].dtype))
+        arrays.append((places1 == places2) & (places1 >= 0))
         labels.append(every)
     return a.kernel(arrays, labels)
 

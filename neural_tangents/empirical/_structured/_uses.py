@@ -63,8 +63,8 @@ class Plan:
     dense_outputs: Mapping[int, int]
 
     @classmethod
-    def create(cls, program: Program, structured: bool) -> "Plan":
-        """The plan of a program; with `structured=False` all values are dense."""
+    def create(cls, program: Program) -> "Plan":
+        """The plan of a program."""
         uses: dict[int, list[tuple[int, int]]] = {}
         for number, step in enumerate(program.steps):
             for position, value in enumerate(step.operands):
@@ -75,8 +75,7 @@ class Plan:
         alone = {
             value
             for value in values
-            if structured
-            and program.origins[value].injective
+            if program.origins[value].injective
             and len(uses.get(value, ())) == 1
             and value not in outputs.values()
             and not any(program.origins[value].overlaps(program.origins[v]) for v in values if v != value)

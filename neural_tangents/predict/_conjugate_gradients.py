@@ -1,0 +1,336 @@
+"""Kernel systems too large to be factorised."""
+
+import functools
+import importlib
+import math
+import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from neural_tangents._core.types import Axes
+from neural_tangents.predict._concrete import is_concrete
+from neural_tangents.predict._mse import as_kernel, common_dtype
+from neural_tangents.predict._nystrom import nystrom
+from neural_tangents.predict._outputs import Outputs
+from neural_tangents.predict._regularisation import Regularisation
+from neural_tangents.predict._spectral import matmul
+
+# Products that cannot be left to one multiplication of matrices take the kernel this many entries at a time.
+_BLOCK = 2**21
+
+_Product = Callable[[jax.Array], jax.Array]
+
+
+class ConjugateGradients(NamedTuple):
+    """An approximate solution of `K_λ x = y`, and how good it is.
+
+    Attributes:
+      solution: `x`, of the shape of `y`.
+      iterations: how many there were, an integer.
+      residual: `‖K_λ x - y‖ / ‖y‖`, computed from `x`; 0 for `y = 0`.
+    """
+
+    solution: jax.Array
+    iterations: jax.Array
+    residual: jax.Array
+
+
+class _Settings(NamedTuple):
+    """What a compiled solver depends on besides the shapes of arrays."""
+
+    outputs: Outputs
+    absolute: bool
+    rank: int
+    tolerance: float
+    max_iterations: int
+
+
+def conjugate_gradients(
+    kernel: Any,
+    y_train: Any,
+    *,
+    diag_reg: Any = 0.0,
+    diag_reg_absolute_scale: bool = False,
+    noise_variance: Any = None,
+    trace_axes: Axes = (-1,),
+    rank: int = 100,
+    tolerance: float | None = None,
+    max_iterations: int = 1000,
+    key: Any = None,
+) -> ConjugateGradients:
+    """Solves a linear system with a kernel by products with the kernel alone, and without factorising it.
+
+    By preconditioned conjugate gradients,
+
+        x = K_λ⁻¹ y,    K_λ = K_dd + λ I + diag(noise_variance),
+
+    so that the mean of a Gaussian process on a test set, and of an ensemble of networks trained to convergence, is
+    `K_td x`. Every iteration takes one product. The memory needed is that of the kernel and of a few vectors, of which
+    the preconditioner takes about `4 rank` while it is made and `rank` afterwards. All targets along `trace_axes` are
+    solved for at once, as one system with the kernel `K ⊗ I`.
+
+    Solutions have the floating type that `kernel` and `y_train` have together, but a kernel stays in its own: one in
+    float32 with targets in float64 gets solutions to the precision of float64 in the memory of float32. Where both are
+    float32, rounding sets a limit to the residual, of about 1e-7 times the condition number of `K_λ` at worst.
+
+    Needs the package lineax, `pip install neural-tangents[large]`.
+
+    Args:
+      kernel: `K_dd`, symmetric and positive semi-definite: an array, or a function. An array is interleaved as
+        `zip(y_train.shape, y_train.shape)` without the pairs of `trace_axes`, may be sharded over devices, and is
+        neither gathered nor copied. A function `v -> K_dd v` maps arrays of shape `y_train.shape` without `trace_axes`
+        to such arrays, as does the `matvec` of `empirical_ntk_operator_fn`; it is called for one target at a time.
+      y_train: targets.
+      diag_reg: `λ`, in units of the mean diagonal entry of `K_dd`; a scalar >= 0.
+      diag_reg_absolute_scale: whether `diag_reg` is `λ` itself, as it has to be if `kernel` is a function.
+      noise_variance: of the targets, in the units of the kernel, added to the diagonal of `K_dd` besides `λ`: a scalar,
+        or one number for each training point, of shape `y_train.shape[:1]`.
+      trace_axes: axes of `y_train` that the kernel lacks, the ones that it was computed with.
+      rank: how many eigenvalues of the kernel, at most, a preconditioner deals with, so that the number of iterations
+        depends on the remaining ones. It takes as many products to make. 0 for no preconditioner.
+      tolerance: the residual at which to stop; a number between 0 and 1, not a traced one.
+      max_iterations: an integer >= 1.
+      key: the random key of the preconditioner, None for `jax.random.key(0)`.
+
+    Returns:
+      `ConjugateGradients(solution, iterations, residual)`. It can be used under `jit`, `vmap` and `grad`: derivatives in
+      `kernel` (if it is a function, in arrays that it depends on), in `y_train` and in the regularisation are by
+      implicit differentiation, to the same tolerance. Under these transformations a residual above `tolerance` raises
+      no error, so look at it.
+
+    Raises:
+      RuntimeError: `tolerance` is seen not to be reached.
+      ValueError: shapes disagree, a number is out of range, `kernel` or `y_train` are seen to have entries that are not
+        finite, or `diag_reg` is relative although `kernel` is a function.
+      ImportError: lineax is not installed.
+
+    Source: Gardner et al., "GPyTorch: Blackbox Matrix-Matrix Gaussian Process Inference with GPU Acceleration", 2018,
+    https://arxiv.org/abs/1809.11165; for the preconditioner, Frangella, Tropp, Udell, "Randomized Nyström
+    Preconditioning", 2021, https://arxiv.org/abs/2110.02820.
+    """
+    y_train = jnp.asarray(y_train)
+    outputs = Outputs.create(y_train.shape, trace_axes)
+    regularisation = Regularisation(diag_reg, diag_reg_absolute_scale, noise_variance)
+    regularisation.check(outputs)
+    is_function = callable(kernel)
+    if not is_function:
+        kernel = as_kernel(kernel, "kernel")
+        outputs.check(kernel, "`kernel`")
+    elif not diag_reg_absolute_scale and not (is_concrete(diag_reg) and diag_reg == 0):
+        raise ValueError(
+            "Expected `diag_reg` on the absolute scale for a kernel that is a function, whose mean diagonal entry is "
+            "not known. Pass `diag_reg_absolute_scale=True`, with `diag_reg` in the units of the kernel."
+        )
+    y_train = y_train.astype(common_dtype(y_train) if is_function else common_dtype(kernel, y_train))
+    if tolerance is None:
+        tolerance = 1e-6 if y_train.dtype == "float64" else 1e-3
+    if not 0 < tolerance < 1:
+        raise ValueError(f"Expected `tolerance` between 0 and 1, got {tolerance}.")
+    settings = _Settings(
+        outputs,
+        diag_reg_absolute_scale,
+        _at_least(0, rank, "rank"),
+        float(tolerance),
+        _at_least(1, max_iterations, "max_iterations"),
+    )
+    _import_lineax()
+    arguments = y_train, diag_reg, noise_variance, jax.random.key(0) if key is None else key
+    if is_function:
+        # Compiled for this call alone, so that nothing which the function refers to is kept.
+        result = jax.jit(functools.partial(_solve_function, kernel, settings))(*arguments)
+    else:
+        result = _solve_array(settings, kernel, *arguments)
+    if is_concrete(result):
+        _check_solved(result, kernel, y_train, settings)
+    return result
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _solve_array(
+    settings: _Settings, kernel: jax.Array, y_train: jax.Array, diag_reg: Any, noise_variance: Any, key: Any
+) -> ConjugateGradients:
+    product, eps = _product_of_array(kernel, settings.outputs, y_train.dtype)
+    if not settings.absolute:
+        diag_reg = diag_reg * _mean_diagonal(kernel, y_train.dtype)
+    return _solve(settings, product, eps, y_train, diag_reg, noise_variance, key)
+
+
+def _solve_function(
+    kernel: Callable[[Any], Any], settings: _Settings, y_train: jax.Array, diag_reg: Any, noise_variance: Any, key: Any
+) -> ConjugateGradients:
+    product, eps = _product_of_function(kernel, settings.outputs, y_train.dtype)
+    return _solve(settings, product, eps, y_train, diag_reg, noise_variance, key)
+
+
+def _solve(
+    settings: _Settings,
+    product: _Product,
+    eps: float,
+    y_train: jax.Array,
+    diag_reg: Any,
+    noise_variance: Any,
+    key: Any,
+) -> ConjugateGradients:
+    """The solution for `v -> K v` of some precision, with `diag_reg` on the absolute scale."""
+    outputs = settings.outputs
+    y = outputs.columns(y_train)
+    # On this scale, no more of the matrix matters than its number of rows and its type.
+    diagonal = Regularisation(diag_reg, True, noise_variance).diagonal(y, outputs)
+
+    def regularised(v: jax.Array) -> jax.Array:
+        return product(v) + diagonal[:, None] * v
+
+    precondition = _identity
+    rank = min(settings.rank, len(y))
+    if rank:
+        fixed = nystrom(product, diagonal, rank, key, eps)
+        precondition = jax.tree.map(lax.stop_gradient, fixed).solve
+
+    def solve(matvec: _Product, rhs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return _iterate(matvec, rhs, precondition, settings)
+
+    # Differentiates implicitly, by further solutions.
+    x, iterations = lax.custom_linear_solve(regularised, y, solve, symmetric=True, has_aux=True)
+    size = _norm(y)
+    residual = _norm(regularised(x) - y) / jnp.where(size > 0, size, 1)
+    return ConjugateGradients(outputs.from_columns(x), iterations, lax.stop_gradient(residual))
+
+
+def _iterate(
+    matvec: _Product, rhs: jax.Array, precondition: _Product, settings: _Settings
+) -> tuple[jax.Array, jax.Array]:
+    """The solution of `K_λ x = rhs` (`[M, T]`), and the number of iterations."""
+    lx = _import_lineax()
+    # lineax stops once residual and last step are both below `atol`, and takes `pᵀ K_λ p` for zero if it is below a
+    # multiple of `rᵀ P⁻¹ r`. The first is meant for the residual alone, and either depends on units. So the right hand
+    # side is given with norm 1, the preconditioner such that it is of order 1, and the kernel in units so small that
+    # steps are tiny, and `pᵀ K_λ p` is huge.
+    size = _norm(rhs)
+    b = rhs / jnp.where(size > 0, size, 1)
+    typical = _norm(matvec(b))
+    typical = jnp.where(typical > 0, typical, 1)
+    small = jnp.finfo(rhs.dtype).eps ** 2
+    structure = jax.eval_shape(lambda: b)
+
+    def linear(f: _Product) -> Any:
+        return lx.FunctionLinearOperator(f, structure, lx.positive_semidefinite_tag)
+
+    # Rounding separates the residual from the one that is updated in each iteration, hence half of the tolerance.
+    solver = lx.CG(
+        rtol=0.0, atol=settings.tolerance / 2, norm=_norm, stabilise_every=None, max_steps=settings.max_iterations
+    )
+    options = {"preconditioner": linear(lambda v: typical * precondition(v))}
+    solution = lx.linear_solve(
+        linear(lambda v: matvec(v) / (small * typical)), b, solver, options=options, throw=False
+    )
+    return solution.value * (size / (small * typical)), solution.stats["num_steps"]
+
+
+def _product_of_function(function: Callable[[Any], Any], outputs: Outputs, dtype: Any) -> tuple[_Product, float]:
+    """`v -> K v` for `v` of shape `[M, T]`, and its precision."""
+    expected = jax.ShapeDtypeStruct(outputs.described_sizes, dtype)
+    found = jax.eval_shape(function, expected)
+    if getattr(found, "shape", None) != expected.shape:
+        raise ValueError(
+            f"Expected `kernel` to map arrays of shape {expected.shape} to arrays of this shape, for outputs of shape "
+            f"{outputs.shape} with trace_axes={outputs.traced}, got {getattr(found, 'shape', found)}. Pass the "
+            f"`trace_axes` that the kernel was made with."
+        )
+
+    def column(v: jax.Array) -> jax.Array:
+        return function(v.reshape(expected.shape)).astype(dtype).reshape(-1)
+
+    def product(v: jax.Array) -> jax.Array:
+        return lax.map(column, v.T).T
+
+    return product, _eps(found.dtype, dtype)
+
+
+def _product_of_array(kernel: jax.Array, outputs: Outputs, dtype: Any) -> tuple[_Product, float]:
+    """The same for an interleaved kernel."""
+    eps = _eps(kernel.dtype, dtype)
+    if kernel.ndim == 2 and kernel.dtype == dtype:
+        return functools.partial(matmul, kernel), eps
+    if kernel.ndim == 0:
+        return functools.partial(operator.mul, kernel.astype(dtype)), eps
+    # A conversion, or rearrangement, of the kernel as a whole would take memory for another one. Rows are taken with a
+    # stride, so that every device of those which they are spread over has some of each block.
+    stride = math.gcd(len(kernel), jax.device_count())
+    strided = kernel.reshape(stride, -1, *kernel.shape[1:])
+    count = strided.shape[1]
+    block = min(count, max(1, _BLOCK * count // kernel.size))
+
+    def product(v: jax.Array) -> jax.Array:
+        def step(i: jax.Array, out: jax.Array) -> jax.Array:
+            start = jnp.minimum(i * block, count - block)  # the last block overlaps with the one before it
+            rows = lax.dynamic_slice_in_dim(strided, start, block, axis=1)
+            matrix = outputs.matrix(rows.reshape(-1, *kernel.shape[1:]).astype(dtype))
+            return lax.dynamic_update_slice_in_dim(out, matmul(matrix, v).reshape(stride, block, -1), start, axis=1)
+
+        out = jnp.zeros((stride, count, v.size // len(kernel)), dtype)
+        return lax.fori_loop(0, -(-count // block), step, out).reshape(v.shape)
+
+    return product, eps
+
+
+def _mean_diagonal(kernel: jax.Array, dtype: Any) -> jax.Array:
+    """The mean diagonal entry of an interleaved kernel."""
+    for _ in range(kernel.ndim // 2):
+        kernel = jnp.diagonal(kernel)  # of the first two axes, which go to the end
+    return jnp.mean(kernel.astype(dtype))
+
+
+def _check_solved(result: ConjugateGradients, kernel: Any, y_train: jax.Array, settings: _Settings) -> None:
+    """Raises an error if the tolerance is not reached."""
+    residual, iterations = float(result.residual), int(result.iterations)
+    if residual <= settings.tolerance:
+        return
+    for name, array in dict(y_train=y_train, kernel=kernel).items():
+        if isinstance(array, jax.Array) and not jnp.all(jnp.isfinite(array)):
+            raise ValueError(f"Expected finite numbers in `{name}`, got some that are infinite or NaN.")
+    found = f"Expected a residual of at most {settings.tolerance:.1e}, got {residual:.1e} after {iterations} iterations"
+    if not math.isfinite(residual):
+        raise RuntimeError(
+            f"{found}: the kernel has entries that are not finite, or is singular. Pass a finite one, and a larger "
+            f"`diag_reg` or `noise_variance`."
+        )
+    if iterations == settings.max_iterations:
+        raise RuntimeError(
+            f"{found}. Pass a larger `max_iterations`, `rank` or `tolerance`, or more regularisation by `diag_reg` or "
+            f"`noise_variance`."
+        )
+    raise RuntimeError(
+        f"{found}, where rounding in {y_train.dtype} ends progress. Pass targets in float64 (with `jax_enable_x64`; the "
+        f"kernel may stay in float32), a larger `tolerance`, or more regularisation by `diag_reg` or `noise_variance`."
+    )
+
+
+def _norm(v: jax.Array) -> jax.Array:
+    return jnp.sqrt(jnp.sum(jnp.square(v)))
+
+
+def _identity(v: jax.Array) -> jax.Array:
+    return v
+
+
+def _eps(*dtypes: Any) -> float:
+    return max(float(jnp.finfo(dtype).eps) for dtype in dtypes)
+
+
+def _at_least(least: int, number: Any, name: str) -> int:
+    if not isinstance(number, int) or number < least:
+        raise ValueError(f"Expected `{name}` to be an integer >= {least}, got {number}.")
+    return number
+
+
+def _import_lineax() -> Any:
+    try:
+        return importlib.import_module("lineax")
+    except ImportError as error:
+        raise ImportError(
+            "`conjugate_gradients` needs the package lineax. Install it: pip install 'neural-tangents[large]'."
+        ) from error
