@@ -92,3 +92,11 @@ def test_the_empirical_ntk_predicts_training_of_a_wide_network(load, capsys):
         assert wide[-1][f"{kind} loss"] == pytest.approx(wide[-1][f"{kind} predicted"], rel=0.1)
         assert wide[-1][f"{kind} rmse"] < 0.2 * narrow[-1][f"{kind} rmse"]
     assert len(capsys.readouterr().out.splitlines()) == 2 * (3 + len(wide))
+
+
+def test_hyperparameters_are_learned(load, capsys):
+    losses, errors, noise = run(load("hyperparameters"), train=40, steps=60)
+    assert losses[-1] < losses[0] - 0.5
+    assert errors[-1] < 0.8 * errors[0]
+    assert 0.05 < noise < 0.2  # 0.1 is true
+    assert len(capsys.readouterr().out.splitlines()) == 5

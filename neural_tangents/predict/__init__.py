@@ -1,5 +1,6 @@
 """Predictions of trained networks, of ensembles of them, and of Gaussian processes, from kernels."""
 
+from neural_tangents.predict._conjugate_gradients import ConjugateGradients, conjugate_gradients
 from neural_tangents.predict._ensemble import gradient_descent_mse_ensemble
 from neural_tangents.predict._gp import gp_inference
 from neural_tangents.predict._learning_rate import max_learning_rate
@@ -8,8 +9,10 @@ from neural_tangents.predict._ode import ODEState, gradient_descent
 from neural_tangents.predict._results import Gaussian
 
 __all__ = [
+    "ConjugateGradients",
     "Gaussian",
     "ODEState",
+    "conjugate_gradients",
     "gp_inference",
     "gradient_descent",
     "gradient_descent_mse",

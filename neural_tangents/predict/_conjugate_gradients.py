@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from neural_tangents._core.types import Axes
 from neural_tangents.predict._concrete import is_concrete
 from neural_tangents.predict._mse import as_kernel, common_dtype
-from neural_tangents.predict._nystrom import nystrom
+from neural_tangents.predict._nystrom import Nystrom, nystrom
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._regularisation import Regularisation
 from neural_tangents.predict._spectral import matmul
@@ -69,13 +70,14 @@ def conjugate_gradients(
         x = K_λ⁻¹ y,    K_λ = K_dd + λ I + diag(noise_variance),
 
     so that the mean of a Gaussian process on a test set, and of an ensemble of networks trained to convergence, is
-    `K_td x`. Every iteration takes one product. The memory needed is that of the kernel and of a few vectors, of which
-    the preconditioner takes about `4 rank` while it is made and `rank` afterwards. All targets along `trace_axes` are
-    solved for at once, as one system with the kernel `K ⊗ I`.
+    `K_td x`. An iteration takes one product. The memory needed is that of the kernel and of a few vectors, of which the
+    preconditioner takes about `4 rank` while it is made and `rank` afterwards. All targets along `trace_axes` are
+    solved for together, as one system with the kernel `K ⊗ I`.
 
-    Solutions have the floating type that `kernel` and `y_train` have together, but a kernel stays in its own: one in
-    float32 with targets in float64 gets solutions to the precision of float64 in the memory of float32. Where both are
-    float32, rounding sets a limit to the residual, of about 1e-7 times the condition number of `K_λ` at worst.
+    Computed is in the floating type that `kernel` and `y_train` have together, but the kernel stays in its own: in
+    float32 with `y_train` in float64, under `jax.enable_x64`, it takes the memory of float32 and gives a solution to
+    the precision of float64. Where both are float32, rounding in products sets a limit to the residual: 3e-5 for a
+    kernel of 5,000 points, for example. It grows with the condition number of `K_λ`.
 
     Needs the package lineax, `pip install neural-tangents[large]`.
 
@@ -92,15 +94,17 @@ def conjugate_gradients(
       trace_axes: axes of `y_train` that the kernel lacks, the ones that it was computed with.
       rank: how many eigenvalues of the kernel, at most, a preconditioner deals with, so that the number of iterations
         depends on the remaining ones. It takes as many products to make. 0 for no preconditioner.
-      tolerance: the residual at which to stop; a number between 0 and 1, not a traced one.
+      tolerance: the largest residual to accept, a number between 0 and 1; None for 1e-6, or 1e-3 in float32. The last
+        iteration is the first whose residual is below half of it, by the recurrence of the method; the residual that
+        is returned, and has to be accepted, is computed anew.
       max_iterations: an integer >= 1.
       key: the random key of the preconditioner, None for `jax.random.key(0)`.
 
     Returns:
-      `ConjugateGradients(solution, iterations, residual)`. It can be used under `jit`, `vmap` and `grad`: derivatives in
-      `kernel` (if it is a function, in arrays that it depends on), in `y_train` and in the regularisation are by
-      implicit differentiation, to the same tolerance. Under these transformations a residual above `tolerance` raises
-      no error, so look at it.
+      `ConjugateGradients(solution, iterations, residual)`. It can be used under `jit`, `vmap` and `grad`. Derivatives
+      of `solution` in `kernel` (if it is a function, in arrays that it depends on), `y_train`, `diag_reg` and
+      `noise_variance` are solutions of further systems, to the same tolerance. Under these transformations a residual
+      above `tolerance` raises no error: look at it.
 
     Raises:
       RuntimeError: `tolerance` is seen not to be reached.
@@ -118,8 +122,11 @@ def conjugate_gradients(
     regularisation.check(outputs)
     is_function = callable(kernel)
     if not is_function:
+        if hasattr(kernel, "matvec"):
+            raise ValueError("Expected `kernel` to be an array or a function, got an operator. Pass its `.matvec`.")
         kernel = as_kernel(kernel, "kernel")
         outputs.check(kernel, "`kernel`")
+        _check_mesh(kernel)
     elif not diag_reg_absolute_scale and not (is_concrete(diag_reg) and diag_reg == 0):
         raise ValueError(
             "Expected `diag_reg` on the absolute scale for a kernel that is a function, whose mean diagonal entry is "
@@ -184,14 +191,11 @@ def _solve(
     def regularised(v: jax.Array) -> jax.Array:
         return product(v) + diagonal[:, None] * v
 
-    precondition = _identity
     rank = min(settings.rank, len(y))
-    if rank:
-        fixed = nystrom(product, diagonal, rank, key, eps)
-        precondition = jax.tree.map(lax.stop_gradient, fixed).solve
+    preconditioner = lax.stop_gradient(nystrom(product, diagonal, rank, key, eps)) if rank else None
 
     def solve(matvec: _Product, rhs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return _iterate(matvec, rhs, precondition, settings)
+        return _iterate(settings, matvec, preconditioner, rhs)
 
     # Differentiates implicitly, by further solutions.
     x, iterations = lax.custom_linear_solve(regularised, y, solve, symmetric=True, has_aux=True)
@@ -201,14 +205,14 @@ def _solve(
 
 
 def _iterate(
-    matvec: _Product, rhs: jax.Array, precondition: _Product, settings: _Settings
+    settings: _Settings, matvec: _Product, preconditioner: Nystrom | None, rhs: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """The solution of `K_λ x = rhs` (`[M, T]`), and the number of iterations."""
     lx = _import_lineax()
-    # lineax stops once residual and last step are both below `atol`, and takes `pᵀ K_λ p` for zero if it is below a
-    # multiple of `rᵀ P⁻¹ r`. The first is meant for the residual alone, and either depends on units. So the right hand
-    # side is given with norm 1, the preconditioner such that it is of order 1, and the kernel in units so small that
-    # steps are tiny, and `pᵀ K_λ p` is huge.
+    # lineax stops once both the residual and the last step in `x` are below `atol`, and gives up once `pᵀ K_λ p` is
+    # below a multiple of `rᵀ P⁻¹ r`. We mean the residual alone, and both rules depend on units. So `rhs` is given with
+    # norm 1, `P⁻¹ K_λ` is of order 1, and `x` is in units so large, and `K_λ` in units so small, that steps are tiny
+    # and `pᵀ K_λ p` is huge.
     size = _norm(rhs)
     b = rhs / jnp.where(size > 0, size, 1)
     typical = _norm(matvec(b))
@@ -223,10 +227,10 @@ def _iterate(
     solver = lx.CG(
         rtol=0.0, atol=settings.tolerance / 2, norm=_norm, stabilise_every=None, max_steps=settings.max_iterations
     )
-    options = {"preconditioner": linear(lambda v: typical * precondition(v))}
-    solution = lx.linear_solve(
-        linear(lambda v: matvec(v) / (small * typical)), b, solver, options=options, throw=False
-    )
+    options = {}
+    if preconditioner is not None:
+        options["preconditioner"] = linear(lambda v: typical * preconditioner.solve(v))
+    solution = lx.linear_solve(linear(lambda v: matvec(v) / (small * typical)), b, solver, options=options, throw=False)
     return solution.value * (size / (small * typical)), solution.stats["num_steps"]
 
 
@@ -284,6 +288,16 @@ def _mean_diagonal(kernel: jax.Array, dtype: Any) -> jax.Array:
     return jnp.mean(kernel.astype(dtype))
 
 
+def _check_mesh(kernel: jax.Array) -> None:
+    """Raises `ValueError` if the type of `kernel` tells how it is sharded, as those of its products then have to."""
+    if any(jax.typeof(kernel).sharding.spec):
+        raise ValueError(
+            f"Expected a `kernel` sharded over axes of a mesh that are of type Auto, got {jax.typeof(kernel)}, with "
+            f"type Explicit. Pass jax.device_put(kernel, NamedSharding(Mesh(mesh.devices, mesh.axis_names), spec)), "
+            f"which copies nothing."
+        )
+
+
 def _check_solved(result: ConjugateGradients, kernel: Any, y_train: jax.Array, settings: _Settings) -> None:
     """Raises an error if the tolerance is not reached."""
     residual, iterations = float(result.residual), int(result.iterations)
@@ -293,19 +307,17 @@ def _check_solved(result: ConjugateGradients, kernel: Any, y_train: jax.Array, s
         if isinstance(array, jax.Array) and not jnp.all(jnp.isfinite(array)):
             raise ValueError(f"Expected finite numbers in `{name}`, got some that are infinite or NaN.")
     found = f"Expected a residual of at most {settings.tolerance:.1e}, got {residual:.1e} after {iterations} iterations"
+    regularise = "more regularisation by `diag_reg` or `noise_variance`"
     if not math.isfinite(residual):
-        raise RuntimeError(
-            f"{found}: the kernel has entries that are not finite, or is singular. Pass a finite one, and a larger "
-            f"`diag_reg` or `noise_variance`."
-        )
+        raise RuntimeError(f"{found}: the kernel is singular, or not finite. Pass a finite one, and {regularise}.")
     if iterations == settings.max_iterations:
-        raise RuntimeError(
-            f"{found}. Pass a larger `max_iterations`, `rank` or `tolerance`, or more regularisation by `diag_reg` or "
-            f"`noise_variance`."
-        )
+        raise RuntimeError(f"{found}. Pass a larger `max_iterations`, `rank` or `tolerance`, or {regularise}.")
+    wider = (
+        "" if y_train.dtype == "float64" else "targets in float64 (under `jax.enable_x64`; kernels may stay float32), "
+    )
     raise RuntimeError(
-        f"{found}, where rounding in {y_train.dtype} ends progress. Pass targets in float64 (with `jax_enable_x64`; the "
-        f"kernel may stay in float32), a larger `tolerance`, or more regularisation by `diag_reg` or `noise_variance`."
+        f"{found}, where rounding in {y_train.dtype}, or a kernel that is not positive definite, ends progress. Pass "
+        f"{wider}a larger `tolerance`, or {regularise}."
     )
 
 
@@ -313,18 +325,14 @@ def _norm(v: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.sum(jnp.square(v)))
 
 
-def _identity(v: jax.Array) -> jax.Array:
-    return v
-
-
 def _eps(*dtypes: Any) -> float:
     return max(float(jnp.finfo(dtype).eps) for dtype in dtypes)
 
 
 def _at_least(least: int, number: Any, name: str) -> int:
-    if not isinstance(number, int) or number < least:
+    if not isinstance(number, int | np.integer) or number < least:
         raise ValueError(f"Expected `{name}` to be an integer >= {least}, got {number}.")
-    return number
+    return int(number)
 
 
 def _import_lineax() -> Any:
