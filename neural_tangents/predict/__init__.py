@@ -7,9 +7,11 @@ from neural_tangents.predict._learning_rate import max_learning_rate
 from neural_tangents.predict._mse import gradient_descent_mse
 from neural_tangents.predict._ode import ODEState, gradient_descent
 from neural_tangents.predict._results import Gaussian
+from neural_tangents.predict._solve import Diagnostics
 
 __all__ = [
     "ConjugateGradients",
+    "Diagnostics",
     "Gaussian",
     "ODEState",
     "conjugate_gradients",

@@ -22,7 +22,7 @@ def leave_one_out(system: TrainSystem, outputs: Outputs, y_train: jax.Array) -> 
     """What is predicted for each training point from all others, noise included.
 
     With the block `B = [K_λ⁻¹]_ii` of the outputs of one point, the mean is `y_i - B⁻¹ [K_λ⁻¹ y]_i` and the covariance
-    `B⁻¹` (Rasmussen and Williams, 2006, equations 5.12).
+    `B⁻¹` (Rasmussen and Williams, 2006, section 5.4.2).
     """
     if 0 in outputs.traced:
         raise ValueError(
