@@ -50,8 +50,8 @@ def integrate(velocity: Callable[[Any], Any], start: Any, spans: jax.Array) -> t
     A step is accepted if the largest error in each array of `u` is below `tolerance` times the largest entry that this
     array has had. The infinite span ends when
 
-    * the largest change of any array during the second half of the time so far is below 1,000 times the tolerance, while
-      steps do not grow any more, that is, are limited by stability and not by accuracy; or
+    * the largest change of any array during the second half of the time so far is below 1,000 times the tolerance,
+      while steps do not grow any more, that is, are limited by stability and not by accuracy; or
     * the time exceeds `LONGEST`; or
     * `MAX_STEPS` steps were tried.
 

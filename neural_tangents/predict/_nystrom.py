@@ -57,8 +57,9 @@ def nystrom(product: Callable[[jax.Array], jax.Array], diagonal: jax.Array, rank
     roots = jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, values, 1)), 0)
     vectors, singular = _left_singular(matmul(sketch, rotation) * roots[None, :])
     eigenvalues = jnp.square(singular)
-    rest = diagonal + eigenvalues[-1]
-    rest = jnp.maximum(rest, eps * eigenvalues[0])
+    # Below this, eigenvalues are lost in rounding, or `P⁻¹` would not be positive definite because of it.
+    least = max(eps, 100 * float(jnp.finfo(dtype).eps)) * eigenvalues[0]
+    rest = jnp.maximum(diagonal + eigenvalues[-1], least)
     scale = jax.lax.rsqrt(jnp.where(rest > 0, rest, 1))
     excess = jnp.maximum(eigenvalues - eigenvalues[-1], 0)  # which a fused multiplication may make negative
     vectors, singular = _left_singular(scale[:, None] * vectors * jnp.sqrt(excess)[None, :])

@@ -57,8 +57,9 @@ def gradient_descent(
         df_train/ds = q_train,    dq_train/ds = -Θ_dd ∇L(f_train) - (1 - m) / √learning_rate · q_train,
 
     with `Θ_td` in place of `Θ_dd` for the test set. Both are solved numerically, to a relative error of about 1e-8 in
-    float64 and 1e-5 in float32 (ten times that for `m = 0.99`). Times correspond to steps of gradient descent, or of the heavy-ball method
-    `w(t+1) = w(t) + m (w(t) - w(t-1)) - learning_rate ∇L`, with a small `learning_rate` and `m` close to 1.
+    float64 and 1e-5 in float32 (ten times that for `m = 0.99`). Times correspond to steps of gradient descent, or of
+    the heavy-ball method `w(t+1) = w(t) + m (w(t) - w(t-1)) - learning_rate ∇L`, with a small `learning_rate` and `m`
+    close to 1.
 
     The solver is explicit. It takes about 0.4 steps for each time constant of the fastest decay, and gives up after
     262,144. For the squared loss `½ mean((f - y)²)` this decay is the largest eigenvalue of `Θ_dd` over `y_train.size`;

@@ -351,7 +351,7 @@ def test_eager_calls_compile_once():
     assert not np.allclose(first, second)
 
 
-@pytest.mark.parametrize("name", ["strides", "pools"])
+@pytest.mark.parametrize("name", ["strides", "circular pools"])
 def test_derivatives_and_batches(name):
     x1, x2 = inputs(name, 1, seed=11), inputs(name, 2, seed=12)
     direction = RANDOM.normal(size=x1.shape)
