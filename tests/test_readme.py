@@ -9,13 +9,22 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TEXTS = {
     name: (ROOT / name).read_text()
-    for name in ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/inference.md", "docs/performance.md", "docs/recipes.md")
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/architecture.md",
+        "docs/inference.md",
+        "docs/performance.md",
+        "docs/recipes.md",
+    )
 }
 FENCED = re.compile(r"^ *```(\S[^\n]*)\n(.*?)^ *```$", flags=re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "at_least"), [("README.md", 6), ("CONTRIBUTING.md", 4), ("docs/recipes.md", 6), ("docs/inference.md", 4)])
+@pytest.mark.parametrize(
+    ("name", "at_least"), [("README.md", 6), ("CONTRIBUTING.md", 4), ("docs/recipes.md", 6), ("docs/inference.md", 4)]
+)
 def test_snippets_run_in_order(name, at_least):
     """All Python blocks run, one after the other, as a reader would type them."""
     blocks = [block for block in FENCED.finditer(TEXTS[name]) if block[1] == "python"]

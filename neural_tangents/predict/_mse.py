@@ -120,7 +120,9 @@ def time_per_entry(t: Any, learning_rate: Any, outputs: Outputs, dtype: Any) -> 
         return None
     if is_concrete(t) and not np.all(np.asarray(t) >= 0):
         raise ValueError(f"Expected times `t` >= 0, got {np.asarray(t).min()}. Pass None or jnp.inf for infinity.")
-    return jnp.asarray(t, dtype) * jnp.asarray(learning_rate, dtype) / outputs.size
+    t = jnp.asarray(t, dtype)
+    is_finite = jnp.isfinite(t)  # no learning rate changes infinity: a product with it would have NaN derivatives
+    return jnp.where(is_finite, jnp.where(is_finite, t, 0) * jnp.asarray(learning_rate, dtype) / outputs.size, t)
 
 
 def as_kernel(kernel: Any, name: str) -> jax.Array:

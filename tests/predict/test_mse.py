@@ -282,3 +282,14 @@ def test_one_kernel_only():
 
     with pytest.raises(ValueError, match=r"to be one array, got Several.*\.ntk"):
         predict.gradient_descent_mse(Several(), problem.y)
+
+
+def test_derivatives_in_the_learning_rate_at_infinite_times():
+    kernel, y = jnp.asarray([[2.0, 1.0], [1.0, 3.0]]), jnp.ones((2, 1))
+
+    def outputs(learning_rate):
+        return predict.gradient_descent_mse(kernel, y, learning_rate)(jnp.asarray([1.0, jnp.inf]))[:, :, 0]
+
+    slopes = jax.jacobian(outputs)(0.5)
+    assert np.all(slopes[0] > 0)
+    np.testing.assert_array_equal(slopes[1], np.zeros(2))

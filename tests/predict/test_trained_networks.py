@@ -18,7 +18,7 @@ def inputs(n, seed):
 
 
 def train_ensemble(members_fn, x, y, x_test):
-    """Outputs on both sets, `(members, N)`, after gradient descent with small steps on all parameters or the readout."""
+    """Outputs on both sets, `(members, N)`, after gradient descent on all parameters or the readout."""
 
     def loss(trained, fixed):
         return jnp.mean((members_fn(trained, fixed, x) - y) ** 2) / 2
