@@ -74,10 +74,10 @@ def conjugate_gradients(
     preconditioner takes about `4 rank` while it is made and `rank` afterwards. All targets along `trace_axes` are
     solved for together, as one system with the kernel `K ⊗ I`.
 
-    Computed is in the floating type that `kernel` and `y_train` have together, but the kernel stays in its own: in
+    Solutions have the floating type that `kernel` and `y_train` have together, but a kernel stays in its own: in
     float32 with `y_train` in float64, under `jax.enable_x64`, it takes the memory of float32 and gives a solution to
-    the precision of float64. Where both are float32, rounding in products sets a limit to the residual: 3e-5 for a
-    kernel of 5,000 points, for example. It grows with the condition number of `K_λ`.
+    the precision of float64. Where both are float32, rounding in products sets a limit to the residual, which grows
+    with the condition number of `K_λ`: 8e-5 in an example with 20,000 points and `diag_reg=1e-3`.
 
     Needs the package lineax, `pip install neural-tangents[large]`.
 

@@ -45,7 +45,7 @@ def nystrom(product: Callable[[jax.Array], jax.Array], diagonal: jax.Array, rank
       eps: the relative precision of products.
 
     Source: Frangella, Tropp, Udell, "Randomized Nyström Preconditioning", 2021, https://arxiv.org/abs/2110.02820,
-    Algorithm 2.1 and, for `D = μ I` and but for the factor `λ + μ`, equation (5.3). A pseudo-inverse takes the place of
+    Algorithm 2.1; for `D = μ I`, the preconditioner of the paper is `P / (λ + μ)`. A pseudo-inverse takes the place of
     the shift by which the paper makes `Ωᵀ K Ω` invertible in floating point.
     """
     dtype = diagonal.dtype
