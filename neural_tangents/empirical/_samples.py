@@ -159,7 +159,16 @@ def _create(
         return jax.tree.map(jnp.asarray, f(params, x, **keywords))
 
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), data)
-    outputs = jax.eval_shape(whole, params, one)
+    try:
+        outputs = jax.eval_shape(whole, params, one)
+    except Exception as error:
+        if n_samples is not None:
+            shapes = [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(lambda s: arguments(s)[0], one))]
+            error.add_note(
+                f"The network was given a single sample, of shape {', '.join(map(str, shapes))}. Choose `vmap_axes` "
+                "along which it acts on each sample alone, or None."
+            )
+        raise
     leaves, structure = jax.tree.flatten(outputs)
     if n_samples is None:
         shapes = tuple(leaf.shape for leaf in leaves)

@@ -80,3 +80,13 @@ X = {"a": normal(4, 5), "b": normal(5, 4)}
 def test_axes_that_do_not_fit(vmap_axes, message):
     with pytest.raises(ValueError, match=message):
         samples(f, PARAMS, X, {}, vmap_axes)
+
+
+def test_networks_that_fail_for_one_sample_are_told_why():
+    """Axis 1 is that of features, which the network needs all of."""
+    with pytest.raises(TypeError) as failure:
+        samples(lambda p, x, name: x @ p, jnp.ones((3, 2)), jnp.ones((4, 3)), {"name": "any"}, 1)
+    assert failure.value.__notes__ == [
+        "The network was given a single sample, of shape (4, 1). Choose `vmap_axes` along which it acts on each sample "
+        "alone, or None."
+    ]
