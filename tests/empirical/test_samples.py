@@ -1,6 +1,7 @@
 """Batches cut into samples: each is what the network gives for it alone."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from finite_networks import MLP_PARAMS, X1, assert_close, mlp, normal
