@@ -56,6 +56,15 @@ def fill_second(x1: PyTree, x2: PyTree) -> tuple[PyTree, bool]:
     return jax.tree.unflatten(structure, filled), all(b is None for b in leaves2)
 
 
+def split_arguments(
+    x1: PyTree, x2: PyTree, keywords: Mapping[str, Any]
+) -> tuple[PyTree, dict[str, Any], dict[str, Any], bool]:
+    """The second batch, keyword arguments for the first and for the second, and whether all of it is the same."""
+    x2, one_batch = fill_second(x1, x2)
+    first, second = split_keywords(keywords, x1, x2, one_batch)
+    return x2, first, second, one_batch and all(first[name] is second[name] for name in first)
+
+
 def split_keywords(
     keywords: Mapping[str, Any], x1: PyTree, x2: PyTree, one_batch: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -95,7 +104,7 @@ def _split_rng(rng: Any, x1: PyTree, x2: PyTree, one_batch: bool) -> tuple[Any, 
     replaced = jnp.logical_xor(same_x, same_key)
     if is_pair and not isinstance(replaced, jax.core.Tracer) and replaced:
         warnings.warn(
-            f"x1 and x2 are {'' if same_x else 'not '}equal, but their random keys are {'' if same_key else 'not '}. "
+            f"x1 and x2 are {'' if same_x else 'not '}equal, but their random keys are{'' if same_key else ' not'}. "
             "The second key was replaced.",
             UserWarning,
             stacklevel=2,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from neural_tangents._core.types import Axes, PyTree
-from neural_tangents.empirical._arguments import fill_second, split_keywords
+from neural_tangents.empirical._arguments import split_arguments
 from neural_tangents.empirical._axes import OutputAxes
 
 
@@ -32,10 +32,8 @@ def empirical_nngp_fn(
     """
 
     def nngp_fn(x1: PyTree, x2: PyTree, params: PyTree, **kwargs: Any) -> PyTree:
-        x2, one_batch = fill_second(x1, x2)
-        kwargs1, kwargs2 = split_keywords(kwargs, x1, x2, one_batch)
+        x2, kwargs1, kwargs2, same = split_arguments(x1, x2, kwargs)
         outputs1 = f(params, x1, **kwargs1)
-        same = one_batch and all(kwargs1[name] is kwargs2[name] for name in kwargs1)
         outputs2 = outputs1 if same else f(params, x2, **kwargs2)
 
         def kernel(out1: Any, out2: Any) -> jax.Array:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from neural_tangents._core.types import Axes, PyTree
-from neural_tangents.empirical._arguments import check_parameters, fill_second, split_keywords
+from neural_tangents.empirical._arguments import check_parameters, split_arguments
 from neural_tangents.empirical._axes import OutputAxes
 from neural_tangents.empirical._contraction import jacobian_contraction
 from neural_tangents.empirical._cost import TRAFFIC, arithmetic, has_primitive
@@ -79,28 +79,14 @@ def empirical_ntk_fn(
             if key not in cheapest:
                 cheapest[key] = _cheapest(first, second, params, axes)
             algorithm = cheapest[key]
-        return jax.tree.unflatten(first.structure, ntk_of_axes(first, second, params, axes, algorithm))
+        return jax.tree.unflatten(first.structure, _ALGORITHMS[algorithm](first, second, params, axes))
 
     return ntk_fn
 
 
-def ntk_of_axes(
-    first: Samples,
-    second: Samples,
-    params: PyTree,
-    axes: Sequence[OutputAxes],
-    algorithm: NtkImplementation = NtkImplementation.STRUCTURED_DERIVATIVES,
-) -> list[jax.Array]:
-    """The kernel of each output, with the axes that are asked for."""
-    return _ALGORITHMS[algorithm](first, second, params, axes)
-
-
-def _structured_or_dense(
-    first: Samples, second: Samples, params: PyTree, axes: Sequence[OutputAxes]
-) -> list[jax.Array]:
+def structured_or_dense(first: Samples, second: Samples, params: PyTree, axes: Sequence[OutputAxes]) -> list[jax.Array]:
     """The kernels by structured derivatives, or by Jacobians if there are both real parameters and complex outputs."""
-    outputs = jax.eval_shape(first.apply, params, first.one)
-    complex_outputs = any(jnp.issubdtype(out.dtype, jnp.complexfloating) for out in outputs)
+    complex_outputs = any(jnp.issubdtype(dtype, jnp.complexfloating) for dtype in first.dtypes)
     if complex_outputs and not all(map(jnp.iscomplexobj, jax.tree.leaves(params))):
         return jacobian_contraction(first, second, params, axes)
     return structured_derivatives(first, second, params, axes)
@@ -109,7 +95,7 @@ def _structured_or_dense(
 _ALGORITHMS = {
     NtkImplementation.JACOBIAN_CONTRACTION: jacobian_contraction,
     NtkImplementation.NTK_VECTOR_PRODUCTS: ntk_vector_products,
-    NtkImplementation.STRUCTURED_DERIVATIVES: _structured_or_dense,
+    NtkImplementation.STRUCTURED_DERIVATIVES: structured_or_dense,
 }
 
 
@@ -127,7 +113,7 @@ def _cheapest(first: Samples, second: Samples, params: PyTree, axes: Sequence[Ou
     def structured(data1: PyTree, data2: PyTree, params: PyTree) -> list[jax.Array]:
         batch1 = dataclasses.replace(first, data=data1)
         batch2 = batch1 if second is first else dataclasses.replace(second, data=data2)
-        return _structured_or_dense(batch1, batch2, params, axes)
+        return structured_or_dense(batch1, batch2, params, axes)
 
     of_structure = arithmetic(jax.make_jaxpr(structured)(first.data, second.data, params))
     of_product = 2 * arithmetic(network) + TRAFFIC * sum(jnp.size(leaf) for leaf in jax.tree.leaves(params))
@@ -147,11 +133,9 @@ def two_batches(
 ) -> tuple[Samples, Samples]:
     """Both batches of inputs as samples; the same object if all of the second batch is that of the first."""
     check_parameters(params)
-    x2, one_batch = fill_second(x1, x2)
-    kwargs1, kwargs2 = split_keywords(kwargs, x1, x2, one_batch)
+    x2, kwargs1, kwargs2, same = split_arguments(x1, x2, kwargs)
     first = samples(f, params, x1, kwargs1, vmap_axes)
-    one_batch = one_batch and all(kwargs1[name] is kwargs2[name] for name in kwargs1)
-    second = first if one_batch else samples(f, params, x2, kwargs2, vmap_axes)
+    second = first if same else samples(f, params, x2, kwargs2, vmap_axes)
     if first.structure != second.structure:
         raise ValueError(
             f"Expected outputs of one structure for x1 and x2, got {first.structure} and {second.structure}."
@@ -168,13 +152,12 @@ def output_axes(
       TypeError: an output is not of real or complex type.
     """
     found = []
-    outputs = jax.eval_shape(first.apply, params, first.one)
-    for shape1, shape2, output in zip(first.shapes, second.shapes, outputs, strict=True):
-        if not jnp.issubdtype(output.dtype, jnp.inexact):
+    for shape1, shape2, output_dtype in zip(first.shapes, second.shapes, first.dtypes, strict=True):
+        if not jnp.issubdtype(output_dtype, jnp.inexact):
             raise TypeError(
-                f"Expected outputs of real or complex type, got {output.dtype} for one of shape {shape1}. Leave it out "
+                f"Expected outputs of real or complex type, got {output_dtype} for one of shape {shape1}. Leave it out "
                 "of what the network returns."
             )
-        dtype = jnp.result_type(output.dtype, *(jnp.result_type(leaf) for leaf in jax.tree.leaves(params)))
+        dtype = jnp.result_type(output_dtype, *(jnp.result_type(leaf) for leaf in jax.tree.leaves(params)))
         found.append(OutputAxes.create(shape1, shape2, trace_axes, diagonal_axes, dtype))
     return found

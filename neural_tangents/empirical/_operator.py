@@ -10,7 +10,7 @@ from jax import lax
 
 from neural_tangents._core.types import Axes, PyTree
 from neural_tangents.empirical._axes import OutputAxes
-from neural_tangents.empirical._ntk import ntk_of_axes, output_axes, two_batches
+from neural_tangents.empirical._ntk import output_axes, structured_or_dense, two_batches
 from neural_tangents.empirical._samples import VMapAxes
 from neural_tangents.empirical._vp import empirical_ntk_vp_fn
 
@@ -54,19 +54,18 @@ def empirical_ntk_operator_fn(
     def operator_fn(x1: PyTree, x2: PyTree, params: PyTree, **kwargs: Any) -> NtkOperator:
         first, second = two_batches(f, x1, x2, params, kwargs, vmap_axes)
         product = empirical_ntk_vp_fn(f, x1, x2, params, **kwargs)
-        dtypes = [out.dtype for out in jax.eval_shape(second.apply, params, second.one)]
         axes = output_axes(first, second, params, trace_axes, diagonal_axes)
 
         def matvec(v: PyTree) -> PyTree:
             vectors = second.structure.flatten_up_to(v)
-            zeros = [jnp.zeros(shape, dtype) for shape, dtype in zip(second.shapes, dtypes, strict=True)]
+            zeros = [jnp.zeros(shape, dtype) for shape, dtype in zip(second.shapes, second.dtypes, strict=True)]
 
             def of_output(leaf: int) -> jax.Array:
                 def vp(cotangent: jax.Array) -> jax.Array:
                     every = [cotangent if i == leaf else zero for i, zero in enumerate(zeros)]
                     return jax.tree.leaves(product(jax.tree.unflatten(second.structure, every)))[leaf]
 
-                return _product(vp, axes[leaf], jnp.asarray(vectors[leaf], dtypes[leaf]))
+                return _product(vp, axes[leaf], jnp.asarray(vectors[leaf], second.dtypes[leaf]))
 
             return jax.tree.unflatten(first.structure, [of_output(leaf) for leaf in range(len(axes))])
 
@@ -75,7 +74,7 @@ def empirical_ntk_operator_fn(
             equal = [
                 OutputAxes.create(a.shape1, a.shape2, a.traced, d, a.dtype) for a, d in zip(axes, rest, strict=True)
             ]
-            return jax.tree.unflatten(first.structure, ntk_of_axes(first, second, params, equal))
+            return jax.tree.unflatten(first.structure, structured_or_dense(first, second, params, equal))
 
         def trace() -> PyTree:
             return jax.tree.map(jnp.sum, diagonal())

@@ -22,6 +22,7 @@ class Samples:
       batch_axes: for each leaf of the outputs, the axis that samples lie along; None if there is one sample only,
         which is the whole batch.
       shapes: for each leaf of the outputs of the whole batch, its shape.
+      dtypes: for each leaf of the outputs, its type.
       structure: of the outputs.
       shared: leaves of inputs and keyword arguments that all samples have in common.
     """
@@ -30,6 +31,7 @@ class Samples:
     data: PyTree
     batch_axes: tuple[int | None, ...]
     shapes: tuple[Shape, ...]
+    dtypes: tuple[Any, ...]
     structure: Any
     shared: tuple[Any, ...]
 
@@ -163,18 +165,18 @@ def _create(
         outputs = jax.eval_shape(whole, params, one)
     except Exception as error:
         if n_samples is not None:
-            shapes = [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(lambda s: arguments(s)[0], one))]
+            given = [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(lambda s: arguments(s)[0], one))]
             error.add_note(
-                f"The network was given a single sample, of shape {', '.join(map(str, shapes))}. Choose `vmap_axes` "
+                f"The network was given a single sample, of shape {', '.join(map(str, given))}. Choose `vmap_axes` "
                 "along which it acts on each sample alone, or None."
             )
         raise
     leaves, structure = jax.tree.flatten(outputs)
+    dtypes = tuple(leaf.dtype for leaf in leaves)
     if n_samples is None:
         shapes = tuple(leaf.shape for leaf in leaves)
-        return Samples(
-            lambda p, s: jax.tree.leaves(whole(p, s)), data, (None,) * len(leaves), shapes, structure, shared
-        )
+        no_axes = (None,) * len(leaves)
+        return Samples(lambda p, s: jax.tree.leaves(whole(p, s)), data, no_axes, shapes, dtypes, structure, shared)
 
     axes = tuple(
         _canonical(axis, leaf) for axis, leaf in zip(_spread(out_axes, outputs, "outputs"), leaves, strict=True)
@@ -193,7 +195,7 @@ def _create(
     shapes = tuple(
         (*leaf.shape[:axis], n_samples, *leaf.shape[axis + 1 :]) for axis, leaf in zip(axes, leaves, strict=True)
     )
-    return Samples(apply, data, axes, shapes, structure, shared)
+    return Samples(apply, data, axes, shapes, dtypes, structure, shared)
 
 
 def _spread(prefix: Any, tree: PyTree, what: str) -> list[Any]:

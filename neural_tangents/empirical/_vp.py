@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from neural_tangents._core.types import PyTree
-from neural_tangents.empirical._arguments import check_parameters, fill_second, split_keywords
+from neural_tangents.empirical._arguments import check_parameters, split_arguments
 
 
 def empirical_ntk_vp_fn(
@@ -32,8 +32,7 @@ def empirical_ntk_vp_fn(
       ValueError: `x1` and `x2` do not match.
     """
     check_parameters(params)
-    x2, one_batch = fill_second(x1, x2)
-    kwargs1, kwargs2 = split_keywords(kwargs, x1, x2, one_batch)
+    x2, kwargs1, kwargs2, _ = split_arguments(x1, x2, kwargs)
 
     def ntk_vp_fn(cotangents: PyTree) -> PyTree:
         _, pull = jax.vjp(lambda p: f(p, x2, **kwargs2), params)
