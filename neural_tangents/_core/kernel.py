@@ -127,7 +127,7 @@ class Kernel:
         """The kernel with zeros in `nngp` wherever this is no covariance; functions of those might not be finite."""
         return self
 
-    def behind(self, windows: Any) -> "Kernel":
+    def after(self, windows: Any) -> "Kernel":
         """The kernel behind a layer that moves windows along the spatial axes, where covariances are so already."""
         return self
 

@@ -58,7 +58,7 @@ def as_floats(*arrays: Any) -> list[Array]:
     return [jnp.asarray(x, dtype) for x in arrays]
 
 
-def parameter(x: Any) -> Any:
+def python_scalar(x: Any) -> Any:
     """A NumPy number as a Python one, which takes on the precision of the arrays it meets and does not raise it."""
     return x.item() if hasattr(x, "item") and not isinstance(x, Array) else x
 
@@ -66,16 +66,16 @@ def parameter(x: Any) -> Any:
 def safe_sqrt(x: Array) -> Array:
     """`sqrt(x)`, and 0 for `x <= 0`; there all derivatives are 0."""
     none = x <= 0  # not `x > 0`, of which NaN would come out as 0
-    return unless(none, jnp.sqrt(jnp.where(none, 1, x)))
+    return zero_where(none, jnp.sqrt(jnp.where(none, 1, x)))
 
 
 def safe_reciprocal(x: Array) -> Array:
     """`1 / x`, and 0 for `x <= 0`; there all derivatives are 0."""
     none = x <= 0
-    return unless(none, 1 / jnp.where(none, 1, x))
+    return zero_where(none, 1 / jnp.where(none, 1, x))
 
 
-def unless(condition: Array, x: Array) -> Array:
+def zero_where(condition: Array, x: Array) -> Array:
     """`x`, or 0 where the condition holds. A product, as XLA:CPU makes a branch of a choice between 0 and a root."""
     return x * jnp.where(condition, jnp.zeros((), x.dtype), jnp.ones((), x.dtype))
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import jax
 
 from neural_tangents._core.types import PyTree
-from neural_tangents.empirical._axes import OutputAxes
 from neural_tangents.empirical._jacobian import jacobian
+from neural_tangents.empirical._output_axes import OutputAxes
 from neural_tangents.empirical._samples import Samples, map_both
 
 
@@ -31,12 +31,6 @@ def _jacobians(batch: Samples, params: PyTree) -> list[list[jax.Array]]:
     """For each output and leaf of the parameters `(samples, *axes of one output, parameters of the leaf)`."""
     found = batch.map(lambda sample: jacobian(lambda p: batch.apply(p, sample), params))
     return [
-        [j.reshape(j.shape[0], *one_output_shape(batch, leaf), math.prod(j.shape[2:])) for j in of_leaf]
+        [j.reshape(j.shape[0], *batch.one_shape(leaf), math.prod(j.shape[2:])) for j in of_leaf]
         for leaf, of_leaf in enumerate(found)
     ]
-
-
-def one_output_shape(batch: Samples, leaf: int) -> tuple[int, ...]:
-    """The shape of an output of one sample."""
-    shape, axis = batch.shapes[leaf], batch.batch_axes[leaf]
-    return shape if axis is None else (*shape[:axis], *shape[axis + 1 :])

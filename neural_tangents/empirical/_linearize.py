@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from neural_tangents._core.types import PyTree
-from neural_tangents.empirical._arguments import check_parameters
+from neural_tangents.empirical._batches import check_parameters
 
 Terms = Callable[[PyTree], tuple[PyTree, ...]]
 

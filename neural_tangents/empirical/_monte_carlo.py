@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from neural_tangents._core.outputs import canonical_get, result_type
+from neural_tangents._core.selection import canonical_get, result_type
+from neural_tangents._core.tiles import Tiles
 from neural_tangents._core.types import ApplyFn, Axes, Get, InitFn, PyTree
-from neural_tangents.empirical._arguments import fill_second, split_keywords
-from neural_tangents.empirical._axes import check_axes
-from neural_tangents.empirical._blocks import Blocks
+from neural_tangents.empirical._batches import fill_second, split_keywords
 from neural_tangents.empirical._implementation import NtkImplementation
-from neural_tangents.empirical._kernel import empirical_kernel_fn
+from neural_tangents.empirical._nngp_and_ntk import empirical_kernel_fn
+from neural_tangents.empirical._output_axes import check_axes
 from neural_tangents.empirical._samples import VMapAxes
 
 
@@ -80,11 +80,11 @@ def monte_carlo_kernel_fn(
     https://arxiv.org/abs/1810.05148.
     """
     counts = _counts(n_samples)
-    blocks = Blocks(batch_size, device_count, store_on_device)
+    tiles = Tiles(batch_size, device_count, store_on_device)
 
     def f(params: PyTree, x: PyTree, **kwargs: Any) -> PyTree:
         outputs = apply_fn(params, x, **kwargs)
-        if blocks.size:
+        if tiles.size:
             jax.tree.map(lambda out: _check_batch_axis(trace_axes, diagonal_axes, jnp.ndim(out)), outputs)
         return outputs
 
@@ -99,16 +99,16 @@ def monte_carlo_kernel_fn(
         params = drawn(key_parameters, jax.tree.map(jnp.shape, x1))
         first, second = split_keywords({"rng": key_apply}, x1, x2, x2 is x1)
 
-        def of_blocks(block1: PyTree, block2: PyTree, i: int, j: int) -> PyTree:
+        def of_tile(part1: PyTree, part2: PyTree, i: int, j: int) -> PyTree:
             rng = (first["rng"], second["rng"])
-            if blocks.size:  # random numbers of different inputs differ
+            if tiles.size:  # random numbers of different inputs differ
                 rng = (jax.random.fold_in(rng[0], i), jax.random.fold_in(rng[1], j))
-            of_block = {name: blocks.keyword(value, i, j) for name, value in kwargs.items()}
+            of_batches = {name: tiles.keyword(value, i, j) for name, value in kwargs.items()}
             if x2 is x1 and i == j:
-                return computed(block1, None, names, params, **{**of_block, "rng": rng[0]})
-            return computed(block1, block2, names, params, **{**of_block, "rng": rng})
+                return computed(part1, None, names, params, **{**of_batches, "rng": rng[0]})
+            return computed(part1, part2, names, params, **{**of_batches, "rng": rng})
 
-        return blocks.kernel(of_blocks, x1, x2)
+        return tiles.kernel(of_tile, x1, x2)
 
     def averages(x1: PyTree, x2: PyTree, get: Get, kwargs: Mapping[str, Any]) -> Iterator[Any]:
         names = canonical_get(get)

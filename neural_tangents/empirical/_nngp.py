@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from neural_tangents._core.types import Axes, PyTree
-from neural_tangents.empirical._arguments import split_arguments
-from neural_tangents.empirical._axes import OutputAxes
+from neural_tangents.empirical._batches import split_arguments
+from neural_tangents.empirical._output_axes import OutputAxes
 
 
 def empirical_nngp_fn(

@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from neural_tangents._core.types import Axes, PyTree
-from neural_tangents.empirical._arguments import check_parameters, split_arguments
-from neural_tangents.empirical._axes import OutputAxes
+from neural_tangents.empirical._batches import output_axes, two_batches
 from neural_tangents.empirical._contraction import jacobian_contraction
 from neural_tangents.empirical._cost import TRAFFIC, arithmetic, has_primitive
 from neural_tangents.empirical._implementation import NtkImplementation, canonical_implementation
-from neural_tangents.empirical._samples import Samples, VMapAxes, samples
-from neural_tangents.empirical._structured._kernel import structured_derivatives
+from neural_tangents.empirical._output_axes import OutputAxes
+from neural_tangents.empirical._samples import Samples, VMapAxes
+from neural_tangents.empirical._structured.derivatives import structured_derivatives
 from neural_tangents.empirical._vector_products import n_products, ntk_vector_products
 
 
@@ -126,38 +126,3 @@ def _shapes(tree: PyTree) -> Any:
     """What decides on an algorithm: structures, shapes and types."""
     leaves, structure = jax.tree.flatten(tree)
     return structure, tuple((jnp.shape(leaf), leaf.dtype) if hasattr(leaf, "dtype") else type(leaf) for leaf in leaves)
-
-
-def two_batches(
-    f: Callable[..., PyTree], x1: PyTree, x2: PyTree, params: PyTree, kwargs: Any, vmap_axes: VMapAxes
-) -> tuple[Samples, Samples]:
-    """Both batches of inputs as samples; the same object if all of the second batch is that of the first."""
-    check_parameters(params)
-    x2, kwargs1, kwargs2, same = split_arguments(x1, x2, kwargs)
-    first = samples(f, params, x1, kwargs1, vmap_axes)
-    second = first if same else samples(f, params, x2, kwargs2, vmap_axes)
-    if first.structure != second.structure:
-        raise ValueError(
-            f"Expected outputs of one structure for x1 and x2, got {first.structure} and {second.structure}."
-        )
-    return first, second
-
-
-def output_axes(
-    first: Samples, second: Samples, params: PyTree, trace_axes: Axes, diagonal_axes: Axes
-) -> list[OutputAxes]:
-    """The axes of the kernel of each output.
-
-    Raises:
-      TypeError: an output is not of real or complex type.
-    """
-    found = []
-    for shape1, shape2, output_dtype in zip(first.shapes, second.shapes, first.dtypes, strict=True):
-        if not jnp.issubdtype(output_dtype, jnp.inexact):
-            raise TypeError(
-                f"Expected outputs of real or complex type, got {output_dtype} for one of shape {shape1}. Leave it out "
-                "of what the network returns."
-            )
-        dtype = jnp.result_type(output_dtype, *(jnp.result_type(leaf) for leaf in jax.tree.leaves(params)))
-        found.append(OutputAxes.create(shape1, shape2, trace_axes, diagonal_axes, dtype))
-    return found

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from neural_tangents._core.types import Axes, PyTree
-from neural_tangents.empirical._axes import OutputAxes
-from neural_tangents.empirical._ntk import output_axes, structured_or_dense, two_batches
+from neural_tangents.empirical._batches import output_axes, two_batches
+from neural_tangents.empirical._ntk import structured_or_dense
+from neural_tangents.empirical._output_axes import OutputAxes
 from neural_tangents.empirical._samples import VMapAxes
 from neural_tangents.empirical._vp import empirical_ntk_vp_fn
 

@@ -68,6 +68,11 @@ class Samples:
             return ("one sample", *labels)
         return (labels[axis], *labels[:axis], *labels[axis + 1 :])
 
+    def one_shape(self, leaf: int) -> Shape:
+        """The shape of an output of one sample."""
+        shape, axis = self.shapes[leaf], self.batch_axes[leaf]
+        return shape if axis is None else (*shape[:axis], *shape[axis + 1 :])
+
     @property
     def one(self) -> PyTree:
         """Shapes and types of one sample."""

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from neural_tangents._core.types import PyTree
-from neural_tangents.empirical._axes import OutputAxes
-from neural_tangents.empirical._contraction import one_output_shape
 from neural_tangents.empirical._jacobian import row, unit_cotangents, vjp_of_leaves
+from neural_tangents.empirical._output_axes import OutputAxes
 from neural_tangents.empirical._samples import Samples
 
 
@@ -24,12 +23,12 @@ def n_products(first: Samples, second: Samples, leaf: int, a: OutputAxes) -> int
     """How many products the kernel of one output takes, each of one sample of x1 with a unit vector of one of x2."""
     labels1, labels2 = first.labels(leaf, a.labels1), second.labels(leaf, a.labels2)
     pairs = first.n_samples * (1 if labels1[0] == labels2[0] and first.mapped else second.n_samples)
-    return pairs * math.prod(one_output_shape(second, leaf))
+    return pairs * math.prod(second.one_shape(leaf))
 
 
 def _kernel(first: Samples, second: Samples, params: PyTree, a: OutputAxes, leaf: int) -> jax.Array:
     labels1, labels2 = first.labels(leaf, a.labels1), second.labels(leaf, a.labels2)
-    shape1, shape2 = one_output_shape(first, leaf), one_output_shape(second, leaf)
+    shape1, shape2 = first.one_shape(leaf), second.one_shape(leaf)
 
     def of_pair(sample1: PyTree, sample2: PyTree) -> jax.Array:
         """`(*axes of an output for x2, *axes of one for x1)`."""

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from neural_tangents._core.types import PyTree
-from neural_tangents.empirical._arguments import check_parameters, split_arguments
+from neural_tangents.empirical._batches import check_parameters, split_arguments
 
 
 def empirical_ntk_vp_fn(

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.types import Axes
-from neural_tangents.predict._concrete import is_concrete
-from neural_tangents.predict._mse import as_kernel, common_dtype
+from neural_tangents.predict._arguments import as_kernel, common_dtype
 from neural_tangents.predict._nystrom import Nystrom, nystrom
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._regularisation import Regularisation

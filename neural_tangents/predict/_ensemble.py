@@ -7,12 +7,12 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
+from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.types import Axes, Get
 from neural_tangents.predict import _gradient_flow as flow
-from neural_tangents.predict._concrete import is_concrete
-from neural_tangents.predict._gp import PREDICTIONS, Kernels, TestKernels, kernels_needed, learned, posterior
-from neural_tangents.predict._mse import time_per_entry
+from neural_tangents.predict._arguments import time_per_entry
 from neural_tangents.predict._outputs import Outputs
+from neural_tangents.predict._posterior import PREDICTIONS, HeldOutKernels, Roles, kernels_needed, learned, posterior
 from neural_tangents.predict._regularisation import Regularisation
 from neural_tangents.predict._results import as_prediction, gaussians, requested, with_methods
 from neural_tangents.predict._solve import Diagnostics, TrainSystem
@@ -125,7 +125,7 @@ def gradient_descent_mse_ensemble(
             )
         test_train = _evaluate(kernel_fn, x_test, x_train, needed, test_train_kwargs)
         test_test = _evaluate(kernel_fn, x_test, None, ("nngp",) if compute_cov else (), test_test_kwargs)
-        test = TestKernels.create(outputs, test_train, test_test, dtype)
+        test = HeldOutKernels.create(outputs, test_train, test_test, dtype)
         return gaussians(
             get, names, lambda name: as_prediction(test.outputs, *_on_test(s, PREDICTIONS[name], train, test, y))
         )
@@ -137,35 +137,35 @@ def gradient_descent_mse_ensemble(
 
 
 def _on_train(
-    s: jax.Array | None, kernels: Kernels, train: Mapping[str, TrainSystem], y: jax.Array, with_covariance: bool
+    s: jax.Array | None, roles: Roles, train: Mapping[str, TrainSystem], y: jax.Array, with_covariance: bool
 ) -> tuple[jax.Array, jax.Array | None]:
     """The mean `[..., M, T]` and covariance `[..., M, M]` (None if not asked for) on the training set."""
     assert s is not None
-    system = train[kernels.dynamics]
+    system = train[roles.dynamics]
     mean = flow.mean_train(s, system.spectrum, system.matrix, jnp.zeros_like(y), y)
     if not with_covariance:
         return mean, None
-    if kernels.prior == kernels.dynamics:
+    if roles.prior == roles.dynamics:
         return mean, flow.nngp_covariance_train(s, system.spectrum, system.matrix)
-    prior = train[kernels.prior].unregularised
+    prior = train[roles.prior].unregularised
     return mean, flow.ntk_covariance_train(s, system.spectrum, system.matrix, prior)
 
 
 def _on_test(
-    s: jax.Array | None, kernels: Kernels, train: Mapping[str, TrainSystem], test: TestKernels, y: jax.Array
+    s: jax.Array | None, roles: Roles, train: Mapping[str, TrainSystem], test: HeldOutKernels, y: jax.Array
 ) -> tuple[jax.Array, jax.Array | None]:
     """The mean `[..., N, T]` and covariance `[..., N, N]` (None if not asked for) on the test set."""
     if s is None:
-        return posterior(kernels, train, test, y)
-    system, k_dt = train[kernels.dynamics], test.k_dt[kernels.dynamics]
+        return posterior(roles, train, test, y)
+    system, k_dt = train[roles.dynamics], test.k_dt[roles.dynamics]
     f0_test = jnp.zeros((k_dt.shape[1], y.shape[1]), y.dtype)
     mean = flow.mean_test(s, system.spectrum, system.matrix, k_dt, jnp.zeros_like(y), f0_test, y)
     if not test.k_tt:
         return mean, None
-    k_tt = test.k_tt[kernels.prior]
-    if kernels.prior == kernels.dynamics:
+    k_tt = test.k_tt[roles.prior]
+    if roles.prior == roles.dynamics:
         return mean, flow.nngp_covariance_test(s, system.spectrum, system.matrix, k_dt, k_tt)
-    prior_dd, prior_dt = train[kernels.prior].unregularised, test.k_dt[kernels.prior]
+    prior_dd, prior_dt = train[roles.prior].unregularised, test.k_dt[roles.prior]
     return mean, flow.ntk_covariance_test(s, system.spectrum, system.matrix, k_dt, prior_dd, prior_dt, k_tt)
 
 

@@ -1,35 +1,25 @@
 """Gaussian process regression, which is also the infinite-time limit of ensembles of wide networks."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 from jax import numpy as jnp
 
-from neural_tangents._core.axes import zip_flat
 from neural_tangents._core.types import Axes, Get
-from neural_tangents.predict._gradient_flow import residual_covariance
 from neural_tangents.predict._model_selection import leave_one_out, log_marginal_likelihood
 from neural_tangents.predict._outputs import Outputs
+from neural_tangents.predict._posterior import (
+    PREDICTIONS,
+    HeldOutKernels,
+    kernel_label,
+    kernels_needed,
+    learned,
+    posterior,
+)
 from neural_tangents.predict._regularisation import Regularisation
-from neural_tangents.predict._results import Gaussian, as_prediction, gaussians, requested, with_methods
+from neural_tangents.predict._results import as_prediction, gaussians, requested, with_methods
 from neural_tangents.predict._solve import Diagnostics, TrainSystem
-from neural_tangents.predict._spectral import matmul
-
-
-class Kernels(NamedTuple):
-    """The kernels that a prediction is made of.
-
-    Attributes:
-      dynamics: the one that carries information from the training to the test set.
-      prior: the covariance of what is conditioned on the data, or trained.
-    """
-
-    dynamics: str
-    prior: str
-
-
-PREDICTIONS = {"nngp": Kernels("nngp", "nngp"), "ntk": Kernels("ntk", "nngp"), "ntkgp": Kernels("ntk", "ntk")}
 
 # The key of a kernel given as an array: that of whichever name is asked for.
 _BARE = ""
@@ -101,7 +91,7 @@ def gp_inference(
     regularisation.check(outputs)
     given = _given(k_train_train)
     for name, kernel in given.items():
-        outputs.check(kernel, _label("k_train_train", name))
+        outputs.check(kernel, kernel_label("k_train_train", name))
     dtype = jnp.result_type(y_train, *given.values(), float)
     y_train = y_train.astype(dtype)
     systems = {
@@ -118,7 +108,7 @@ def gp_inference(
         test_train = _pick(_given(k_test_train), needed, names, "k_test_train")
         priors = tuple(dict.fromkeys(PREDICTIONS[name].prior for name in names))
         test_test = _pick(_given(k_test_test), priors, names, "k_test_test") if with_covariance else {}
-        test = TestKernels.create(outputs, test_train, test_test, dtype)
+        test = HeldOutKernels.create(outputs, test_train, test_test, dtype)
         y = outputs.columns(y_train)
         return gaussians(
             get, names, lambda name: as_prediction(test.outputs, *posterior(PREDICTIONS[name], train, test, y))
@@ -142,66 +132,6 @@ def gp_inference(
     )
 
 
-def kernels_needed(names: Iterable[str], with_covariance: bool) -> tuple[str, ...]:
-    """The train-train and test-train kernels that predictions are made of, in a fixed order."""
-    needed = {PREDICTIONS[name].dynamics for name in names}
-    if with_covariance:
-        needed |= {PREDICTIONS[name].prior for name in names}
-    return tuple(name for name in ("nngp", "ntk") if name in needed)
-
-
-def learned(outputs: Outputs, y_train: jax.Array, with_covariance: bool) -> Any:
-    """The prediction on the training set after infinite time: what was learned, without any doubt."""
-    if not with_covariance:
-        return y_train
-    sizes = outputs.described_sizes
-    return Gaussian(y_train, jnp.zeros(zip_flat(sizes, sizes), y_train.dtype))
-
-
-class TestKernels(NamedTuple):
-    """Kernels that involve the test set, by name, as matrices.
-
-    Attributes:
-      outputs: the outputs on the test set.
-      k_dt: train-test kernels, `M x N`.
-      k_tt: test-test kernels, `N x N`; none if no covariance is asked for.
-    """
-
-    outputs: Outputs
-    k_dt: dict[str, jax.Array]
-    k_tt: dict[str, jax.Array]
-
-    @classmethod
-    def create(
-        cls, train: Outputs, test_train: Mapping[str, Any], test_test: Mapping[str, Any], dtype: Any
-    ) -> "TestKernels":
-        """Reads interleaved test-train and test-test kernels; raises `ValueError` if their sizes disagree."""
-        found = {train.test(kernel, _label("k_test_train", name)): name for name, kernel in test_train.items()}
-        if len(found) > 1:
-            shapes = {name: kernel.shape for name, kernel in test_train.items()}
-            raise ValueError(f"Expected test-train kernels of the same data, got different shapes, {shapes}.")
-        (outputs,) = found
-        for name, kernel in test_test.items():
-            outputs.check(kernel, _label("k_test_test", name))
-        k_dt = {name: outputs.matrix(kernel.astype(dtype)).T for name, kernel in test_train.items()}
-        k_tt = {name: outputs.matrix(kernel.astype(dtype)) for name, kernel in test_test.items()}
-        return cls(outputs, k_dt, k_tt)
-
-
-def posterior(
-    kernels: Kernels, train: Mapping[str, TrainSystem], test: TestKernels, y: jax.Array
-) -> tuple[jax.Array, jax.Array | None]:
-    """The mean `N x T` and covariance `N x N` (None if not asked for) on the test set after infinite time."""
-    system, k_dt = train[kernels.dynamics], test.k_dt[kernels.dynamics]
-    mean = matmul(k_dt.T, system.solve(y))
-    if not test.k_tt:
-        return mean, None
-    weights, k_tt = system.solve(k_dt), test.k_tt[kernels.prior]
-    if kernels.prior == kernels.dynamics:
-        return mean, k_tt - matmul(k_dt.T, weights)
-    return mean, residual_covariance(weights, train[kernels.prior].unregularised, test.k_dt[kernels.prior], k_tt)
-
-
 def _given(kernels: Any) -> dict[str, jax.Array]:
     """The kernels by name that a `Kernel` or a named tuple has, or an array, which has no name."""
     if not (hasattr(kernels, "nngp") or hasattr(kernels, "ntk")):
@@ -222,7 +152,3 @@ def _pick(given: Mapping[str, Any], needed: tuple[str, ...], names: tuple[str, .
             f"with the fields {needed}, such as kernel_fn(x1, x2, {needed}), or ask for other predictions with `get`."
         )
     return {name: given[name] for name in needed}
-
-
-def _label(argument: str, name: str) -> str:
-    return f"`{argument}.{name}`" if name else f"`{argument}`"

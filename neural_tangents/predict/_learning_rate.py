@@ -7,7 +7,7 @@ import jax
 from jax import numpy as jnp
 
 from neural_tangents._core.axes import unzip_axes
-from neural_tangents.predict._mse import as_kernel
+from neural_tangents.predict._arguments import as_kernel
 
 
 def max_learning_rate(

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 from jax import numpy as jnp
 
 from neural_tangents._core.types import Axes
-from neural_tangents.predict._concrete import is_concrete
+from neural_tangents.predict._arguments import as_kernel, common_dtype, time_per_entry
 from neural_tangents.predict._gradient_flow import mean_test, mean_train
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._regularisation import Regularisation
@@ -97,7 +96,7 @@ def gradient_descent_mse(
         if k_test_train is None:
             raise ValueError("Predictions on the test set need the test-train kernel. Pass `k_test_train`.")
         kernel = as_kernel(k_test_train, "k_test_train")
-        test_outputs = outputs.test(kernel, "`k_test_train`")
+        test_outputs = outputs.held_out(kernel, "`k_test_train`")
         k_dt = outputs.matrix(kernel.astype(dtype)).T
         f0_test = test_outputs.initial(fx_test_0, "fx_test_0", dtype)
         if s is None:
@@ -112,29 +111,3 @@ def gradient_descent_mse(
 
 def _train(s: jax.Array | None, system: TrainSystem, outputs: Outputs, f0: jax.Array, y: jax.Array) -> jax.Array:
     return outputs.from_columns(y if s is None else mean_train(s, system.spectrum, system.matrix, f0, y))
-
-
-def time_per_entry(t: Any, learning_rate: Any, outputs: Outputs, dtype: Any) -> jax.Array | None:
-    """`learning_rate · t / n`, or None for `t = None`; raises `ValueError` if a time is seen to be negative or NaN."""
-    if t is None:
-        return None
-    if is_concrete(t) and not np.all(np.asarray(t) >= 0):
-        raise ValueError(f"Expected times `t` >= 0, got {np.asarray(t).min()}. Pass None or jnp.inf for infinity.")
-    t = jnp.asarray(t, dtype)
-    is_finite = jnp.isfinite(t)  # no learning rate changes infinity: a product with it would have NaN derivatives
-    return jnp.where(is_finite, jnp.where(is_finite, t, 0) * jnp.asarray(learning_rate, dtype) / outputs.size, t)
-
-
-def as_kernel(kernel: Any, name: str) -> jax.Array:
-    """Converts a kernel to an array, or raises `ValueError` if it holds several."""
-    if hasattr(kernel, "ntk") or hasattr(kernel, "nngp"):
-        raise ValueError(
-            f"Expected `{name}` to be one array, got {type(kernel).__name__}, which may hold several kernels. "
-            f"Pass one of them, for example its `.ntk`."
-        )
-    return jnp.asarray(kernel)
-
-
-def common_dtype(*arrays: Any) -> Any:
-    """The floating type that predictions from these arrays are computed in."""
-    return jnp.result_type(*arrays, float)

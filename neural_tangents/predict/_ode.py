@@ -9,10 +9,10 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
+from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.types import Axes
-from neural_tangents.predict._concrete import is_concrete
+from neural_tangents.predict._arguments import as_kernel, common_dtype
 from neural_tangents.predict._integrate import LONGEST, MAX_STEPS, integrate
-from neural_tangents.predict._mse import as_kernel, common_dtype
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._spectral import matmul
 
@@ -139,7 +139,7 @@ def gradient_descent(
             if k_test_train is None:
                 raise ValueError("Predictions on the test set need the test-train kernel. Pass `k_test_train`.")
             k_test_train = as_kernel(k_test_train, "k_test_train")
-            test_outputs = outputs.test(k_test_train, "`k_test_train`")
+            test_outputs = outputs.held_out(k_test_train, "`k_test_train`")
             k_td = outputs.matrix(k_test_train.astype(dtype))
 
         def start(value: Any, shape: Outputs | None, name: str) -> jax.Array | None:

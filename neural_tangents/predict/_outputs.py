@@ -47,7 +47,7 @@ class Outputs:
         if kernel.shape != expected:
             raise ValueError(self._mismatch(kernel, name, str(expected)))
 
-    def test(self, k_test_train: jax.Array, name: str) -> "Outputs":
+    def held_out(self, k_test_train: jax.Array, name: str) -> "Outputs":
         """The outputs on the test set, whose described sizes `k_test_train` tells; checks its other sizes."""
         n = len(self.described)
         if k_test_train.ndim != 2 * n or k_test_train.shape[1::2] != self.described_sizes:

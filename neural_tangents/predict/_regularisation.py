@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from neural_tangents.predict._concrete import is_concrete
+from neural_tangents._core.concrete import is_concrete
 from neural_tangents.predict._outputs import Outputs
 
 

@@ -9,7 +9,7 @@ import jax
 from jax import numpy as jnp
 
 from neural_tangents._core.axes import unzip_axes, zip_flat
-from neural_tangents._core.outputs import canonical_get, select
+from neural_tangents._core.selection import canonical_get, select
 from neural_tangents._core.types import Axes, Get
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._spectral import matmul

@@ -7,7 +7,7 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
-from neural_tangents.predict._concrete import is_concrete, kept_if_concrete
+from neural_tangents._core.concrete import is_concrete, kept_if_concrete
 from neural_tangents.predict._factorise import Factors, factorise, log_determinant, solve, widened
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._regularisation import Regularisation

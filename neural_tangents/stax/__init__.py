@@ -1,18 +1,24 @@
 """Layers and combinators of infinitely wide networks; each layer is a triple `(init_fn, apply_fn, kernel_fn)`."""
 
-from neural_tangents._core.demands import Bool, Diagonal
 from neural_tangents._core.masking import MaskedArray, unmask_fn
-from neural_tangents.stax._aggregate import Aggregate, AggregateImplementation
-from neural_tangents.stax._attention._layer import GlobalSelfAttention
-from neural_tangents.stax._attention._mechanism import AttentionMechanism, PositionalEmbedding
+from neural_tangents._core.requirements import Bool, Diagonal
 from neural_tangents.stax._branching import FanInConcat, FanInProd, FanInSum, FanOut
 from neural_tangents.stax._combinators import parallel, repeat, serial
-from neural_tangents.stax._conv._layer import Conv, ConvTranspose
-from neural_tangents.stax._conv._local import ConvLocal
 from neural_tangents.stax._custom import layer, requires, supports_masking
-from neural_tangents.stax._dense import Dense
-from neural_tangents.stax._dot_general import DotGeneral
-from neural_tangents.stax._elementwise import (
+from neural_tangents.stax._layers.aggregate import Aggregate, AggregateImplementation
+from neural_tangents.stax._layers.attention.mechanism import AttentionMechanism, PositionalEmbedding
+from neural_tangents.stax._layers.attention.self_attention import GlobalSelfAttention
+from neural_tangents.stax._layers.conv.conv_local import ConvLocal
+from neural_tangents.stax._layers.conv.convolution import Conv, ConvTranspose
+from neural_tangents.stax._layers.dense import Dense
+from neural_tangents.stax._layers.dot_general_layer import DotGeneral
+from neural_tangents.stax._layers.global_pool import GlobalAvgPool, GlobalSumPool
+from neural_tangents.stax._layers.indexing_layer import Index, Slice
+from neural_tangents.stax._layers.normalise import Dropout, LayerNorm
+from neural_tangents.stax._layers.pool import AvgPool, SumPool
+from neural_tangents.stax._layers.resize import ImageResize
+from neural_tangents.stax._layers.shape import Flatten, Identity
+from neural_tangents.stax._nonlinearities.public import (
     ABRelu,
     Abs,
     Cos,
@@ -35,12 +41,6 @@ from neural_tangents.stax._elementwise import (
     Sign,
     Sin,
 )
-from neural_tangents.stax._global_pool import GlobalAvgPool, GlobalSumPool
-from neural_tangents.stax._indexing import Index, Slice
-from neural_tangents.stax._normalise import Dropout, LayerNorm
-from neural_tangents.stax._pool import AvgPool, SumPool
-from neural_tangents.stax._resize import ImageResize
-from neural_tangents.stax._shape import Flatten, Identity
 from neural_tangents.stax._window import Padding
 
 __all__ = [

@@ -12,9 +12,9 @@ from jax import Array
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.trees import is_shape
 from neural_tangents._core.types import Shape
-from neural_tangents.stax._layer import public_layer
-from neural_tangents.stax._reach import Reach
+from neural_tangents.stax._build import public_layer
 from neural_tangents.stax._spec import LayerSpec, leaf
+from neural_tangents.stax._streaming.run_geometry import RunGeometry
 
 
 @public_layer
@@ -43,7 +43,7 @@ def FanOut(num: int) -> LayerSpec:
         out_shape=copies,
         mask=copies,
         trees=True,
-        origins=copies,
+        randomness=copies,
         local=copies,
     )
 
@@ -76,7 +76,7 @@ def FanInSum() -> LayerSpec:
         out_shape=functools.partial(_equal_shape, "FanInSum"),
         mask=lambda masks, shapes: _all_masked(masks),
         trees=True,
-        origins=functools.partial(_independent, "FanInSum"),
+        randomness=functools.partial(_independent, "FanInSum"),
         local=_beside,
     )
 
@@ -119,7 +119,7 @@ def FanInProd() -> LayerSpec:
         out_shape=functools.partial(_equal_shape, "FanInProd"),
         mask=lambda masks, shapes: _all_masked(masks),
         trees=True,
-        origins=functools.partial(_independent, "FanInProd"),
+        randomness=functools.partial(_independent, "FanInProd"),
         local=_beside,
     )
 
@@ -185,7 +185,7 @@ def FanInConcat(axis: int = -1) -> LayerSpec:
         out_shape=out_shape,
         mask=mask,
         trees=True,
-        origins=lambda sets, fresh: sets if isinstance(sets, frozenset) else frozenset().union(*sets),
+        randomness=lambda sets, new_source: sets if isinstance(sets, frozenset) else frozenset().union(*sets),
     )
 
 
@@ -201,7 +201,7 @@ def _equal_shape(name: str, shapes: Sequence[Shape]) -> Shape:
     return shapes[0]
 
 
-def _independent(name: str, sets: Any, fresh: Any) -> frozenset[int]:
+def _independent(name: str, sets: Any, new_source: Any) -> frozenset[int]:
     if isinstance(sets, frozenset):  # of a user's layer, whose outputs may be several
         return sets
     union: frozenset[int] = frozenset()
@@ -216,7 +216,7 @@ def _independent(name: str, sets: Any, fresh: Any) -> frozenset[int]:
     return union
 
 
-def _beside(reaches: Sequence[Reach]) -> Reach:
+def _beside(reaches: Sequence[RunGeometry]) -> RunGeometry:
     return functools.reduce(lambda a, b: a.beside(b), reaches)
 
 

@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax, random
 
-from neural_tangents._core.demands import Demand
+from neural_tangents._core.requirements import Requirements
 from neural_tangents._core.trees import is_node, is_shape, tree_map
+from neural_tangents.stax._build import describe, public_layer
 from neural_tangents.stax._custom import as_spec
-from neural_tangents.stax._layer import describe, public_layer
 from neural_tangents.stax._loop import equal_form, in_sequence, scan
-from neural_tangents.stax._reach import locally
 from neural_tangents.stax._spec import LayerSpec, pick
-from neural_tangents.stax._streaming import DEFAULT_BUDGET, find_run, streamed
+from neural_tangents.stax._streaming.run_geometry import after_layer
+from neural_tangents.stax._streaming.slabs import DEFAULT_BUDGET, find_run, streamed
 
 
 def _children(name: str, layers: tuple[Any, ...]) -> tuple[LayerSpec, ...]:
@@ -100,7 +100,7 @@ def serial(*layers: Any) -> LayerSpec:
 
     def local(reach: Any) -> Any:
         for spec in specs:
-            reach = locally(spec, reach)
+            reach = after_layer(spec, reach)
         return reach
 
     def out_shape(shapes: Any) -> Any:
@@ -108,9 +108,9 @@ def serial(*layers: Any) -> LayerSpec:
             shapes = spec.out_shape(shapes)
         return shapes
 
-    def origins(sets: Any, fresh: Any) -> Any:
+    def randomness(sets: Any, new_source: Any) -> Any:
         for spec in specs:
-            sets = spec.origins(sets, fresh)
+            sets = spec.randomness(sets, new_source)
         return sets
 
     return LayerSpec(
@@ -119,8 +119,8 @@ def serial(*layers: Any) -> LayerSpec:
         apply=apply,
         kernel=kernel,
         out_shape=out_shape,
-        origins=origins,
-        demand=functools.reduce(operator.rshift, (spec.demand for spec in specs)),
+        randomness=randomness,
+        requirements=functools.reduce(operator.rshift, (spec.requirements for spec in specs)),
         keywords=frozenset({"memory_budget"}).union(*(spec.keywords for spec in specs)),
         text=lambda: _text("serial", specs),
         key=_key("serial", specs),
@@ -171,11 +171,11 @@ def parallel(*layers: Any) -> LayerSpec:
         pairs = zip(specs, branches(shapes, "input shapes"), strict=True)
         return type(shapes)(spec.out_shape(shape) for spec, shape in pairs)
 
-    def origins(sets: Any, fresh: Any) -> Any:
+    def randomness(sets: Any, new_source: Any) -> Any:
         if isinstance(sets, frozenset):  # of a user's layer, whose outputs may be several
-            sets = [frozenset({next(fresh)}) for _ in specs]
+            sets = [frozenset({next(new_source)}) for _ in specs]
         pairs = zip(specs, branches(sets, "kernels"), strict=True)
-        return type(sets)(spec.origins(s, fresh) for spec, s in pairs)
+        return type(sets)(spec.randomness(s, new_source) for spec, s in pairs)
 
     return LayerSpec(
         name="parallel",
@@ -183,12 +183,14 @@ def parallel(*layers: Any) -> LayerSpec:
         apply=apply,
         kernel=kernel,
         out_shape=out_shape,
-        origins=origins,
-        demand=functools.reduce(operator.and_, (spec.demand for spec in specs)),
+        randomness=randomness,
+        requirements=functools.reduce(operator.and_, (spec.requirements for spec in specs)),
         keywords=frozenset[str]().union(*(spec.keywords for spec in specs)),
         text=lambda: _text("parallel", specs),
         key=_key("parallel", specs),
-        local=lambda reaches: [locally(spec, r) for spec, r in zip(specs, branches(reaches, "kernels"), strict=True)],
+        local=lambda reaches: [
+            after_layer(spec, r) for spec, r in zip(specs, branches(reaches, "kernels"), strict=True)
+        ],
     )
 
 
@@ -270,9 +272,9 @@ def repeat(layer: Any, n: int) -> LayerSpec:
         out_shape(tree_map(lambda k: k.shape1, kernels))
         return run(kernel_step, kernels, jnp.arange(n), kwargs) if n else kernels
 
-    def origins(sets: Any, fresh: Any) -> Any:
+    def randomness(sets: Any, new_source: Any) -> Any:
         for _ in range(min(n, 2)):
-            sets = spec.origins(sets, fresh)
+            sets = spec.randomness(sets, new_source)
         return sets
 
     return LayerSpec(
@@ -281,9 +283,9 @@ def repeat(layer: Any, n: int) -> LayerSpec:
         apply=apply,
         kernel=kernel,
         out_shape=out_shape,
-        origins=origins,
-        demand=spec.demand >> spec.demand if n > 1 else spec.demand if n else Demand(),
+        randomness=randomness,
+        requirements=spec.requirements >> spec.requirements if n > 1 else spec.requirements if n else Requirements(),
         keywords=spec.keywords,
         text=lambda: _text("repeat", [spec], suffix=f", n={n}"),
-        local=lambda reach: functools.reduce(lambda r, _: locally(spec, r), range(n), reach),
+        local=lambda reach: functools.reduce(lambda r, _: after_layer(spec, r), range(n), reach),
     )

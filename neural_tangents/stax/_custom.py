@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import jax
 
-from neural_tangents._core.demands import Demand
+from neural_tangents._core.requirements import Requirements
 from neural_tangents._core.trees import is_node
 from neural_tangents._core.types import PyTree, Shapes
-from neural_tangents.stax._layer import Layer, public_layer, spec_of
+from neural_tangents.stax._build import Layer, public_layer, spec_of
 from neural_tangents.stax._spec import LayerSpec, identity, leaf, pick
 
 # Arguments of whole networks, which a layer's function may have in its signature if it wraps that of a network.
@@ -68,14 +68,14 @@ def requires(**requirements: Any) -> Callable[[Callable[..., Any]], Callable[...
     Raises:
       NotImplementedError: an unknown requirement.
     """
-    demand = Demand.of(**requirements)
+    stated = Requirements.of(**requirements)
 
     def decorate(kernel_fn: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(kernel_fn)
         def required(*args: Any, **kwargs: Any) -> Any:
             return kernel_fn(*args, **kwargs)
 
-        required.demand = demand  # type: ignore[attr-defined]
+        required.requirements = stated  # type: ignore[attr-defined]
         return required
 
     return decorate
@@ -172,9 +172,9 @@ def _spec_of(
         has_weights.add(weights)
         return shape
 
-    def origins(sets: Any, fresh: Iterator[int]) -> Any:
+    def randomness(sets: Any, new_source: Iterator[int]) -> Any:
         unknown = is_node(sets) or not has_weights
-        return frozenset({next(fresh)}) if unknown or any(has_weights) else sets
+        return frozenset({next(new_source)}) if unknown or any(has_weights) else sets
 
     spec = leaf(
         name,
@@ -183,11 +183,11 @@ def _spec_of(
         out_shape=out_shape,
         mask=mask_fn,
         remask=remask,
-        demand=getattr(kernel_fn, "demand", wrapped and wrapped.demand),
+        requirements=getattr(kernel_fn, "requirements", wrapped and wrapped.requirements),
         keywords=apply_keywords + kernel_keywords,
         random_weights=True,
         trees=True,
-        origins=origins,
+        randomness=randomness,
     )
     return dataclasses.replace(spec, init=init_fn)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.trees import tree_map
 from neural_tangents.stax._spec import LayerSpec, pick
@@ -71,15 +72,14 @@ def iterate(step: Callable[[Any], Any], x: Any, n: int) -> Any:
             x = step(x)
         return x
     x = step(x)
-    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(x))
-    if traced and equal_form(x, jax.eval_shape(step, x)):
+    if not is_concrete(x) and equal_form(x, jax.eval_shape(step, x)):
         return scan(lambda carry, _: step(carry), x, None, n - 1)
     for _ in range(n - 1):
         x = step(x)
     return x
 
 
-def apart(fn: Callable[[Any], Any], x: Any, true: Array) -> Any:
+def compiled_separately(fn: Callable[[Any], Any], x: Any, true: Array) -> Any:
     """`fn(x)`, compiled apart from what computes `x`.
 
     XLA:CPU computes what a product or a reshaping reads in the order in which this reads it, which may be ten times

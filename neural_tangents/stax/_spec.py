@@ -9,9 +9,9 @@ import itertools
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from neural_tangents._core.demands import Demand
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.masking import join_mask, split_mask
+from neural_tangents._core.requirements import Requirements
 from neural_tangents._core.trees import is_node, tree_leaves, tree_map
 from neural_tangents._core.types import PyTree
 from neural_tangents.stax._inputs import whole
@@ -45,13 +45,14 @@ class LayerSpec:
       apply: `(params, inputs, **keywords) -> outputs`, of arrays or `MaskedArray`.
       kernel: `(kernels, **keywords) -> kernels`.
       out_shape: `input_shapes -> output_shapes`, with integer arithmetic; the batch size may be -1.
-      origins: `(sets, fresh) -> sets`; see `leaf`.
-      demand: what the layer needs of its input kernels.
+      randomness: `(sets, new_source) -> sets`; see `leaf`.
+      requirements: what the layer needs of its input kernels.
       keywords: names of the keyword arguments that `apply` or `kernel` take.
       text: prints the layer; None stands for the call that made it.
       key: layers with equal keys are the same function of their inputs and parameters; None if this is not known.
-      local: what the layer does to the images of its inputs, from `Reach` to `Reach`, if it maps covariances of pairs
-        of positions with one offset to such (it may raise `NotLocal`); None if it does not, or this is not known.
+      local: what the layer does to the images of its inputs, from `RunGeometry` to `RunGeometry`, if it maps
+        covariances of pairs of positions with one offset to such (it may raise `MixesOffsets`); None if it does not,
+        or this is not known.
       pool: for a layer that only adds up covariances over windows.
       chain: the layers that this one is a sequence of, if it is one.
     """
@@ -61,8 +62,8 @@ class LayerSpec:
     apply: Callable[..., Any]
     kernel: Callable[..., Any]
     out_shape: Callable[[Any], Any]
-    origins: Callable[[Any, Iterator[int]], Any]
-    demand: Demand = Demand()
+    randomness: Callable[[Any, Iterator[int]], Any]
+    requirements: Requirements = Requirements()
     keywords: frozenset[str] = frozenset()
     text: Callable[[], str] | None = None
     key: Hashable | None = None
@@ -90,11 +91,11 @@ def leaf(
     out_shape: Callable[[Any], Any] = identity,
     mask: Callable[[Any, Any], Any] | None = identity,
     remask: bool = False,
-    demand: Demand | None = None,
+    requirements: Requirements | None = None,
     keywords: tuple[str, ...] = (),
     random_weights: bool = False,
     trees: bool = False,
-    origins: Callable[[Any, Iterator[int]], Any] | None = None,
+    randomness: Callable[[Any, Iterator[int]], Any] | None = None,
     local: Callable[[Any], Any] | None = None,
     pool: Pool | None = None,
 ) -> LayerSpec:
@@ -108,14 +109,14 @@ def leaf(
       out_shape: `input_shape -> output_shape`.
       mask: `(mask, input_shape) -> mask` of the outputs; None if the layer cannot have masked inputs.
       remask: whether covariances of masked entries have to be set to zero.
-      demand: what the layer needs of its input; None states nothing.
+      requirements: what the layer needs of its input; None states nothing.
       keywords: keyword arguments that `apply` and `kernel` take; `'mask'` stands for the mask of `apply`'s inputs.
       random_weights: whether outputs are mixed by random weights, so that they are independent of all else.
       trees: whether inputs may be network trees, and not only single ones.
-      origins: the exact covariance of a sum or product of branches is known only if the branches are independent. So
-        each activation has a set of numbers, shared by two activations only if these may be correlated. `(set, fresh)`
-        gives the sets of the outputs, `next(fresh)` a new number. None: a new set if there are random weights, else
-        that of the input.
+      randomness: the exact covariance of a sum or product of branches is known only if the branches are independent. So
+        each activation has a set of numbers, shared by two activations only if these may be correlated. `(set,
+        new_source)` gives the sets of the outputs, `next(new_source)` a new number. None: a new set if there are random
+        weights, else that of the input.
       local: see `LayerSpec`.
       pool: see `LayerSpec`; `finish` need not set shapes and masks, and `check` not check those.
     """
@@ -147,7 +148,7 @@ def leaf(
         check_single(kernels)
         kernels = tree_map(whole, kernels)
         for k in tree_leaves(kernels):
-            _check_axes(name, demand or Demand(), k)
+            _check_axes(name, requirements or Requirements(), k)
         form = form_of(kernels)  # first, so that bad shapes are called that
         return finished(kernel(kernels, **kwargs), *form)
 
@@ -170,14 +171,14 @@ def leaf(
         return tree_map(finish, kernels, *form)
 
     def check_pooled(before: Kernel) -> None:
-        _check_axes(name, demand or Demand(), before)
+        _check_axes(name, requirements or Requirements(), before)
         form_of(before)
 
     def finish_pooled(before: Kernel, k: Kernel) -> Any:
         return finished(pool.finish(before, k), *form_of(before))  # type: ignore[union-attr]
 
-    def default_origins(sets: Any, fresh: Iterator[int]) -> Any:
-        return frozenset({next(fresh)}) if random_weights else sets
+    def default_randomness(sets: Any, new_source: Iterator[int]) -> Any:
+        return frozenset({next(new_source)}) if random_weights else sets
 
     return LayerSpec(
         name=name,
@@ -185,18 +186,18 @@ def leaf(
         apply=lifted_apply,
         kernel=lifted_kernel,
         out_shape=out_shape,
-        origins=origins or default_origins,
-        demand=demand or Demand(),
+        randomness=randomness or default_randomness,
+        requirements=requirements or Requirements(),
         keywords=frozenset(keywords) - {"mask"},
         local=local,
         pool=pool and pool._replace(finish=finish_pooled, check=check_pooled),
     )
 
 
-def _check_axes(name: str, demand: Demand, k: Kernel) -> None:
+def _check_axes(name: str, requirements: Requirements, k: Kernel) -> None:
     ndim = len(k.shape1)
     for attribute in ("batch_axis", "channel_axis"):
-        wanted = demand.get(attribute, None)
+        wanted = requirements.get(attribute, None)
         if wanted is not None and wanted % ndim != getattr(k, attribute) % ndim:
             raise ValueError(
                 f"{name} has `{attribute}={wanted}`, but that of its inputs, of shape {k.shape1}, is "
@@ -211,5 +212,5 @@ def pick(kwargs: Mapping[str, Any], spec: LayerSpec) -> dict[str, Any]:
 
 def check_independence(spec: LayerSpec, kernels: Any) -> None:
     """Raises a `ValueError` if a branch of a sum or product may be correlated with another one."""
-    fresh = itertools.count()
-    spec.origins(tree_map(lambda _: frozenset({next(fresh)}), kernels), fresh)
+    new_source = itertools.count()
+    spec.randomness(tree_map(lambda _: frozenset({next(new_source)}), kernels), new_source)

@@ -130,6 +130,6 @@ def test_types(x64):
         default = jnp.result_type(float)
         assert [x.dtype for x in numerics.as_floats(1, jnp.arange(3))] == [default] * 2
         assert [x.dtype for x in numerics.as_floats(np.float32(1), 2.0)] == [np.float32] * 2
-        assert (jnp.ones(2, np.float32) * numerics.parameter(np.float64(2))).dtype == np.float32
+        assert (jnp.ones(2, np.float32) * numerics.python_scalar(np.float64(2))).dtype == np.float32
         low = jnp.asarray([0.6], jnp.bfloat16), jnp.asarray([0.8], jnp.bfloat16)
         assert numerics.angle(*low).dtype == jnp.bfloat16

@@ -12,7 +12,7 @@ def test_matrix_times_columns_is_the_full_kernel_times_outputs(shape, trace_axes
     problem = linear_models.problem(shape, trace_axes, [50, len(shape), len(trace_axes)])
     train = Outputs.create(shape, trace_axes)
     k_td = problem.ntk["td"].astype(np.float32)
-    test = train.test(k_td, "k")
+    test = train.held_out(k_td, "k")
     assert test.shape == problem.f0_test.shape
     assert train.size == problem.y.size
     got = test.from_columns(train.matrix(k_td) @ train.columns(problem.y.astype(np.float32)))
@@ -35,6 +35,6 @@ def test_there_and_back(shape, trace_axes):
 
 def test_empty_test_set():
     train = Outputs.create((4, 3), (-1,))
-    test = train.test(np.zeros((0, 4)), "k")
+    test = train.held_out(np.zeros((0, 4)), "k")
     assert train.matrix(np.zeros((0, 4))).shape == (0, 4)
     assert test.from_columns(np.zeros((2, 0, 3))).shape == (2, 0, 3)

@@ -1,0 +1,37 @@
+"""Values that are known, and values that are being traced by a transformation such as `jit` or `grad`."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def is_concrete(tree: Any) -> bool:
+    """Whether all values are known, that is, none is traced."""
+    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
+def known_values(x: Any) -> np.ndarray | None:
+    """The values of an array; None if it is traced."""
+    return np.asarray(x) if is_concrete(x) else None
+
+
+class kept_if_concrete:
+    """A `functools.cached_property` that keeps only concrete values.
+
+    What follows from concrete arrays is evaluated at once, even while a caller is being traced, and kept. What follows
+    from a tracer is computed again at each use, and so never outlives the trace that it belongs to.
+    """
+
+    def __init__(self, compute: Callable[[Any], Any]):
+        self._compute = compute
+        functools.update_wrapper(self, compute)  # type: ignore[arg-type]
+
+    def __get__(self, owner: Any, owner_type: type | None = None) -> Any:
+        with jax.ensure_compile_time_eval():
+            value = self._compute(owner)
+        if is_concrete(value):
+            owner.__dict__[self._compute.__name__] = value  # an instance attribute: found before this descriptor
+        return value

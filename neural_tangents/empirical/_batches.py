@@ -1,0 +1,157 @@
+"""The two batches of a kernel: which inputs, keyword arguments and random keys belong to which."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from neural_tangents._core.concrete import is_concrete
+from neural_tangents._core.types import Axes, PyTree
+from neural_tangents.empirical._output_axes import OutputAxes
+from neural_tangents.empirical._samples import Samples, VMapAxes, samples
+
+
+def check_parameters(params: PyTree) -> None:
+    """Raises `TypeError` if there are parameters one cannot differentiate with respect to."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        dtype = jnp.result_type(leaf)
+        if not jnp.issubdtype(dtype, jnp.inexact):
+            raise TypeError(
+                f"Expected parameters of real or complex type, got {dtype} at params{jax.tree_util.keystr(path)}. Take "
+                "it out of `params` and give it to the function in another way, for example by a closure."
+            )
+
+
+def same_inputs(x1: PyTree, x2: PyTree) -> bool | jax.Array:
+    """Whether two trees of inputs are equal."""
+    leaves1, leaves2 = jax.tree.leaves(x1), jax.tree.leaves(x2)
+    if len(leaves1) != len(leaves2) or any(jnp.shape(a) != jnp.shape(b) for a, b in zip(leaves1, leaves2, strict=True)):
+        return False
+    if all(a is b for a, b in zip(leaves1, leaves2, strict=True)):
+        return True
+    return jnp.all(jnp.stack([jnp.all(jnp.equal(a, b)) for a, b in zip(leaves1, leaves2, strict=True)]))
+
+
+def fill_second(x1: PyTree, x2: PyTree) -> tuple[PyTree, bool]:
+    """The second batch, with that of `x1` where there is none, and whether it is `x1` altogether.
+
+    Raises:
+      ValueError: the trees do not match.
+    """
+    if x2 is None or x2 is x1:
+        return x1, True
+
+    def is_none(x: Any) -> bool:
+        return x is None
+
+    structure: Any  # jax's annotation of `flatten` allows no comparison
+    leaves, structure = jax.tree.flatten(x1)
+    leaves2, structure2 = jax.tree.flatten(x2, is_leaf=is_none)
+    if len(leaves) != len(leaves2) or structure != jax.tree.structure(jax.tree.unflatten(structure2, leaves)):
+        raise ValueError(
+            f"Expected x1 and x2 to be trees of arrays of the same structure, got {structure} and {structure2}. Pass "
+            "None in place of an array of x2, or of all of x2, that is the one of x1."
+        )
+    filled = [a if b is None else b for a, b in zip(leaves, leaves2, strict=True)]
+    return jax.tree.unflatten(structure, filled), all(b is None for b in leaves2)
+
+
+def split_arguments(
+    x1: PyTree, x2: PyTree, keywords: Mapping[str, Any]
+) -> tuple[PyTree, dict[str, Any], dict[str, Any], bool]:
+    """The second batch, keyword arguments for the first and for the second, and whether all of it is the same."""
+    x2, one_batch = fill_second(x1, x2)
+    first, second = split_keywords(keywords, x1, x2, one_batch)
+    return x2, first, second, one_batch and all(first[name] is second[name] for name in first)
+
+
+def split_keywords(
+    keywords: Mapping[str, Any], x1: PyTree, x2: PyTree, one_batch: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Keyword arguments for the first and for the second batch.
+
+    A tuple of length 2 has one value for each; anything else goes to both. `rng` differs if and only if inputs differ:
+    see `_split_rng`.
+    """
+    first, second = {}, {}
+    for name, value in keywords.items():
+        if name == "rng":
+            first[name], second[name] = _split_rng(value, x1, x2, one_batch)
+        elif isinstance(value, tuple) and len(value) == 2:
+            first[name], second[name] = value
+        else:
+            first[name] = second[name] = value
+    return first, second
+
+
+def _split_rng(rng: Any, x1: PyTree, x2: PyTree, one_batch: bool) -> tuple[Any, Any]:
+    """Random keys of both batches, equal if and only if the batches are.
+
+    Raises:
+      TypeError: `rng` is neither None, nor a key, nor a pair of keys.
+    """
+    is_pair = isinstance(rng, tuple) and len(rng) == 2
+    key1, key2 = rng if is_pair else (rng, rng)
+    if key1 is None and key2 is None:
+        return None, None
+    if not all(isinstance(key, jax.Array | np.ndarray) for key in (key1, key2)):
+        raise TypeError(
+            f"Expected `rng` to be None, a random key, or a pair of keys for x1 and x2, got {type(rng).__name__}. Make "
+            "a key with `jax.random.key(0)`."
+        )
+    same_x = True if one_batch else same_inputs(x1, x2)
+    same_key = _same_keys(key1, key2)
+    replaced = jnp.logical_xor(same_x, same_key)
+    if is_pair and is_concrete(replaced) and replaced:
+        warnings.warn(
+            f"x1 and x2 are {'' if same_x else 'not '}equal, but their random keys are{'' if same_key else ' not'}. "
+            "The second key was replaced.",
+            UserWarning,
+            stacklevel=2,
+        )
+    if same_x is True:
+        return key1, key1
+    return key1, jnp.where(same_x, key1, jnp.where(same_key, jax.random.fold_in(key1, 1), key2))
+
+
+def _same_keys(key1: Any, key2: Any) -> Any:
+    data = [jax.random.key_data(k) if jnp.issubdtype(k.dtype, jax.dtypes.prng_key) else k for k in (key1, key2)]
+    return jnp.all(jnp.equal(*data))
+
+
+def two_batches(
+    f: Callable[..., PyTree], x1: PyTree, x2: PyTree, params: PyTree, kwargs: Any, vmap_axes: VMapAxes
+) -> tuple[Samples, Samples]:
+    """Both batches of inputs as samples; the same object if all of the second batch is that of the first."""
+    check_parameters(params)
+    x2, kwargs1, kwargs2, same = split_arguments(x1, x2, kwargs)
+    first = samples(f, params, x1, kwargs1, vmap_axes)
+    second = first if same else samples(f, params, x2, kwargs2, vmap_axes)
+    if first.structure != second.structure:
+        raise ValueError(
+            f"Expected outputs of one structure for x1 and x2, got {first.structure} and {second.structure}."
+        )
+    return first, second
+
+
+def output_axes(
+    first: Samples, second: Samples, params: PyTree, trace_axes: Axes, diagonal_axes: Axes
+) -> list[OutputAxes]:
+    """The axes of the kernel of each output.
+
+    Raises:
+      TypeError: an output is not of real or complex type.
+    """
+    found = []
+    for shape1, shape2, output_dtype in zip(first.shapes, second.shapes, first.dtypes, strict=True):
+        if not jnp.issubdtype(output_dtype, jnp.inexact):
+            raise TypeError(
+                f"Expected outputs of real or complex type, got {output_dtype} for one of shape {shape1}. Leave it out "
+                "of what the network returns."
+            )
+        dtype = jnp.result_type(output_dtype, *(jnp.result_type(leaf) for leaf in jax.tree.leaves(params)))
+        found.append(OutputAxes.create(shape1, shape2, trace_axes, diagonal_axes, dtype))
+    return found

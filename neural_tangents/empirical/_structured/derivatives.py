@@ -1,0 +1,104 @@
+"""The NTK by structured derivatives."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from neural_tangents._core.types import PyTree
+from neural_tangents.empirical._contraction import jacobian_contraction
+from neural_tangents.empirical._einsum import Labels, sizes_of
+from neural_tangents.empirical._output_axes import OutputAxes
+from neural_tangents.empirical._samples import Samples, map_both
+from neural_tangents.empirical._structured.program import trace
+from neural_tangents.empirical._structured.uses import Plan, Use
+
+
+def structured_derivatives(
+    first: Samples, second: Samples, params: PyTree, axes: Sequence[OutputAxes]
+) -> list[jax.Array]:
+    """`Θ = J(x1) J(x2)ᵀ` of each output, as a sum over the steps of the network that use parameters.
+
+    The Jacobian with respect to one use of a parameter is a product of cotangents and of inputs of that step, and the
+    kernel a contraction of the factors of both Jacobians, in the cheapest order. Parameters used more than once, or in
+    a way that is not known, go through their Jacobian; so do all if the network does different things with x1 and x2.
+    """
+    leaves = jax.tree.leaves(params)
+    plan1 = _plan(first, params)
+    plan2 = plan1 if second is first else _plan(second, params)
+    if plan1.signature != plan2.signature:
+        return jacobian_contraction(first, second, params, axes)
+    slopes1, slopes2 = (_slopes(plan, leaves) for plan in (plan1, plan2))
+
+    def uses(batch: Samples) -> list[Use]:
+        plan = plan2 if batch is second else plan1
+        prepared = plan.program.prepare(leaves)
+        return batch.map(lambda sample: plan.uses(prepared, leaves, jax.tree.leaves(sample)))
+
+    uses1, uses2 = map_both(uses, first, second)
+    kernels = []
+    for leaf, a in enumerate(axes):
+        terms = [
+            _kernel(first, second, leaf, a, use1, use2, s1, s2)
+            for use1, use2, s1, s2 in zip(uses1, uses2, slopes1, slopes2, strict=True)
+        ]
+        kernels.append(a.total(terms))
+    return kernels
+
+
+def _plan(batch: Samples, params: PyTree) -> Plan:
+    return Plan.create(trace(batch.apply, params, batch.one))
+
+
+def _slopes(plan: Plan, leaves: list[Any]) -> list[Any]:
+    """For each use, the derivatives of entries of what is used with respect to their parameters, None if all are 1."""
+    scaled = [value for value in plan.structured if plan.program.boxes[value].scaled]
+
+    def prepare(leaves: list[Any]) -> list[Any]:
+        prepared = plan.program.prepare(leaves)
+        return [prepared[value] for value in scaled]
+
+    tangents = jax.jvp(prepare, (leaves,), ([jnp.ones_like(leaf) for leaf in leaves],))[1] if scaled else []
+    slopes = dict(zip(scaled, tangents, strict=True))
+    return [slopes.get(value) for value in plan.structured] + [None] * len(plan.jacobian_leaves)
+
+
+def _kernel(
+    first: Samples, second: Samples, leaf: int, a: OutputAxes, use1: Use, use2: Use, slopes1: Any, slopes2: Any
+) -> jax.Array:
+    """The kernel of one output with respect to one use."""
+    arrays: list[jax.Array] = []
+    labels: list[Labels] = []
+    sides = ((first, use1, a.labels1), (second, use2, a.labels2))
+    for side, (batch, use, output_labels) in enumerate(sides):
+        of_output = batch.labels(leaf, output_labels)
+        cotangent = use.cotangents[leaf]
+        shape = (cotangent.shape[0], *batch.one_shape(leaf), *cotangent.shape[2:])
+        arrays += [cotangent.reshape(shape), *use.factors]
+        labels += [(*of_output, *_of_side(use, side, use.labels))]
+        labels += [(of_output[0], *_of_side(use, side, term)) for term in use.factor_labels]
+    if slopes1 is not None:
+        sizes = sizes_of([array.shape for array in arrays], labels)
+        operand = _of_side(use1, 0, use1.operand_labels)
+        arrays.append((slopes1 * slopes2).reshape([sizes.get(label, 1) for label in operand]))
+        labels.append(operand)
+    if use1.index is not None and use2.index is not None:
+        first_labels = (first.labels(leaf, a.labels1)[0], *_of_side(use1, 0, use1.index_labels))
+        second_labels = (second.labels(leaf, a.labels2)[0], *_of_side(use2, 1, use2.index_labels))
+        every = tuple(dict.fromkeys((*first_labels, *second_labels)))
+        places1, places2 = _aligned(use1.index, first_labels, every), _aligned(use2.index, second_labels, every)
+        arrays.append((places1 == places2) & (places1 >= 0))
+        labels.append(every)
+    return a.kernel(arrays, labels)
+
+
+def _of_side(use: Use, side: int, labels: Labels) -> Labels:
+    """Labels of a use in a kernel: axes of the operand are those of both sides."""
+    return tuple(("operand", label) if label in use.operand_labels else (side, label) for label in labels)
+
+
+def _aligned(x: jax.Array, labels: Labels, every: Labels) -> jax.Array:
+    """An array with axes of size 1 for labels it does not have."""
+    x = jnp.transpose(x, [labels.index(label) for label in every if label in labels])
+    return jnp.expand_dims(x, [axis for axis, label in enumerate(every) if label not in labels])

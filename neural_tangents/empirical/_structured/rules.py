@@ -1,0 +1,214 @@
+"""Derivatives of single operations with respect to one operand, as products of arrays with named axes.
+
+For an operation `y = op(.., w, ..)`, whose other operands are data, the cotangent of `w` is
+
+    w̄[operand labels] = sum over all other labels of pull(ȳ)[labels] · Π factors[factor labels]
+
+so that neither `∂y/∂w` nor `∂f/∂w` has to be formed. An operation without a rule is differentiated by jax.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from neural_tangents._compat import bind
+from neural_tangents.empirical._einsum import Labels
+
+
+@dataclasses.dataclass(frozen=True)
+class Derivative:
+    """How a cotangent of an operand follows from that of the result.
+
+    Attributes:
+      pull: a linear map to apply to the cotangent of the result first.
+      labels: of the axes of what it gives.
+      factors: arrays of data.
+      factor_labels: of their axes.
+      operand_labels: of the axes of the operand, in an order that is that of its shape, up to a reshape.
+      index: where each entry of the result along `index_labels` was read, along the one axis `"index"` of the operand;
+        negative if it was not. None if there is no such axis.
+      index_labels: of the axes of `index`.
+    """
+
+    pull: Callable[[jax.Array], jax.Array]
+    labels: Labels
+    factors: tuple[jax.Array, ...]
+    factor_labels: tuple[Labels, ...]
+    operand_labels: Labels
+    index: jax.Array | None = None
+    index_labels: Labels = ()
+
+
+def derivative(step: Any, position: int, operands: Sequence[Any], allow_index: bool) -> Derivative | None:
+    """The derivative of a step with respect to the operand at a position, or None if there is no rule for it.
+
+    `allow_index` says whether it may have an `index`.
+    """
+    eqn = step.eqn
+    name = eqn.primitive.name
+    if name == "dot_general":
+        return _dot_general(eqn, position, operands)
+    if name == "conv_general_dilated" and position == 1 and eqn.params["batch_group_count"] == 1:
+        return _conv(eqn, operands)
+    if name in _ELEMENTWISE and not (name == "select_n" and position == 0):
+        return _elementwise(step, position, operands)
+    if name == "concatenate":
+        return _concatenate(eqn, position)
+    if name == "stack":
+        return _stack(eqn, position)
+    if allow_index and name == "gather" and position == 0:
+        return _gather(eqn, operands)
+    if allow_index and name == "dynamic_slice" and position == 0:
+        return _dynamic_slice(eqn, operands)
+    return None
+
+
+def _dot_general(eqn: Any, position: int, operands: Sequence[Any]) -> Derivative:
+    contracting, batch = eqn.params["dimension_numbers"]
+    labels: list[Labels] = []
+    for side in (0, 1):
+        named: dict[int, Any] = {axis: ("batch", i) for i, axis in enumerate(batch[side])}
+        named.update({axis: ("contracting", i) for i, axis in enumerate(contracting[side])})
+        labels.append(tuple(named.get(axis, ("free", side, axis)) for axis in range(operands[side].ndim)))
+    free = tuple(label for term in labels for label in term if label[0] == "free")
+    result = (*(("batch", i) for i in range(len(batch[0]))), *free)
+    other = 1 - position
+    return Derivative(_same, result, (operands[other],), (labels[other],), labels[position])
+
+
+def _conv(eqn: Any, operands: Sequence[Any]) -> Derivative:
+    """With respect to the filters: a product of the cotangent with all windows of the input."""
+    lhs, rhs = operands
+    lhs_spec, rhs_spec, out_spec = eqn.params["dimension_numbers"]
+    groups = eqn.params["feature_group_count"]
+    spatial = range(len(rhs_spec) - 2)
+    out_shape = eqn.outvars[0].aval.shape
+
+    x = jnp.transpose(lhs, lhs_spec)
+    pads = zip(eqn.params["padding"], eqn.params["lhs_dilation"], strict=True)
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0)] * 2 + [(lo, hi, holes - 1) for (lo, hi), holes in pads])
+    for i in spatial:
+        size, length = rhs.shape[rhs_spec[2 + i]], out_shape[out_spec[2 + i]]
+        starts = np.arange(length) * eqn.params["window_strides"][i]
+        places = starts[:, None] + np.arange(size) * eqn.params["rhs_dilation"][i]
+        x = jnp.take(x, places, axis=2 + 2 * i, mode="clip")
+    x = x.reshape(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:])
+
+    positions, window = [("position", i) for i in spatial], [("window", i) for i in spatial]
+    x_labels = ("input", "group", "in", *(label for pair in zip(positions, window, strict=True) for label in pair))
+
+    def pull(y: jax.Array) -> jax.Array:
+        y = jnp.transpose(y, out_spec)
+        return y.reshape(y.shape[0], groups, y.shape[1] // groups, *y.shape[2:])
+
+    of_axis: dict[int, Labels] = {rhs_spec[0]: ("group", "out"), rhs_spec[1]: ("in",)}
+    of_axis.update({axis: (label,) for axis, label in zip(rhs_spec[2:], window, strict=True)})
+    operand_labels = tuple(label for axis in range(rhs.ndim) for label in of_axis[axis])
+    return Derivative(pull, ("input", "group", "out", *positions), (x,), (x_labels,), operand_labels)
+
+
+_ELEMENTWISE = {"add", "add_any", "sub", "mul", "div", "pow", "max", "min", "atan2", "rem", "select_n"}
+
+
+def _elementwise(step: Any, position: int, operands: Sequence[Any]) -> Derivative:
+    """Each entry of the result depends on one of the operand, which may be repeated along axes of size 1.
+
+    A number, of shape (), is repeated along all axes.
+    """
+    operand, name = operands[position], step.eqn.primitive.name
+    shape = step.eqn.outvars[0].aval.shape
+    labels = tuple(("axis", axis) for axis in range(len(shape)))
+    operand_labels = tuple(
+        label if size == full else ("repeated", *label)
+        for label, size, full in zip(labels, operand.shape, shape, strict=operand.ndim > 0)
+    )
+    if name in ("add", "add_any", "sub"):
+        return Derivative(jnp.negative if name == "sub" and position == 1 else _same, labels, (), (), operand_labels)
+
+    def of_operand(w: jax.Array) -> jax.Array:
+        return bind(step.jaxpr, step.eqn, [*operands[:position], w, *operands[position + 1 :]])[0]
+
+    _, slopes = jax.jvp(of_operand, (operand,), (jnp.ones_like(operand),))
+    return Derivative(_same, labels, (slopes,), (labels,), operand_labels)
+
+
+def _concatenate(eqn: Any, position: int) -> Derivative:
+    axis = eqn.params["dimension"]
+    start = sum(atom.aval.shape[axis] for atom in eqn.invars[:position])
+    operand = eqn.invars[position].aval
+    labels = tuple(("axis", i) for i in range(operand.ndim))
+
+    def pull(y: jax.Array) -> jax.Array:
+        return lax.slice_in_dim(y, start, start + operand.shape[axis], axis=axis)
+
+    return Derivative(pull, labels, (), (), labels)
+
+
+def _stack(eqn: Any, position: int) -> Derivative:
+    labels = tuple(("axis", i) for i in range(eqn.invars[position].aval.ndim))
+
+    def pull(y: jax.Array) -> jax.Array:
+        return lax.index_in_dim(y, position, eqn.params["axis"], keepdims=False)
+
+    return Derivative(pull, labels, (), (), labels)
+
+
+def _gather(eqn: Any, operands: Sequence[Any]) -> Derivative:
+    numbers, sizes = eqn.params["dimension_numbers"], eqn.params["slice_sizes"]
+    operand, places = operands
+    dropped = {*numbers.collapsed_slice_dims, *numbers.operand_batching_dims}
+    kept = [axis for axis in range(operand.ndim) if axis not in dropped]
+    full_axes = {
+        axis: result_axis
+        for axis, result_axis in zip(kept, sorted(numbers.offset_dims), strict=True)
+        if sizes[axis] == operand.shape[axis] and axis not in numbers.start_index_map
+    }
+
+    def read(numbered: jax.Array, sizes: Sequence[int]) -> jax.Array:
+        mode = eqn.params["mode"]
+        return lax.gather(numbered, places, numbers, sizes, mode=mode, fill_value=-1)
+
+    return _reading(read, operand.shape, sizes, full_axes, eqn.outvars[0].aval.ndim)
+
+
+def _dynamic_slice(eqn: Any, operands: Sequence[Any]) -> Derivative:
+    operand, *starts = operands
+    sizes = eqn.params["slice_sizes"]
+    full_axes = {axis: axis for axis, size in enumerate(sizes) if size == operand.shape[axis]}
+    return _reading(lambda x, sizes: lax.dynamic_slice(x, starts, sizes), operand.shape, sizes, full_axes, len(sizes))
+
+
+def _reading(
+    read: Callable[[jax.Array, Sequence[int]], jax.Array],
+    shape: Sequence[int],
+    sizes: Sequence[int],
+    full_axes: dict[int, int],
+    ndim: int,
+) -> Derivative:
+    """The derivative of an operation that reads entries of its operand; those read are found by reading their numbers.
+
+    `full_axes` are the axes that are read in full, with those of the result they become.
+    """
+    numbered_shape = [1 if axis in full_axes else size for axis, size in enumerate(shape)]
+    numbered = np.arange(np.prod(numbered_shape, dtype=int), dtype=np.int32).reshape(numbered_shape)
+    index = read(jnp.asarray(numbered), [1 if axis in full_axes else size for axis, size in enumerate(sizes)])
+    names: dict[int, Any] = {result_axis: ("axis", axis) for axis, result_axis in full_axes.items()}
+    labels = tuple(names.get(axis, ("result", axis)) for axis in range(ndim))
+    return Derivative(
+        pull=_same,
+        labels=labels,
+        factors=(),
+        factor_labels=(),
+        operand_labels=("index", *(("axis", axis) for axis in full_axes)),
+        index=jnp.squeeze(index, tuple(full_axes.values())),
+        index_labels=tuple(label for axis, label in enumerate(labels) if axis not in names),
+    )
+
+
+def _same(x: jax.Array) -> jax.Array:
+    return x

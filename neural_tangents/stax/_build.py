@@ -1,0 +1,286 @@
+"""From the description of a layer to the public triple `(init_fn, apply_fn, kernel_fn)`."""
+
+import dataclasses
+import functools
+import inspect
+import operator
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple, ParamSpec
+
+from neural_tangents._core.kernel import Kernel
+from neural_tangents._core.masking import detect_mask
+from neural_tangents._core.requirements import Bool, Diagonal, Requirements
+from neural_tangents._core.selection import canonical_get, check_names, select
+from neural_tangents._core.trees import is_node, is_shape, tree_leaves, tree_map
+from neural_tangents._core.types import ApplyFn, Get, InitFn, KernelFn, PyTree, Shapes
+from neural_tangents.stax._inputs import input_kernel
+from neural_tangents.stax._spec import LayerSpec, check_independence, pick
+
+P = ParamSpec("P")
+
+# Keyword arguments that any network takes, so that one script can run all networks; ignored where no layer uses them.
+_COMMON_KEYWORDS = frozenset({"rng", "pattern"})
+_INPUT_KEYWORDS = frozenset({"batch_axis", "channel_axis", "eps"})
+_KERNEL_FIELDS = tuple(field.name for field in dataclasses.fields(Kernel))
+
+
+class Layer(NamedTuple):
+    """The triple that is a layer or a network.
+
+    Attributes:
+      init_fn: `(rng, input_shape) -> (output_shape, params)` draws parameters of the finite network.
+      apply_fn: `(params, inputs, **keywords) -> outputs` applies it.
+      kernel_fn: `(x1, x2, get, **keywords)` gives the kernels of the infinite network.
+    """
+
+    init_fn: InitFn
+    apply_fn: ApplyFn
+    kernel_fn: KernelFn
+
+    def __repr__(self) -> str:
+        spec = getattr(self.kernel_fn, "spec", None)
+        return tuple.__repr__(self) if spec is None else describe(spec)
+
+
+def describe(spec: LayerSpec) -> str:
+    """The text that a layer prints as."""
+    return f"{spec.name}()" if spec.text is None else spec.text()
+
+
+def build(spec: LayerSpec) -> Layer:
+    """The layer that a spec describes."""
+    init_fn, apply_fn, kernel_fn = _init_fn(spec), _apply_fn(spec), _kernel_fn(spec)
+    for fn in (init_fn, apply_fn, kernel_fn):
+        fn.__name__ = fn.__qualname__ = spec.name
+        fn.spec, fn.of_layer = spec, fn
+    kernel_fn.input_req = spec.requirements.stated()
+    return Layer(init_fn, apply_fn, kernel_fn)
+
+
+def spec_of(fn: Any) -> LayerSpec | None:
+    """The spec that a public function was built from; None for functions of users, `functools.wraps` or not."""
+    return getattr(fn, "spec", None) if getattr(fn, "of_layer", None) is fn else None
+
+
+def public_layer(factory: Callable[P, LayerSpec], pure: bool = True) -> Callable[P, Layer]:
+    """Decorates a function from hyper-parameters to a `LayerSpec` so that it returns the layer itself.
+
+    The layer prints as the call that made it, unless the spec brings its own text. `pure` says that calls with equal
+    arguments make equal layers.
+    """
+    signature = inspect.signature(factory)
+
+    @functools.wraps(factory)
+    def make(*args: P.args, **kwargs: P.kwargs) -> Layer:
+        spec = factory(*args, **kwargs)
+        if spec.text is None:
+            bound = signature.bind(*args, **kwargs)
+            spec = dataclasses.replace(
+                spec, text=lambda: _call_text(factory.__name__, bound), key=_call_key(factory, bound) if pure else None
+            )
+        return build(spec)
+
+    return make
+
+
+def _call_key(factory: Callable[..., Any], bound: inspect.BoundArguments) -> Hashable | None:
+    """Identifies the layer that a call makes; None if an argument cannot be compared."""
+    try:
+        key = (factory, tuple(bound.arguments.items()))
+        hash(key)
+    except TypeError:
+        return None
+    return key
+
+
+def _call_text(name: str, bound: inspect.BoundArguments) -> str:
+    """A call as one would write it: leading required arguments without names, no defaults."""
+    parts = []
+    for key, value in bound.arguments.items():
+        parameter = bound.signature.parameters[key]
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            parts += [_value_text(v) for v in value]
+        elif parameter.default is inspect.Parameter.empty and parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            parts.append(_value_text(value))
+        elif value is not parameter.default:
+            parts.append(f"{key}={_value_text(value)}")
+    return f"{name}({', '.join(parts)})"
+
+
+def _value_text(value: Any) -> str:
+    return getattr(value, "__name__", None) or repr(value)
+
+
+def _init_fn(spec: LayerSpec) -> Any:
+    def init_fn(rng: Any, input_shape: Shapes) -> tuple[Shapes, PyTree]:
+        """Draws parameters for inputs of a shape (or tree of shapes); -1 or None stands for any batch size."""
+        return spec.init(rng, _as_shapes(input_shape))
+
+    return init_fn
+
+
+def _as_shapes(shapes: Any) -> Any:
+    """A tree of shapes, each a tuple of integers; for None, an unknown size, stands -1."""
+    if isinstance(shapes, tuple):
+        shapes = tuple(-1 if size is None else size for size in shapes)
+    if is_shape(shapes):
+        return tuple(int(size) for size in shapes)
+    if not is_node(shapes) or not shapes:
+        raise TypeError(f"Expected an input shape, a tuple of integers, or a list or tuple of shapes; got {shapes!r}.")
+    return type(shapes)(_as_shapes(shape) for shape in shapes)
+
+
+def _apply_fn(spec: LayerSpec) -> Any:
+    def apply_fn(params: PyTree, inputs: Any, *, mask_constant: Any = None, **kwargs: Any) -> Any:
+        """Outputs of the finite network. Inputs that equal `mask_constant` are masked."""
+        accepted = (spec.keywords - {"memory_budget"}) | _COMMON_KEYWORDS
+        _check_keywords("apply_fn", spec, kwargs, accepted, {"mask_constant"})
+        inputs = tree_map(lambda x: detect_mask(x, mask_constant), inputs)
+        return spec.apply(params, inputs, **pick(kwargs, spec))
+
+    return apply_fn
+
+
+def _check_keywords(fn: str, spec: LayerSpec, given: Any, accepted: Any, named: Any) -> None:
+    unknown = sorted(set(given) - accepted)
+    if unknown:
+        raise TypeError(
+            f"{fn} of {spec.name} got unknown keyword arguments {unknown}; it takes {sorted(accepted | named)}."
+        )
+
+
+def _kernel_fn(spec: LayerSpec) -> Any:
+    def kernel_fn(
+        x1_or_kernel: Any,
+        x2: Any = None,
+        get: Get = None,
+        *,
+        pattern: Any = None,
+        mask_constant: Any = None,
+        diagonal_batch: bool | None = None,
+        diagonal_spatial: bool | None = None,
+        memory_budget: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Kernels of the infinite network between two batches.
+
+        Args:
+          x1_or_kernel: inputs `x1`, an array with at least a batch and a channel axis, or a network tree of such; or a
+            `Kernel` (or tree of them) of inputs that another network has computed.
+          x2: inputs of the second batch, shaped as `x1` in all but the batch axis; None stands for `x1`.
+          get: what to return: None for the `Kernel`; the name of one of its attributes (`'nngp'`, `'ntk'`, ...) for
+            just that; a tuple of names for a named tuple of them.
+          pattern: pair of aggregation patterns for `x1` and `x2`, for networks with `Aggregate`.
+          mask_constant: inputs equal to this number are masked.
+          diagonal_batch: whether to compute in `cov1` and `cov2` only the variances of each input; None: if possible.
+          diagonal_spatial: whether to compute covariances of equal spatial positions only; None: if possible.
+          memory_budget: about how many bytes a network of convolutions and pools may take besides its inputs and
+            results, as it is computed part by part; None for 32 MiB. Results do not depend on it.
+          **kwargs: `batch_axis`, `channel_axis` of the inputs, `eps` (inputs that differ by less are the same),
+            `rng` (ignored: kernels are not random), and keyword arguments that the network's own layers take.
+
+        Returns:
+          What `get` says, for each output of the network.
+
+        Raises:
+          KeyError: `get` is not an attribute of `Kernel`.
+          TypeError: an unknown keyword argument; inputs that are not arrays.
+          ValueError: inputs of wrong shape; kernels or options that lack covariances the network needs.
+        """
+        accepted = spec.keywords | _COMMON_KEYWORDS | _INPUT_KEYWORDS
+        _check_keywords("kernel_fn", spec, kwargs, accepted, _NAMED_KEYWORDS)
+        if memory_budget is not None and operator.index(memory_budget) < 1:
+            raise ValueError(f"`memory_budget` must be a positive number of bytes, got {memory_budget}.")
+        names = canonical_get(get)
+        check_names(names, _KERNEL_FIELDS)
+        inputs, twice = list(tree_leaves(x1_or_kernel)), False
+        if inputs and all(isinstance(x, Kernel) for x in inputs):
+            _check_kernels(spec, inputs, x2, names, diagonal_batch, diagonal_spatial)
+            kernels = tree_map(lambda k: k.reverse() if k.is_reversed else k, x1_or_kernel)
+            if names is not None and "ntk" not in names:
+                kernels = tree_map(lambda k: k.replace(ntk=None), kernels)
+        elif any(isinstance(x, Kernel) for x in inputs):
+            raise TypeError("Inputs are partly arrays and partly kernels; all must be of one kind.")
+        else:
+            options = _input_options(spec.requirements, diagonal_batch, diagonal_spatial, mask_constant, kwargs)
+            options["ntk"] = names is None or "ntk" in names
+            # One batch given twice is one batch: then variances and covariances agree to the last bit.
+            twice = all(tree_leaves(tree_map(lambda a, b: a is b, x1_or_kernel, x2)))
+            kernels = tree_map(lambda a, b: input_kernel(a, None if twice else b, **options), x1_or_kernel, x2)
+        check_independence(spec, kernels)
+        kwargs.pop("rng", None)
+        outputs = spec.kernel(kernels, **pick({"pattern": pattern, "memory_budget": memory_budget, **kwargs}, spec))
+        check_independence(spec, kernels)  # again: now it is known which of the users' layers have weights
+        if twice:
+            outputs = tree_map(lambda k: k.replace(cov2=k.cov1) if k.cov2 is None else k, outputs)
+        return outputs if names is None else tree_map(lambda k: select(k.asdict(), get, "AnalyticKernel"), outputs)
+
+    return kernel_fn
+
+
+_NAMED_KEYWORDS = {"pattern", "mask_constant", "diagonal_batch", "diagonal_spatial", "memory_budget"}
+
+
+def _input_options(
+    requirements: Requirements,
+    diagonal_batch: bool | None,
+    diagonal_spatial: bool | None,
+    mask_constant: Any,
+    kwargs: Any,
+) -> dict[str, Any]:
+    """How to make the input kernels of a network, from its requirements and the user's wishes."""
+    batch, spatial = requirements.get("diagonal_batch", True), requirements.get("diagonal_spatial", Diagonal())
+    if diagonal_batch and not batch:
+        raise ValueError(
+            "`diagonal_batch=True` is impossible: a layer of the network needs the covariances of different inputs of "
+            "one batch. Leave it out, or set it to False."
+        )
+    if diagonal_spatial and spatial.input < Bool.YES:
+        raise ValueError(
+            "`diagonal_spatial=True` is impossible: a layer of the network needs the covariances of different "
+            "positions. Leave it out, or set it to False."
+        )
+    return dict(
+        diagonal_batch=batch if diagonal_batch is None else diagonal_batch,
+        diagonal_spatial=bool(spatial) if diagonal_spatial is None else diagonal_spatial,
+        batch_axis=kwargs.get("batch_axis", requirements.get("batch_axis", 0)),
+        channel_axis=kwargs.get("channel_axis", requirements.get("channel_axis", -1)),
+        mask_constant=mask_constant,
+        eps=kwargs.get("eps"),
+    )
+
+
+def _check_kernels(
+    spec: LayerSpec,
+    kernels: list[Kernel],
+    x2: Any,
+    names: tuple[str, ...] | None,
+    diagonal_batch: bool | None,
+    diagonal_spatial: bool | None,
+) -> None:
+    """Raises a `ValueError` if the network cannot use kernels as its inputs."""
+    if any(x is not None for x in tree_leaves(x2)):
+        raise ValueError("`x2` must be None if the first argument is a `Kernel`, which holds both batches already.")
+    requirements = spec.requirements
+    for k in kernels:
+        if names is not None and "ntk" in names and k.ntk is None:
+            raise ValueError(
+                "`get` asks for the NTK, but the `Kernel` passed in has none. "
+                "Compute it with `get=None`, or with its `ntk` set to zeros."
+            )
+        if k.diagonal_batch and not requirements.get("diagonal_batch", True):
+            raise ValueError(
+                "The kernel holds variances of each input only (`diagonal_batch`), but the network needs the "
+                "covariances of different inputs of one batch. Compute it with `diagonal_batch=False`."
+            )
+        if k.diagonal_spatial and requirements.get("diagonal_spatial", Diagonal()).input == Bool.NO:
+            raise ValueError(
+                "The kernel holds covariances of equal positions only (`diagonal_spatial`), but the network needs "
+                "those of different ones. Compute it with `diagonal_spatial=False`."
+            )
+        for name, wish in (("diagonal_batch", diagonal_batch), ("diagonal_spatial", diagonal_spatial)):
+            if wish is False and getattr(k, name):
+                raise ValueError(
+                    f"`{name}=False` asks for covariances that the kernel passed in does not hold. "
+                    f"Compute it with `{name}=False` too."
+                )

@@ -1,0 +1,1 @@
+"""Global self-attention: its arguments, the finite network, and the infinite one."""

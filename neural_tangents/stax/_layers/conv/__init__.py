@@ -1,0 +1,1 @@
+"""Convolutions: with shared weights, transposed, and with weights of their own for each position."""

@@ -1,0 +1,91 @@
+"""`Dense`: a fully-connected layer."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+
+from neural_tangents._core.kernel import Kernel
+from neural_tangents._core.masking import all_over
+from neural_tangents._core.requirements import Bool, Diagonal, Requirements
+from neural_tangents._core.types import Shape
+from neural_tangents.stax._build import public_layer
+from neural_tangents.stax._layers.affine import Affine
+from neural_tangents.stax._spec import LayerSpec, identity, leaf
+
+
+@public_layer
+def Dense(
+    out_dim: int,
+    W_std: float = 1.0,
+    b_std: float | None = None,
+    batch_axis: int = 0,
+    channel_axis: int = -1,
+    parameterization: str = "ntk",
+    s: tuple[int, int] = (1, 1),
+) -> LayerSpec:
+    """Fully-connected layer, a matrix product over the channels at each input and position.
+
+    With weights `W` of shape `(C, out_dim)` and bias `b`, entries drawn from `N(0, 1)`:
+
+        'ntk':       x -> W_std / sqrt(C) x W + b_std b,
+                     nngp' = W_std^2 nngp + b_std^2,    ntk' = nngp' + W_std^2 ntk.
+
+    With `s = (s_in, s_out)` multiplying the widths of inputs and outputs, `N = C / s_in`, and entries of `W`, of shape
+    `(C, s_out out_dim)`, drawn from `N(0, W_std^2 / N)` and those of `b` from `N(0, b_std^2)`:
+
+        'standard':  x -> x W / sqrt(s_in) + b,
+                     nngp' as above,    ntk' = N nngp + W_std^2 ntk (+ 1 if there is a bias).
+
+    Args:
+      out_dim: number of outputs.
+      W_std: standard deviation of the weights.
+      b_std: standard deviation of the bias; None for no bias.
+      batch_axis: batch axis of the inputs.
+      channel_axis: channel axis of the inputs.
+      parameterization: `'ntk'` or `'standard'`.
+      s: width multipliers of inputs and outputs for `'standard'`: the first layer has `s_in = 1`, the last `s_out = 1`,
+        and each other `s_in` is the `s_out` of the layer before.
+
+    Returns:
+      A layer with parameters `(W, b)`, `b` of size 1 in all axes but the channels, or None.
+
+    Raises:
+      ValueError: unknown parameterization.
+
+    Jacot et al., 2018 (arXiv:1806.07572); for 'standard', Sohl-Dickstein et al., 2020 (arXiv:2001.07301).
+    """
+    affine = Affine.of(W_std, b_std, parameterization, s)
+    width = out_dim * affine.s_out
+
+    def out_shape(shape: Shape) -> Shape:
+        axis = channel_axis % len(shape)
+        return (*shape[:axis], width, *shape[axis + 1 :])
+
+    def init(rng: Array, shape: Any) -> tuple[Array, Array | None]:
+        channels, axis = shape[channel_axis], channel_axis % len(shape)
+        biases = tuple(width if i == axis else 1 for i in range(len(shape)))
+        return affine.draw(rng, (channels, width), biases, fan_in=channels)
+
+    def apply(params: tuple[Any, Any], x: Array) -> Array:
+        w, b = params
+        product = jnp.moveaxis(jnp.tensordot(x, w, (channel_axis, 0)), -1, channel_axis)
+        return affine.outputs(product, b, fan_in=x.shape[channel_axis])
+
+    def kernel(k: Kernel) -> Kernel:
+        return affine.kernel(k, lambda cov, _: cov, fan_in=k.shape1[channel_axis])
+
+    return leaf(
+        "Dense",
+        init=init,
+        apply=apply,
+        kernel=kernel,
+        out_shape=out_shape,
+        mask=lambda mask, shape: all_over(mask, channel_axis),
+        remask=True,
+        requirements=Requirements(
+            batch_axis=batch_axis, channel_axis=channel_axis, diagonal_spatial=Diagonal(Bool.YES, Bool.NO)
+        ),
+        random_weights=True,
+        local=identity,
+    )

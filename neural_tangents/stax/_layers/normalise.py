@@ -1,0 +1,170 @@
+"""`LayerNorm` and `Dropout`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array, random
+
+from neural_tangents._core.kernel import Kernel
+from neural_tangents._core.masking import drop_channel
+from neural_tangents._core.requirements import Requirements
+from neural_tangents._core.types import Axes, Shape
+from neural_tangents.stax._build import public_layer
+from neural_tangents.stax._spec import LayerSpec, identity, leaf
+from neural_tangents.stax._streaming.run_geometry import MixesOffsets, RunGeometry
+
+
+@public_layer
+def LayerNorm(axis: Axes = -1, eps: float = 1e-12, batch_axis: int = 0, channel_axis: int = -1) -> LayerSpec:
+    """Normalises activations to zero mean and unit variance over some axes: `(x - mean) / sqrt(eps + variance)`.
+
+    With `m` the mean of the variances over those of the axes that are not the channel axis,
+
+        nngp' = nngp / sqrt((eps + m1) (eps + m2)),
+
+    and `ntk` alike. There are no trainable scale and shift. Masked entries are left out of all means.
+
+    Args:
+      axis: axis or axes to normalise over; among them must be the channel axis.
+      eps: added to variances.
+      batch_axis: batch axis of the inputs.
+      channel_axis: channel axis of the inputs.
+
+    Returns:
+      A layer without parameters.
+
+    Raises:
+      ValueError: `axis` has duplicates, or not the channel axis.
+      NotImplementedError: inputs are not Gaussian, or masks differ between channels.
+
+    Ba et al., 2016 (arXiv:1607.06450).
+    """
+
+    def axes_of(ndim: int) -> tuple[int, ...]:
+        given = (axis,) if isinstance(axis, int) else tuple(axis)
+        axes = tuple(a % ndim for a in given)
+        if len(set(axes)) < len(axes) or any(not -ndim <= a < ndim for a in given):
+            raise ValueError(f"LayerNorm: `axis={axis}` does not name different axes of inputs with {ndim} axes.")
+        if channel_axis % ndim not in axes:
+            raise ValueError(f"LayerNorm needs the channel axis {channel_axis} among its axes, got `axis={axis}`.")
+        return axes
+
+    def out_shape(shape: Shape) -> Shape:
+        axes_of(len(shape))
+        return shape
+
+    def apply(params: Any, x: Array, mask: Array | None) -> Array:
+        axes = axes_of(x.ndim)
+        mean = _masked_mean(x, mask, axes)
+        variance = _masked_mean((x - mean) ** 2, mask, axes)
+        return (x - mean) / jnp.sqrt(eps + variance)
+
+    def kernel(k: Kernel) -> Kernel:
+        if not k.is_gaussian:
+            raise NotImplementedError(
+                "LayerNorm needs a Gaussian input, got the inputs of the network or the output of a nonlinearity, "
+                "whose mean is not zero. Put a `Dense` layer before it."
+            )
+        ndim, layout = len(k.shape1), k.layout
+        batch, channel = k.batch_axis % ndim, k.channel_axis % ndim
+        order = [batch] + [a for a in range(ndim) if a not in (batch, channel)]
+        axes = tuple(order.index(a) for a in axes_of(ndim) if a != channel)
+
+        def scale(cov: Array, mask: Array | None) -> Array:
+            q = layout.variance(cov)
+            mean = _masked_mean(q, drop_channel(mask, batch, channel), axes)
+            return jnp.broadcast_to(1 / jnp.sqrt(eps + mean), q.shape)
+
+        scale1 = scale(k.cov1, k.mask1)
+        scale2 = scale1 if k.cov2 is None else scale(k.cov2, k.mask2)
+        ntk = None if k.ntk is None else jnp.broadcast_to(k.ntk, k.nngp.shape)
+        return k.replace(ntk=ntk).scaled(scale1, scale2)
+
+    def local(reach: RunGeometry) -> RunGeometry:
+        if len(axes_of(len(reach.sizes) + 2)) > 1:
+            raise MixesOffsets
+        return reach
+
+    return leaf(
+        "LayerNorm",
+        apply=apply,
+        kernel=kernel,
+        out_shape=out_shape,
+        requirements=Requirements(batch_axis=batch_axis, channel_axis=channel_axis),
+        keywords=("mask",),
+        local=local,
+    )
+
+
+def _masked_mean(x: Array, mask: Array | None, axes: Sequence[int]) -> Array:
+    """The mean over axes, which stay with size 1, of the entries that are not masked (zero if there are none)."""
+    axes = tuple(axes)
+    if mask is None:
+        return jnp.mean(x, axes, keepdims=True)
+    present = jnp.broadcast_to(~mask, x.shape)
+    count = jnp.maximum(jnp.sum(present, axes, keepdims=True), 1)
+    return jnp.sum(x, axes, keepdims=True, where=present) / count.astype(x.dtype)
+
+
+@public_layer
+def Dropout(rate: float, mode: str = "train") -> LayerSpec:
+    """Keeps each activation with probability `rate`, divided by `rate`, and sets it to zero otherwise.
+
+    `rate` is the probability to KEEP an activation. In the kernel, entries of an input and position with itself become
+    `1 / rate` times larger: in `cov1` and `cov2` always, in `nngp` and `ntk` where the two batches are the same.
+
+    Args:
+      rate: probability of keeping an activation, `0 < rate <= 1`.
+      mode: `'train'` drops activations, and `apply_fn` needs the keyword argument `rng`; `'test'` does nothing.
+
+    Returns:
+      A layer without parameters.
+
+    Raises:
+      ValueError: `rate` or `mode` is none of the above; at a call: no `rng`, or dropout on the inputs of the network,
+        whose kernel does not exist, as they have a finite number of channels.
+
+    Srivastava et al., 2014 (JMLR 15).
+    """
+    if not 0 < rate <= 1:
+        raise ValueError(f"`rate`, the probability to keep an activation, must be in (0, 1], got {rate}.")
+    if mode not in ("train", "test"):
+        raise ValueError(f"`mode` must be 'train' or 'test', got {mode!r}.")
+    train = mode == "train"
+
+    def apply(params: Any, x: Array, rng: Array | None = None) -> Array:
+        if not train:
+            return x
+        if rng is None:
+            raise ValueError("Dropout in mode 'train' needs a random key: `apply_fn(params, x, rng=key)`.")
+        return jnp.where(random.bernoulli(rng, float(rate), x.shape), x / rate, 0)
+
+    def kernel(k: Kernel) -> Kernel:
+        if not train:
+            return k
+        if k.is_input:
+            raise ValueError(
+                "Dropout of a network's inputs has no kernel, as they have a finite number of channels. "
+                "Put a `Dense` layer before it."
+            )
+        layout = k.layout
+
+        def own(cov: Any) -> Any:
+            return cov if cov is None else jnp.where(layout.is_same_own(cov), cov / rate, cov)
+
+        def cross(cov: Any) -> Any:
+            if cov is None or cov.ndim == 0:
+                return cov
+            return jnp.where(layout.is_same(cov) & jnp.asarray(k.x1_is_x2), cov / rate, cov)
+
+        return k.replace(nngp=cross(k.nngp), ntk=cross(k.ntk), cov1=own(k.cov1), cov2=own(k.cov2), is_gaussian=False)
+
+    return leaf(
+        "Dropout",
+        apply=apply,
+        kernel=kernel,
+        requirements=Requirements(use_dropout=True) if train else None,
+        keywords=("rng",),
+        local=identity,
+    )

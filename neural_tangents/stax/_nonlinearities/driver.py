@@ -1,0 +1,69 @@
+"""One driver for all nonlinearities: from a `Dual` record to a layer."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from neural_tangents._core.kernel import Kernel
+from neural_tangents._core.requirements import Bool, Diagonal, Requirements
+from neural_tangents.stax._nonlinearities.dual import Dual
+from neural_tangents.stax._spec import LayerSpec, identity, leaf
+
+
+def activation(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
+    """The layer that applies an activation to each entry.
+
+    With variances `q1`, `q2` at the matching inputs and positions, `nngp, k_dot = dual.moments(nngp, q1, q2)` and
+    `ntk = k_dot * ntk`.
+
+    Args:
+      name: name of the layer's functions.
+      dual: the activation.
+      label: what users call the layer; None if this is `name`.
+    """
+    label = label or name
+
+    def apply(params: Any, x: Any) -> Any:
+        if dual.fn is None:
+            raise NotImplementedError(f"{label} has only a kernel: no activation function was given or is known.")
+        return dual.fn(x)
+
+    def kernel(k: Kernel) -> Kernel:
+        if not k.is_gaussian:
+            raise ValueError(
+                f"{label} needs a Gaussian input, got the output of a nonlinearity or of another layer without random "
+                "weights, or the inputs of the network. Insert a `Dense` layer before it."
+            )
+        k = k if dual.vanishes else k.without_gap()
+        q1 = k.layout.variance(k.cov1)
+        q2 = q1 if k.cov2 is None else k.layout.variance(k.cov2)
+        if k.nngp.ndim == q1.ndim:  # made by hand, with one covariance for each variance
+            nngp, k_dot = dual.moments(k.nngp, q1, q2)
+        else:
+            # The layers of a deep network round covariances and variances apart from each other.
+            nngp = k.layout.tie(k.nngp, k.layout.spread(q1, q2)[0]) if k.one_batch else k.nngp
+            nngp, k_dot = dual.pair_moments(nngp, *k.layout.spread(dual.prepare(q1), dual.prepare(q2)))
+        return k.replace(
+            nngp=nngp,
+            ntk=None if k.ntk is None else k_dot * k.ntk,
+            cov1=_own(k.cov1, q1, k, dual),
+            cov2=None if k.cov2 is None else _own(k.cov2, q2, k, dual),
+            is_gaussian=False,
+        )
+
+    return leaf(
+        name,
+        apply=apply,
+        kernel=kernel,
+        remask=not dual.vanishes,
+        requirements=Requirements(diagonal_spatial=Diagonal(Bool.YES, Bool.NO)),
+        local=identity,
+    )
+
+
+def _own(cov: Any, q: Any, k: Kernel, dual: Dual) -> Any:
+    """The covariance of one batch with itself after the activation."""
+    if k.diagonal_batch and (k.diagonal_spatial or cov.ndim == 1):
+        return dual.variance(cov)
+    v1, v2 = k.layout.spread_own(q)
+    return jnp.where(k.layout.is_same_own(cov), dual.variance(v1), dual.moments(cov, v1, v2)[0])

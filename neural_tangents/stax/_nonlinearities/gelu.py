@@ -1,0 +1,41 @@
+"""The Gaussian error linear unit."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from neural_tangents._core.numerics import angle, as_floats, determinant
+from neural_tangents.stax._nonlinearities.dual import Dual
+
+
+def gelu(approximate: bool) -> Dual:
+    """`f(x) = x Phi(x)` with the normal distribution function `Phi`; `approximate` concerns the finite network only.
+
+    With `p = q1 q2`, `P = (1 + q1)(1 + q2)`, `D = sqrt(P - k^2)` and `psi = pi / 2 + atan2(k, D)`,
+
+        E[f(u) f(v)] = [(k^2 + p D^2) / (P D) + k psi] / 2 pi,
+        E[f'(u) f'(v)] = [psi + (k / D) (1 / D^2 + 1 / (1 + q1) + 1 / (1 + q2))] / 2 pi.
+
+    Source: Tsuchida et al., "Avoiding kernel fixed points: computing with ELU and GELU infinite networks" (2021).
+    """
+    return Dual(
+        fn=lambda x: jax.nn.gelu(x, approximate=approximate),
+        pair_moments=_moments,
+        variance=lambda q: _moments(q, q, q)[0],
+    )
+
+
+@jax.jit
+def _moments(k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
+    k, q1, q2 = as_floats(k, q1, q2)
+    d_squared = 1 + q1 + q2 + determinant(k, q1, q2)
+    d = jnp.sqrt(d_squared)
+    inverse1, inverse2 = 1 / (1 + q1), 1 / (1 + q2)
+    scale1, scale2 = jnp.sqrt(inverse1), jnp.sqrt(inverse2)
+    # As one angle: for opposite inputs, pi / 2 and atan2(k, D) all but cancel.
+    psi = angle(-k * scale1 * scale2, d * scale1 * scale2)
+    nngp = (k * inverse1 * (k * inverse2) + q1 * inverse1 * (q2 * inverse2) * d_squared) / d + k * psi
+    slope = psi + k / d * (1 / d_squared + (inverse1 + inverse2))
+    return nngp / (2 * math.pi), slope / (2 * math.pi)

@@ -1,0 +1,97 @@
+"""Activations without a closed form, by Gauss-Hermite quadrature."""
+
+import functools
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from neural_tangents._core.numerics import as_floats, correlation, safe_reciprocal, safe_sqrt, sine
+from neural_tangents.stax._nonlinearities.dual import Dual
+
+Entrywise = Callable[[Array], Array]
+
+
+def quadrature(fn: Entrywise, deg: int, df: Entrywise | None) -> Dual:
+    """Moments of `f` from its values at `deg x deg` nodes.
+
+    With nodes `x_a` and weights `w_a` for integrals with the weight `exp(-x^2)`, and the correlation `rho` of inputs,
+
+        E[f(u) f(v)] = sum_ab w_a w_b f(sqrt(2 q1) x_a) f(sqrt(2 q2) (rho x_a + sqrt(1 - rho^2) x_b)) / pi,
+
+    and likewise with `df`. Nodes are visited one by one, in constant memory, also for derivatives in reverse mode.
+
+    Args:
+      fn: the activation, applied entrywise.
+      deg: number of nodes per dimension.
+      df: derivative of `fn`; None takes it from `jax`.
+    """
+    chain = (fn,) if df is None else (fn, df)
+
+    def moments(k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
+        return _moments(chain, deg, k, q1, q2)
+
+    return Dual(fn=fn, pair_moments=moments, variance=lambda q: moments(q, q, q)[0])
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _moments(chain: tuple[Entrywise, ...], deg: int, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
+    k, q1, q2 = as_floats(k, q1, q2)
+    return _expectation(chain, 0, deg, k, q1, q2), _expectation(chain, 1, deg, k, q1, q2)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+def _expectation(chain: tuple[Entrywise, ...], order: int, deg: int, k: Array, q1: Array, q2: Array) -> Array:
+    """`E[g(u) g(v)]` where `g` is the derivative of that order; `chain` is `f` and those of its derivatives given."""
+    rho = correlation(k, q1, q2)
+    return _sum(_derivative(chain, order), deg, rho, sine(rho), safe_sqrt(q1), safe_sqrt(q2))
+
+
+@_expectation.defjvp
+def _expectation_jvp(chain: tuple, order: int, deg: int, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    # In `k`, the derivative of an expectation is that of the derivatives. That of the sum would be infinite at the ends
+    # of the range of `rho`. At fixed `rho`, the sum depends smoothly on the standard deviations.
+    k, q1, q2 = primals
+    dk, dq1, dq2 = tangents
+    dlog1, dlog2 = safe_reciprocal(q1) * dq1 / 2, safe_reciprocal(q2) * dq2 / 2
+    root1, root2 = safe_sqrt(q1), safe_sqrt(q2)
+    rho = correlation(k, q1, q2)
+    value, scaled = jax.jvp(
+        functools.partial(_sum, _derivative(chain, order), deg, rho, sine(rho)),
+        (root1, root2),
+        (root1 * dlog1, root2 * dlog2),
+    )
+    slope = _expectation(chain, order + 1, deg, k, q1, q2)
+    return value, scaled + slope * (dk - k * (dlog1 + dlog2))
+
+
+def _sum(fn: Entrywise, deg: int, rho: Array, s: Array, root1: Array, root2: Array) -> Array:
+    """The sum over all nodes for correlations `rho = sqrt(1 - s^2)` and standard deviations `root1`, `root2`."""
+
+    # Recomputed in the backward pass, which would keep the values at all nodes otherwise.
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def term(node: Array, rho: Array, s: Array, root1: Array, root2: Array) -> Array:
+        x, y, weight = node
+        return jnp.asarray(weight * fn(root1 * x) * fn(root2 * (rho * x + s * y)), rho.dtype)
+
+    def step(total: Array, node: Array) -> tuple[Array, None]:
+        return total + term(node, rho, s, root1, root2), None
+
+    points, weights = np.polynomial.hermite.hermgauss(deg)
+    x, y = np.meshgrid(math.sqrt(2) * points, math.sqrt(2) * points, indexing="ij")
+    nodes = np.stack([x, y, np.outer(weights, weights) / math.pi], axis=-1).reshape(-1, 3)
+    return lax.scan(step, jnp.zeros_like(rho), jnp.asarray(nodes, rho.dtype))[0]
+
+
+def _derivative(chain: tuple[Entrywise, ...], order: int) -> Entrywise:
+    fn = chain[min(order, len(chain) - 1)]
+    for _ in range(order - len(chain) + 1):
+        fn = functools.partial(_slope, fn)
+    return fn
+
+
+def _slope(fn: Entrywise, x: Array) -> Array:
+    return jax.jvp(fn, (x,), (jnp.ones_like(x),))[1]

@@ -1,0 +1,236 @@
+"""Covariances of images stored by offset, a few offsets at a time.
+
+The covariance of positions `K[p, q]` along one axis of `n` positions is re-indexed by the offset `q - p`. In a *row*
+`e` stand those of two offsets, one behind the other, so that rows have about equal length:
+
+    first run    K[p, p + d],    d = step e,               p = 0, ..., n - d - 1,
+    gap          anything,
+    second run   K[p, p + d],    d = step (e - period),    p = -d, ..., n - 1.
+
+A filter with weights that all positions share never mixes offsets. In a row it is a sum over a window along `p`, of
+covariances that are set to zero in the gap. As long as the gap is at least as wide as what a window reads beyond a
+border, no window reads from both runs: images are padded with zeros. A layer of stride `s` takes offset `s d` to offset
+`d`. So a row stays a row through any number of layers, if `step` is the product of the strides that are still to come
+and `period` the number of positions behind all of them, and only every `step`-th offset is ever computed. Each pair of
+positions of the last layer stands in one of `period` rows.
+
+Where images are periodic, both offsets of a row are one, `K[p, (p + d) mod n]`, and there is no gap.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from neural_tangents._core.kernel import Kernel
+from neural_tangents._core.layout import Layout, Spatial
+from neural_tangents._core.masking import drop_channel
+
+
+class Positions(NamedTuple):
+    """Positions in both copies for each entry of rows, and which entries there are: `(rows, length)`.
+
+    Where there is no entry, positions are some that exist.
+    """
+
+    first: Any
+    second: Any
+    present: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class OffsetAxis:
+    """One spatial axis, somewhere in a run of layers.
+
+    Attributes:
+      size: number of positions.
+      span: number of positions and width of the gap; a layer of stride `s` divides it by `s`.
+      step: product of the strides of the layers to come.
+      period: number of positions behind the last layer.
+      wraps: whether images are periodic.
+    """
+
+    size: int
+    span: int
+    step: int
+    period: int
+    wraps: bool
+
+    @property
+    def length(self) -> int:
+        """Length of a row."""
+        return self.span + max(0, self.size - self.step * self.period)
+
+    def positions(self, rows: Array) -> "Positions":
+        """What stands where in some rows that follow each other."""
+        # Tables, as XLA would do this arithmetic anew for each entry of a slab, each time that it is used.
+        tables = self.all_positions(self.period + len(rows))
+        return jax.tree.map(lambda table: lax.dynamic_slice_in_dim(jnp.asarray(table), rows[0], len(rows)), tables)
+
+    def all_positions(self, n: int) -> "Positions":
+        """What stands where in the first `n` rows."""
+        i, offset = np.broadcast_arrays(np.arange(self.length), self.step * np.arange(n)[:, None])
+        if self.wraps:
+            return Positions(i, (i + offset) % self.size, np.ones(i.shape, bool))
+        shift = self.span - self.step * self.period  # from a position in the second run to where it stands
+        second = i >= self.span - offset
+        first_copy = np.where(second, i - shift, i)
+        second_copy = first_copy + np.where(second, offset - self.step * self.period, offset)
+        copies = (first_copy, second_copy)
+        present = [(p >= 0) & (p < self.size) for p in copies]
+        one, other = (np.clip(p, 0, self.size - 1) for p in copies)
+        return Positions(one, other, present[0] & present[1])
+
+    def after(self, window: Any) -> "OffsetAxis":
+        """The offset_axis behind a layer that moves a window along the axis."""
+        return dataclasses.replace(
+            self, size=window.count(self.size), span=self.span // window.stride, step=self.step // window.stride
+        )
+
+    def sums(self, x: Array, axis: int, window: Any) -> Array:
+        """Sums over a window that moves along both copies at once; `axis` is that of the entries of a row."""
+        length, before = self.after(window).length, window.pads(self.size)[0]
+        after = window.stride * (length - 1) + window.size - before - self.length
+        pads = [(0, 0)] * x.ndim
+        if self.wraps:
+            x = jnp.pad(x, [(before, max(after, 0)) if i == axis else (0, 0) for i in range(x.ndim)], mode="wrap")
+        else:
+            pads[axis] = (before, max(after, 0))
+        sizes, strides = ([k if i == axis else 1 for i in range(x.ndim)] for k in (window.size, window.stride))
+        x = lax.reduce_window(x, np.zeros((), x.dtype), lax.add, sizes, strides, pads)
+        return lax.slice_in_dim(x, 0, length, axis=axis)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OffsetLayout(Layout):
+    """Some rows along each spatial axis: covariances of two batches are `(N1, N2, rows, S, rows, T, ...)`.
+
+    Those of a batch with itself are of equal positions only, `(N, S, T, ...)`, in their natural order.
+
+    Attributes:
+      offset_axes: the spatial axes.
+      positions: what stands where in the rows along each of them.
+      weight: one for each entry that there is, and zero for the gap; broadcasts against a covariance of two batches.
+      numbers: numbers of the inputs of both batches, to tell where they are the same.
+    """
+
+    offset_axes: tuple[OffsetAxis, ...] = ()
+    positions: tuple[Positions, ...] = ()
+    weight: Any = None
+    numbers: tuple[Array, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OffsetLayout) and self.offset_axes == other.offset_axes
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def variance(self, cov: Array) -> Array:
+        return cov
+
+    def spread(self, v1: Array, v2: Array) -> tuple[Array, Array]:
+        spread1 = taken(v1, [positions.first for positions in self.positions], 1)
+        spread2 = taken(v2, [positions.second for positions in self.positions], 1)
+        # Without a variance, functions of pairs that are zero stay zero, also in the gap.
+        return spread1[:, None] * self.weight.astype(spread1.dtype), spread2[None]
+
+    def spread_own(self, v: Array) -> tuple[Array, Array]:
+        return v, v
+
+    def window_sums(self, cov: Array, n_batch_axes: int, windows: Any) -> Array:
+        cov = cov if n_batch_axes == 1 else cov * self.weight
+        for axis, (offset_axis, window) in enumerate(zip(self.offset_axes, windows, strict=True)):
+            cov = window.sums(cov, (1 + axis,)) if n_batch_axes == 1 else offset_axis.sums(cov, 3 + 2 * axis, window)
+        return cov
+
+    def is_same(self, cov: Array) -> Array:
+        inputs = self.numbers[0][:, None] == self.numbers[1][None]
+        same = inputs.reshape(inputs.shape + (1,) * (cov.ndim - 2))
+        for axis, positions in enumerate(self.positions):
+            same = same & along((positions.first == positions.second) & positions.present, 2 + 2 * axis, cov.ndim)
+        return jnp.broadcast_to(same, cov.shape)
+
+    def is_same_own(self, cov: Array) -> Array:
+        return jnp.ones(cov.shape, bool)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class OffsetKernel(Kernel):
+    """A kernel of some rows; see `OffsetLayout`.
+
+    Attributes:
+      rows: numbers of the rows along each spatial axis, which follow each other.
+      positions: see `OffsetLayout`; kept, as `weight`, so that loops over equal layers do not find it out anew.
+      weight: see `OffsetLayout`.
+      numbers: see `OffsetLayout`.
+      offset_axes: see `OffsetLayout`.
+      one_batch: whether the two batches are, or are parts of, one.
+    """
+
+    rows: Any = dataclasses.field(default=(), metadata={"pytree_node": True})
+    positions: Any = dataclasses.field(default=(), metadata={"pytree_node": True})
+    weight: Any = dataclasses.field(default=None, metadata={"pytree_node": True})
+    numbers: Any = dataclasses.field(default=(), metadata={"pytree_node": True})
+    offset_axes: Any = dataclasses.field(default=(), metadata={"pytree_node": False, "static": True})
+    one_batch: bool = dataclasses.field(default=False, metadata={"pytree_node": False, "static": True})
+
+    @property
+    def layout(self) -> OffsetLayout:
+        return OffsetLayout(Spatial.OFFSET, True, self.offset_axes, self.positions, self.weight, self.numbers)
+
+    def on(self, offset_axes: tuple[OffsetAxis, ...]) -> "OffsetKernel":
+        """The kernel with covariances on some offset_axes."""
+        if offset_axes == self.offset_axes:
+            return self
+        positions = tuple(offset_axis.positions(rows) for offset_axis, rows in zip(offset_axes, self.rows, strict=True))
+        weight = jnp.ones((), self.cov1.dtype)
+        for axis, p in enumerate(positions):
+            weight = weight * along(p.present, 2 + 2 * axis, 2 + 2 * len(offset_axes)).astype(weight.dtype)
+        return self.replace(offset_axes=offset_axes, positions=positions, weight=weight)
+
+    def after(self, windows: Any) -> "Kernel":
+        return self.on(
+            tuple(offset_axis.after(window) for offset_axis, window in zip(self.offset_axes, windows, strict=True))
+        )
+
+    def without_gap(self) -> "Kernel":
+        return self.replace(nngp=self.nngp * self.weight)
+
+    def mask(self, mask1: Array | None, mask2: Array | None) -> "Kernel":
+        sizes = tuple(offset_axis.size for offset_axis in self.offset_axes)
+        m1, m2 = (drop_channel(m, self.batch_axis, self.channel_axis) for m in (mask1, mask2))
+
+        def own(cov: Any, m: Array | None) -> Any:
+            return cov if cov is None or m is None else jnp.where(m, jnp.zeros((), cov.dtype), cov)
+
+        if m1 is None and m2 is None:
+            return self.replace(mask1=None, mask2=None)
+        full = [jnp.broadcast_to(False if m is None else m, (1 if m is None else len(m), *sizes)) for m in (m1, m2)]
+        visible1, visible2 = self.layout.spread(*(~m for m in full))
+        weight = (visible1 & visible2).astype(self.nngp.dtype)
+        return self.replace(
+            nngp=self.nngp * weight,
+            ntk=self.ntk if self.ntk is None or self.ntk.ndim == 0 else self.ntk * weight,
+            cov1=own(self.cov1, m1),
+            cov2=own(self.cov2, m2),
+            mask1=mask1,
+            mask2=mask2,
+        )
+
+
+def taken(v: Array, positions: Sequence[Array], n_before: int) -> Array:
+    """`v[..., p, q, ...]` for positions `p`, `(rows, length)`, along each axis behind the first `n_before` ones."""
+    for axis in reversed(range(len(positions))):  # the last axis first: then what is moved grows more contiguous
+        p = positions[axis]
+        v = jnp.take(v, p.reshape(-1), axis=n_before + axis, mode="clip")
+        v = v.reshape(*v.shape[: n_before + axis], *p.shape, *v.shape[n_before + axis + 1 :])
+    return v
+
+
+def along(x: Array, axis: int, ndim: int) -> Array:
+    """An array of two axes, to broadcast against one of which `axis` and the next one match these."""
+    return jnp.expand_dims(x, tuple(i for i in range(ndim) if i not in (axis, axis + 1)))
