@@ -123,14 +123,6 @@ class Kernel:
             cov2=own(self.cov2, scale2),
         )
 
-    def without_gap(self) -> "Kernel":
-        """The kernel with zeros in `nngp` wherever this is no covariance; functions of those might not be finite."""
-        return self
-
-    def after(self, windows: Any) -> "Kernel":
-        """The kernel behind a layer that moves windows along the spatial axes, where covariances are so already."""
-        return self
-
     def slice(self, n1_slice: slice, n2_slice: slice) -> "Kernel":
         """The kernel of some of the inputs: `x1[n1_slice]` against `x2[n2_slice]`."""
         cov2 = self.cov1 if self.cov2 is None else self.cov2

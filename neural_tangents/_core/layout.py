@@ -87,6 +87,14 @@ class Layout:
             cov = window.sums(cov, self.copies(i, n_batch_axes))
         return cov
 
+    def after(self, kernel: Any, windows: Sequence[Any]) -> Any:
+        """A kernel whose covariances have passed a layer that moves windows, with its layout brought up to date."""
+        return kernel
+
+    def without_gap(self, cov: Array) -> Array:
+        """A covariance of two batches with zeros where it has no entry, since functions of anything may be infinite."""
+        return cov
+
     def is_same(self, cov: Array) -> Array:
         """Where a covariance of two equal batches pairs an input and position with itself; a mask of `cov`'s shape."""
         return self._equal_pairs(cov.shape, 0)

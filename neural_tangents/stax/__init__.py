@@ -41,6 +41,7 @@ from neural_tangents.stax._nonlinearities.public import (
     Sign,
     Sin,
 )
+from neural_tangents.stax._streaming.explain import explain
 from neural_tangents.stax._window import Padding
 
 __all__ = [
@@ -94,6 +95,7 @@ __all__ = [
     "Sin",
     "Slice",
     "SumPool",
+    "explain",
     "layer",
     "parallel",
     "repeat",

@@ -13,7 +13,7 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.trees import is_shape
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
-from neural_tangents.stax._spec import LayerSpec, leaf
+from neural_tangents.stax._spec import LayerSpec, Leaf
 from neural_tangents.stax._streaming.run_geometry import RunGeometry
 
 
@@ -36,7 +36,7 @@ def FanOut(num: int) -> LayerSpec:
     def copies(x: Any, *_: Any) -> list[Any]:
         return [x] * num
 
-    return leaf(
+    return Leaf(
         "FanOut",
         apply=lambda params, x: copies(x),
         kernel=copies,
@@ -44,8 +44,8 @@ def FanOut(num: int) -> LayerSpec:
         mask=copies,
         trees=True,
         randomness=copies,
-        local=copies,
-    )
+        positions=copies,
+    ).spec()
 
 
 @public_layer
@@ -69,7 +69,7 @@ def FanInSum() -> LayerSpec:
             _check_gaussian("FanInSum", kernels)
         return _combine(kernels, lambda covs: functools.reduce(operator.add, covs))
 
-    return leaf(
+    return Leaf(
         "FanInSum",
         apply=lambda params, xs: functools.reduce(operator.add, xs),
         kernel=kernel,
@@ -77,8 +77,8 @@ def FanInSum() -> LayerSpec:
         mask=lambda masks, shapes: _all_masked(masks),
         trees=True,
         randomness=functools.partial(_independent, "FanInSum"),
-        local=_beside,
-    )
+        positions=_beside,
+    ).spec()
 
 
 @public_layer
@@ -112,7 +112,7 @@ def FanInProd() -> LayerSpec:
         product = _combine([k.replace(ntk=None) for k in kernels], lambda covs: functools.reduce(operator.mul, covs))
         return product.replace(ntk=ntk, is_gaussian=False)
 
-    return leaf(
+    return Leaf(
         "FanInProd",
         apply=lambda params, xs: functools.reduce(operator.mul, xs),
         kernel=kernel,
@@ -120,8 +120,8 @@ def FanInProd() -> LayerSpec:
         mask=lambda masks, shapes: _all_masked(masks),
         trees=True,
         randomness=functools.partial(_independent, "FanInProd"),
-        local=_beside,
-    )
+        positions=_beside,
+    ).spec()
 
 
 @public_layer
@@ -178,15 +178,15 @@ def FanInConcat(axis: int = -1) -> LayerSpec:
             axis,
         )
 
-    return leaf(
+    return Leaf(
         "FanInConcat",
         apply=lambda params, xs: jnp.concatenate(xs, axis),
         kernel=kernel,
         out_shape=out_shape,
         mask=mask,
         trees=True,
-        randomness=lambda sets, new_source: sets if isinstance(sets, frozenset) else frozenset().union(*sets),
-    )
+        randomness=lambda sets, *_: sets if isinstance(sets, frozenset) else frozenset().union(*sets),
+    ).spec()
 
 
 def _check_branches(name: str, shapes: Any) -> None:
@@ -201,7 +201,7 @@ def _equal_shape(name: str, shapes: Sequence[Shape]) -> Shape:
     return shapes[0]
 
 
-def _independent(name: str, sets: Any, new_source: Any) -> frozenset[int]:
+def _independent(name: str, sets: Any, *_: Any) -> frozenset[int]:
     if isinstance(sets, frozenset):  # of a user's layer, whose outputs may be several
         return sets
     union: frozenset[int] = frozenset()
@@ -216,8 +216,8 @@ def _independent(name: str, sets: Any, new_source: Any) -> frozenset[int]:
     return union
 
 
-def _beside(reaches: Sequence[RunGeometry]) -> RunGeometry:
-    return functools.reduce(lambda a, b: a.beside(b), reaches)
+def _beside(geometries: Sequence[RunGeometry]) -> RunGeometry:
+    return functools.reduce(lambda a, b: a.beside(b), geometries)
 
 
 def _check_layouts(name: str, kernels: Sequence[Kernel]) -> None:

@@ -13,7 +13,7 @@ from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents._core.selection import canonical_get, check_names, select
 from neural_tangents._core.trees import is_node, is_shape, tree_leaves, tree_map
 from neural_tangents._core.types import ApplyFn, Get, InitFn, KernelFn, PyTree, Shapes
-from neural_tangents.stax._inputs import input_kernel
+from neural_tangents.stax._inputs import input_batches, with_covariances
 from neural_tangents.stax._spec import LayerSpec, check_independence, pick
 
 P = ParamSpec("P")
@@ -39,12 +39,7 @@ class Layer(NamedTuple):
 
     def __repr__(self) -> str:
         spec = getattr(self.kernel_fn, "spec", None)
-        return tuple.__repr__(self) if spec is None else describe(spec)
-
-
-def describe(spec: LayerSpec) -> str:
-    """The text that a layer prints as."""
-    return f"{spec.name}()" if spec.text is None else spec.text()
+        return tuple.__repr__(self) if spec is None else str(spec)
 
 
 def build(spec: LayerSpec) -> Layer:
@@ -206,11 +201,11 @@ def _kernel_fn(spec: LayerSpec) -> Any:
             options["ntk"] = names is None or "ntk" in names
             # One batch given twice is one batch: then variances and covariances agree to the last bit.
             twice = all(tree_leaves(tree_map(lambda a, b: a is b, x1_or_kernel, x2)))
-            kernels = tree_map(lambda a, b: input_kernel(a, None if twice else b, **options), x1_or_kernel, x2)
+            kernels = tree_map(lambda a, b: input_batches(a, None if twice else b, **options), x1_or_kernel, x2)
         check_independence(spec, kernels)
         kwargs.pop("rng", None)
         outputs = spec.kernel(kernels, **pick({"pattern": pattern, "memory_budget": memory_budget, **kwargs}, spec))
-        check_independence(spec, kernels)  # again: now it is known which of the users' layers have weights
+        outputs = tree_map(with_covariances, outputs)  # of a network without layers
         if twice:
             outputs = tree_map(lambda k: k.replace(cov2=k.cov1) if k.cov2 is None else k, outputs)
         return outputs if names is None else tree_map(lambda k: select(k.asdict(), get, "AnalyticKernel"), outputs)

@@ -12,12 +12,14 @@ from jax import lax, random
 
 from neural_tangents._core.requirements import Requirements
 from neural_tangents._core.trees import is_node, is_shape, tree_map
-from neural_tangents.stax._build import describe, public_layer
+from neural_tangents.stax._build import public_layer
 from neural_tangents.stax._custom import as_spec
 from neural_tangents.stax._loop import equal_form, in_sequence, scan
-from neural_tangents.stax._spec import LayerSpec, pick
+from neural_tangents.stax._spec import LayerSpec, pick, places, sequence
+from neural_tangents.stax._streaming.explain import observed
 from neural_tangents.stax._streaming.run_geometry import after_layer
-from neural_tangents.stax._streaming.slabs import DEFAULT_BUDGET, find_run, streamed
+from neural_tangents.stax._streaming.runs import Run, find_run
+from neural_tangents.stax._streaming.slabs import DEFAULT_BUDGET, streamed
 
 
 def _children(name: str, layers: tuple[Any, ...]) -> tuple[LayerSpec, ...]:
@@ -28,11 +30,20 @@ def _children(name: str, layers: tuple[Any, ...]) -> tuple[LayerSpec, ...]:
 
 def _text(name: str, specs: Sequence[LayerSpec], suffix: str = "") -> str:
     """The text of a combinator: its children one a line, unless all fit in one line."""
-    texts = [describe(spec) for spec in specs]
+    texts = [str(spec) for spec in specs]
     line = f"{name}({', '.join(texts)}{suffix})"
     if len(line) <= 88 and "\n" not in line:
         return line
     return f"{name}(\n" + "".join(textwrap.indent(text, "    ") + ",\n" for text in texts) + f"{suffix.lstrip(', ')})"
+
+
+def _check_params(name: str, specs: Sequence[LayerSpec], params: Any) -> None:
+    if not isinstance(params, list | tuple) or len(params) != len(specs):
+        got = f"{len(params)}" if isinstance(params, list | tuple) else f"a {type(params).__name__}"
+        raise ValueError(
+            f"{name} of {len(specs)} layers needs a list or tuple of {len(specs)} parameters, got {got}. Pass the "
+            "parameters that `init_fn` of this network returns."
+        )
 
 
 def _key(name: str, specs: Sequence[LayerSpec]) -> Hashable | None:
@@ -66,52 +77,58 @@ def serial(*layers: Any) -> LayerSpec:
       ValueError: no layers, or layers that cannot follow each other.
     """
     specs = _children("serial", layers)
+    in_order, steps = places("serial", specs), sequence("serial", specs)
 
     def init(rng: Any, shapes: Any) -> Any:
         params = []
-        for spec in specs:
+        for place in in_order:
             rng, key = random.split(rng)
-            shapes, param = spec.init(key, shapes)
+            with place.noted():
+                shapes, param = place.spec.init(key, shapes)
             params.append(param)
         return shapes, params
 
     def apply(params: Any, inputs: Any, **kwargs: Any) -> Any:
-        for spec, param, kw in zip(specs, params, _split(kwargs, len(specs)), strict=True):
-            inputs = spec.apply(param, inputs, **pick(kw, spec))
+        _check_params("serial", specs, params)
+        for place, param, kw in zip(in_order, params, _split(kwargs, len(specs)), strict=True):
+            with place.noted():
+                inputs = place.spec.apply(param, inputs, **pick(kw, place.spec))
         return inputs
 
-    chain = tuple(layer for spec in specs for layer in spec.chain or (spec,))
-
     @functools.cache
-    def streaming(start: int, stop: int, budget: int) -> Any:
+    def streaming(run: Run, budget: int) -> Any:
         # Compiled, as a loop over slabs; here and not at each call, since each new function would be compiled anew.
-        return jax.jit(functools.partial(streamed, chain[start:stop], budget))
+        return jax.jit(functools.partial(streamed, run, budget))
 
     def kernel(kernels: Any, **kwargs: Any) -> Any:
         start, budget = 0, kwargs.get("memory_budget") or DEFAULT_BUDGET
-        while start < len(chain):
-            n, streams = find_run(chain[start:], kernels)
-            if streams:
-                kernels = streaming(start, start + n, budget)(kernels)
-            else:
-                kernels = in_sequence(chain[start : start + n], kernels, kwargs)
-            start += n
+        while start < len(steps):
+            stop, run, reason = find_run(steps, start, kernels)
+            with observed(steps[start:stop], run, reason, budget, kernels):
+                if run is None:
+                    kernels = in_sequence(steps[start:stop], kernels, kwargs)
+                else:
+                    kernels = streaming(run, budget)(kernels)
+            start = stop
         return kernels
 
-    def local(reach: Any) -> Any:
+    def positions(geometry: Any) -> Any:
         for spec in specs:
-            reach = after_layer(spec, reach)
-        return reach
+            geometry = after_layer(spec, geometry)
+        return geometry
 
     def out_shape(shapes: Any) -> Any:
-        for spec in specs:
-            shapes = spec.out_shape(shapes)
+        for place in in_order:
+            with place.noted():
+                shapes = place.spec.out_shape(shapes)
         return shapes
 
-    def randomness(sets: Any, new_source: Any) -> Any:
-        for spec in specs:
-            sets = spec.randomness(sets, new_source)
-        return sets
+    def randomness(sources: Any, shapes: Any, new_source: Any) -> Any:
+        for place in in_order:
+            with place.noted():
+                sources = place.spec.randomness(sources, shapes, new_source)
+                shapes = place.spec.out_shape(shapes)
+        return sources
 
     return LayerSpec(
         name="serial",
@@ -124,8 +141,8 @@ def serial(*layers: Any) -> LayerSpec:
         keywords=frozenset({"memory_budget"}).union(*(spec.keywords for spec in specs)),
         text=lambda: _text("serial", specs),
         key=_key("serial", specs),
-        local=local,
-        chain=chain,
+        positions=positions,
+        layers=specs,
     )
 
 
@@ -143,6 +160,7 @@ def parallel(*layers: Any) -> LayerSpec:
       ValueError: no layers, or at a call another number of inputs.
     """
     specs = _children("parallel", layers)
+    side_by_side = places("parallel", specs)
 
     def branches(inputs: Any, what: str) -> Any:
         if not is_node(inputs) or is_shape(inputs) or len(inputs) != len(specs):
@@ -153,29 +171,37 @@ def parallel(*layers: Any) -> LayerSpec:
             )
         return inputs
 
+    def each(fn: Any, like: Any, *columns: Any) -> Any:
+        """`fn(spec, ...)` of each branch, as a list or tuple like the inputs."""
+        results = []
+        for place, *arguments in zip(side_by_side, *columns, strict=True):
+            with place.noted():
+                results.append(fn(place.spec, *arguments))
+        return type(like)(results)
+
     def init(rng: Any, shapes: Any) -> Any:
         keys = random.split(rng, len(specs))
-        calls = zip(specs, keys, branches(shapes, "input shapes"), strict=True)
-        outputs, params = zip(*(spec.init(key, shape) for spec, key, shape in calls), strict=True)
+        drawn = each(lambda spec, key, shape: spec.init(key, shape), (), keys, branches(shapes, "input shapes"))
+        outputs, params = zip(*drawn, strict=True)
         return type(shapes)(outputs), params
 
     def apply(params: Any, inputs: Any, **kwargs: Any) -> Any:
-        calls = zip(specs, params, branches(inputs, "inputs"), _split(kwargs, len(specs)), strict=True)
-        return type(inputs)(spec.apply(param, x, **pick(kw, spec)) for spec, param, x, kw in calls)
+        _check_params("parallel", specs, params)
+        keywords = _split(kwargs, len(specs))
+        columns = params, branches(inputs, "inputs"), keywords
+        return each(lambda spec, param, x, kw: spec.apply(param, x, **pick(kw, spec)), inputs, *columns)
 
     def kernel(kernels: Any, **kwargs: Any) -> Any:
-        pairs = zip(specs, branches(kernels, "kernels"), strict=True)
-        return type(kernels)(spec.kernel(k, **pick(kwargs, spec)) for spec, k in pairs)
+        return each(lambda spec, k: spec.kernel(k, **pick(kwargs, spec)), kernels, branches(kernels, "kernels"))
 
     def out_shape(shapes: Any) -> Any:
-        pairs = zip(specs, branches(shapes, "input shapes"), strict=True)
-        return type(shapes)(spec.out_shape(shape) for spec, shape in pairs)
+        return each(lambda spec, shape: spec.out_shape(shape), shapes, branches(shapes, "input shapes"))
 
-    def randomness(sets: Any, new_source: Any) -> Any:
-        if isinstance(sets, frozenset):  # of a user's layer, whose outputs may be several
-            sets = [frozenset({next(new_source)}) for _ in specs]
-        pairs = zip(specs, branches(sets, "kernels"), strict=True)
-        return type(sets)(spec.randomness(s, new_source) for spec, s in pairs)
+    def randomness(sources: Any, shapes: Any, new_source: Any) -> Any:
+        if isinstance(sources, frozenset):  # of a user's layer, whose outputs may be several
+            sources = [frozenset({next(new_source)}) for _ in specs]
+        columns = branches(sources, "kernels"), branches(shapes, "input shapes")
+        return each(lambda spec, s, shape: spec.randomness(s, shape, new_source), sources, *columns)
 
     return LayerSpec(
         name="parallel",
@@ -188,9 +214,7 @@ def parallel(*layers: Any) -> LayerSpec:
         keywords=frozenset[str]().union(*(spec.keywords for spec in specs)),
         text=lambda: _text("parallel", specs),
         key=_key("parallel", specs),
-        local=lambda reaches: [
-            after_layer(spec, r) for spec, r in zip(specs, branches(reaches, "kernels"), strict=True)
-        ],
+        positions=lambda images: list(map(after_layer, specs, branches(images, "images"))),
     )
 
 
@@ -215,9 +239,13 @@ def repeat(layer: Any, n: int) -> LayerSpec:
     spec = as_spec(layer)
     if n < 0:
         raise ValueError(f"repeat needs a number of copies n >= 0, got {n}.")
+    (place,) = places("repeat", [spec])
 
     def out_shape(shapes: Any) -> Any:
-        out = spec.out_shape(shapes) if n else shapes
+        if not n:
+            return shapes
+        with place.noted():
+            out = spec.out_shape(shapes)
         if out != shapes:
             raise ValueError(
                 f"repeat needs a layer that keeps the shape of its inputs; {spec.name} makes {out} of {shapes}. "
@@ -235,10 +263,12 @@ def repeat(layer: Any, n: int) -> LayerSpec:
 
     def apply_step(inputs: Any, param_and_key: Any, kwargs: dict[str, Any]) -> Any:
         param, key = param_and_key
-        return spec.apply(param, inputs, **(kwargs if key is None else {**kwargs, "rng": key}))
+        with place.noted():
+            return spec.apply(param, inputs, **(kwargs if key is None else {**kwargs, "rng": key}))
 
     def kernel_step(kernels: Any, _: Any, kwargs: dict[str, Any]) -> Any:
-        return spec.kernel(kernels, **kwargs)
+        with place.noted():
+            return spec.kernel(kernels, **kwargs)
 
     def run(step: Any, inputs: Any, xs: Any, kwargs: dict[str, Any]) -> Any:
         """`step` over all `xs`. The first stays apart, as inputs may differ in form from what the layer returns."""
@@ -272,10 +302,10 @@ def repeat(layer: Any, n: int) -> LayerSpec:
         out_shape(tree_map(lambda k: k.shape1, kernels))
         return run(kernel_step, kernels, jnp.arange(n), kwargs) if n else kernels
 
-    def randomness(sets: Any, new_source: Any) -> Any:
+    def randomness(sources: Any, shapes: Any, new_source: Any) -> Any:
         for _ in range(min(n, 2)):
-            sets = spec.randomness(sets, new_source)
-        return sets
+            sources = spec.randomness(sources, shapes, new_source)
+        return sources
 
     return LayerSpec(
         name="repeat",
@@ -287,5 +317,5 @@ def repeat(layer: Any, n: int) -> LayerSpec:
         requirements=spec.requirements >> spec.requirements if n > 1 else spec.requirements if n else Requirements(),
         keywords=spec.keywords,
         text=lambda: _text("repeat", [spec], suffix=f", n={n}"),
-        local=lambda reach: functools.reduce(lambda r, _: after_layer(spec, r), range(n), reach),
+        positions=lambda geometry: functools.reduce(lambda g, _: after_layer(spec, g), range(n), geometry),
     )

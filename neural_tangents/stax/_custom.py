@@ -12,7 +12,8 @@ from neural_tangents._core.requirements import Requirements
 from neural_tangents._core.trees import is_node
 from neural_tangents._core.types import PyTree, Shapes
 from neural_tangents.stax._build import Layer, public_layer, spec_of
-from neural_tangents.stax._spec import LayerSpec, identity, leaf, pick
+from neural_tangents.stax._spec import LayerSpec, Leaf, pick, unchanged
+from neural_tangents.stax._streaming.run_geometry import MixesOffsets
 
 # Arguments of whole networks, which a layer's function may have in its signature if it wraps that of a network.
 _CALL_KEYWORDS = frozenset({"x2", "get", "mask_constant", "diagonal_batch", "diagonal_spatial"})
@@ -54,10 +55,16 @@ def layer(factory: Callable[..., Any]) -> Callable[..., Layer]:
     return public_layer(make, pure=False)
 
 
-def requires(**requirements: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def requires(*, pointwise: bool = False, **requirements: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorates a layer's `kernel_fn(kernel, **keywords)` to state what it needs of its input.
 
     Args:
+      pointwise: whether an entry of the outputs' covariances follows from the entry of the same pair of positions of
+        the inputs', and the variances at these positions: `kernel_fn` scales, shifts or transforms entries, and leaves
+        axes alone. Networks of convolutions and such layers are evaluated in bounded memory; any other layer of a
+        user's, in the middle of them, needs the covariances of all pairs of positions of all inputs at once. See
+        `stax.explain`. Where `kernel_fn` needs variances, `kernel.layout.spread(kernel.layout.variance(kernel.cov1),
+        ...)` gives those that belong to each entry of `kernel.nngp`.
       **requirements: `diagonal_batch` (False if covariances of different inputs of one batch are needed),
         `diagonal_spatial` (a `Diagonal`, or False if those of different positions are), `batch_axis`, `channel_axis`
         (None: all axes but the batch are treated alike), `use_dropout`.
@@ -76,6 +83,7 @@ def requires(**requirements: Any) -> Callable[[Callable[..., Any]], Callable[...
             return kernel_fn(*args, **kwargs)
 
         required.requirements = stated  # type: ignore[attr-defined]
+        required.pointwise = pointwise  # type: ignore[attr-defined]
         return required
 
     return decorate
@@ -114,7 +122,7 @@ def supports_masking(remask_kernel: bool) -> Callable[[Callable[..., Any]], Call
                     f"{factory.__name__} must return `(init_fn, apply_fn, kernel_fn)` or "
                     f"`(init_fn, apply_fn, kernel_fn, mask_fn)`, got {functions!r}."
                 )
-            init_fn, apply_fn, kernel_fn, mask_fn = functions if len(functions) == 4 else (*functions, identity)
+            init_fn, apply_fn, kernel_fn, mask_fn = functions if len(functions) == 4 else (*functions, unchanged)
             return _MaskedLayer(init_fn, apply_fn, kernel_fn, mask_fn, remask_kernel)
 
         return make
@@ -142,10 +150,11 @@ def as_spec(layer: Any, name: str = "layer") -> LayerSpec:
     if spec_of(init_fn) is spec and spec_of(apply_fn) is spec:
         return spec
     apply, keywords = _filter_keywords(apply_fn, 2, ("rng", "pattern"))
+    traced = _traced(init_fn)
     return dataclasses.replace(
         spec,
         init=init_fn,
-        out_shape=lambda shape: _traced(init_fn, shape)[0],
+        out_shape=lambda shapes: traced(shapes)[0],
         apply=apply,
         kernel=lambda kernels, **kwargs: spec.kernel(kernels, **pick(kwargs, spec)),
         keywords=spec.keywords | set(keywords),
@@ -165,22 +174,16 @@ def _spec_of(
     apply, apply_keywords = _filter_keywords(apply_fn, 2, ("rng", "pattern", "mask") if mask_fn else ("rng", "pattern"))
     kernel, kernel_keywords = _filter_keywords(kernel_fn, 1, ("pattern",))
     wrapped = getattr(kernel_fn, "spec", None)  # of the kernel function that this one is a wrapper of
-    has_weights: set[bool] = set()
+    traced = _traced(init_fn)
 
-    def out_shape(shape: Shapes) -> Shapes:
-        shape, weights = _traced(init_fn, shape)
-        has_weights.add(weights)
-        return shape
+    def randomness(sources: Any, shapes: Shapes, new_source: Iterator[int]) -> Any:
+        return frozenset({next(new_source)}) if is_node(sources) or traced(shapes)[1] else sources
 
-    def randomness(sets: Any, new_source: Iterator[int]) -> Any:
-        unknown = is_node(sets) or not has_weights
-        return frozenset({next(new_source)}) if unknown or any(has_weights) else sets
-
-    spec = leaf(
+    spec = Leaf(
         name,
         apply=apply,
         kernel=kernel,
-        out_shape=out_shape,
+        out_shape=lambda shapes: traced(shapes)[0],
         mask=mask_fn,
         remask=remask,
         requirements=getattr(kernel_fn, "requirements", wrapped and wrapped.requirements),
@@ -188,8 +191,13 @@ def _spec_of(
         random_weights=True,
         trees=True,
         randomness=randomness,
-    )
+        positions="each" if getattr(kernel_fn, "pointwise", False) else _unstated,
+    ).spec()
     return dataclasses.replace(spec, init=init_fn)
+
+
+def _unstated(geometry: Any) -> Any:
+    raise MixesOffsets("does not say `stax.requires(pointwise=True)`, so that it may mix pairs of positions")
 
 
 def _filter_keywords(
@@ -209,14 +217,21 @@ def _filter_keywords(
     return filtered, names
 
 
-def _traced(init_fn: Callable[..., Any], shape: Shapes) -> tuple[Shapes, bool]:
-    """The output shape of a layer, and whether it has parameters, without drawing them."""
-    shapes = []
+def _traced(init_fn: Callable[..., Any]) -> Callable[[Shapes], tuple[Shapes, bool]]:
+    """From input shapes to the output shape of a layer, and whether it has parameters, without drawing them."""
+    known: dict[str, tuple[Shapes, bool]] = {}
 
-    def trace(rng: Any) -> PyTree:
-        output_shape, params = init_fn(rng, shape)
-        shapes.append(output_shape)
-        return params
+    def traced(shapes: Shapes) -> tuple[Shapes, bool]:
+        output_shapes = []
 
-    params = jax.eval_shape(trace, jax.random.PRNGKey(0))
-    return shapes[0], bool(jax.tree.leaves(params))
+        def trace(rng: Any) -> PyTree:
+            output_shape, params = init_fn(rng, shapes)
+            output_shapes.append(output_shape)
+            return params
+
+        if str(shapes) not in known:
+            params = jax.eval_shape(trace, jax.random.PRNGKey(0))
+            known[str(shapes)] = output_shapes[0], bool(jax.tree.leaves(params))
+        return known[str(shapes)]
+
+    return traced

@@ -1,4 +1,4 @@
-"""Arrays to the `Kernel` of a network's inputs."""
+"""From arrays to the `Kernel` of a network's inputs."""
 
 import dataclasses
 import warnings
@@ -11,12 +11,13 @@ from jax import Array
 
 from neural_tangents._core.axes import zip_axes
 from neural_tangents._core.kernel import Kernel
-from neural_tangents._core.layout import Layout
+from neural_tangents._core.layout import Layout, Spatial
 from neural_tangents._core.masking import MaskedArray, detect_mask, split_mask
 from neural_tangents._core.precision import matmul_precision
+from neural_tangents._core.types import Shape
 
 
-def input_kernel(
+def input_batches(
     x1: Any,
     x2: Any,
     *,
@@ -27,8 +28,8 @@ def input_kernel(
     diagonal_spatial: bool,
     mask_constant: Any,
     eps: float | None,
-) -> Kernel:
-    """The kernel of two batches of inputs: `nngp[n1, n2, ...] = sum_c x1[n1, ..., c] x2[n2, ..., c] / C`.
+) -> "InputBatches":
+    """Two batches of inputs, brought into form.
 
     Args:
       x1: array or `MaskedArray` with a batch axis, a channel axis and any number of spatial axes.
@@ -53,66 +54,97 @@ def input_kernel(
         batch_axis, channel_axis = 0, 1
 
     c1, c2 = (jnp.moveaxis(x, (batch_axis, channel_axis), (0, -1)) for x in (x1, x2))
-    k = InputKernel(
-        nngp=None,
-        ntk=jnp.zeros((), c1.dtype) if ntk else None,
-        cov1=None,
-        cov2=None,
+    return InputBatches(
+        inputs1=c1,
+        inputs2=c2 if x2_given else None,
         x1_is_x2=same,
-        is_gaussian=False,
-        is_reversed=False,
-        is_input=True,
+        mask1=mask1,
+        mask2=mask2,
+        with_ntk=ntk,
         diagonal_batch=diagonal_batch,
         diagonal_spatial=diagonal_spatial,
         shape1=x1.shape,
         shape2=x2.shape,
         batch_axis=batch_axis,
         channel_axis=channel_axis,
-        mask1=mask1,
-        mask2=mask2,
-        inputs1=c1,
-        inputs2=c2 if x2_given else None,
     )
-    return k.whole() if c1.ndim == 2 else k
+
+
+def _data() -> Any:
+    return dataclasses.field(metadata={"pytree_node": True})
+
+
+def _static() -> Any:
+    return dataclasses.field(metadata={"pytree_node": False, "static": True})
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class InputKernel(Kernel):
-    """The kernel of a network's inputs, without its covariances: those of all pairs of positions may be too many.
+class InputBatches:
+    """The inputs of a network, of which a `Kernel` is made when a layer asks for one.
+
+    Covariances of all pairs of positions of images may be too many to exist at once, and a run of convolutions that is
+    evaluated in parts makes only those that it needs.
 
     Attributes:
       inputs1: inputs of the first batch, `(N1, *spatial, C)`.
       inputs2: inputs of the second one; None if it is the first.
+      with_ntk: whether the kernel has an NTK, zero so far.
+      x1_is_x2, mask1, mask2, diagonal_batch, diagonal_spatial, shape1, shape2, batch_axis, channel_axis: those of the
+        `Kernel`.
     """
 
-    inputs1: Any = dataclasses.field(default=None, metadata={"pytree_node": True})
-    inputs2: Any = dataclasses.field(default=None, metadata={"pytree_node": True})
+    inputs1: Array = _data()
+    inputs2: Array | None = _data()
+    x1_is_x2: Any = _data()
+    mask1: Array | None = _data()
+    mask2: Array | None = _data()
+    with_ntk: bool = _static()
+    diagonal_batch: bool = _static()
+    diagonal_spatial: bool = _static()
+    shape1: Shape = _static()
+    shape2: Shape = _static()
+    batch_axis: int = _static()
+    channel_axis: int = _static()
 
-    def whole(self) -> Kernel:
-        """The kernel with its covariances."""
+    def kernel(self, diagonal_batch: bool, diagonal_spatial: bool) -> Kernel:
+        """The kernel `nngp[n1, n2, ...] = sum_c x1[n1, ..., c] x2[n2, ..., c] / C`, in a layout."""
         c1, c2 = self.inputs1, self.inputs1 if self.inputs2 is None else self.inputs2
-        nngp = _outer(c1, c2, self.diagonal_spatial)
-        layout, own = self.layout, (self.diagonal_batch, self.diagonal_spatial)
-        cov2 = None
+        layout = Layout(Spatial.DIAGONAL if diagonal_spatial else Spatial.PAIRED, diagonal_batch)
+        nngp, cov2 = _outer(c1, c2, diagonal_spatial), None
         if self.inputs2 is not None:
-            cov1, cov2 = (_own(c, *own) for c in (c1, c2))
+            cov1, cov2 = (_own(c, diagonal_batch, diagonal_spatial) for c in (c1, c2))
             if c1.shape == c2.shape:
                 variance = layout.variance(cov1)
                 nngp = layout.tie(nngp, layout.spread(variance, variance)[0], self.x1_is_x2)
-        elif self.diagonal_batch:
+        elif diagonal_batch:
             # Read off `nngp`, so that a variance equals the covariance of an input with itself to the last bit.
             cov1 = Layout(diagonal_batch=False).per_input(nngp)
         else:
             cov1 = nngp
-        own_fields = ("inputs1", "inputs2")
-        fields = {name: value for name, value in self.asdict().items() if name not in own_fields}
-        return Kernel(**{**fields, "nngp": nngp, "cov1": cov1, "cov2": cov2})
+        return Kernel(
+            nngp=nngp,
+            ntk=jnp.zeros((), c1.dtype) if self.with_ntk else None,
+            cov1=cov1,
+            cov2=cov2,
+            x1_is_x2=self.x1_is_x2,
+            is_gaussian=False,
+            is_reversed=False,
+            is_input=True,
+            diagonal_batch=diagonal_batch,
+            diagonal_spatial=diagonal_spatial,
+            shape1=self.shape1,
+            shape2=self.shape2,
+            batch_axis=self.batch_axis,
+            channel_axis=self.channel_axis,
+            mask1=self.mask1,
+            mask2=self.mask2,
+        )
 
 
-def whole(k: Kernel) -> Kernel:
-    """A kernel with its covariances."""
-    return k.whole() if isinstance(k, InputKernel) else k
+def with_covariances(k: Kernel | InputBatches) -> Kernel:
+    """The kernel of inputs; any other kernel as it is."""
+    return k.kernel(k.diagonal_batch, k.diagonal_spatial) if isinstance(k, InputBatches) else k
 
 
 def _as_input(x: Any, mask_constant: Any) -> tuple[Array, Array | None]:

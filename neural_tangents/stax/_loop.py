@@ -11,9 +11,10 @@ from jax import Array, lax
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.trees import tree_map
-from neural_tangents.stax._spec import LayerSpec, pick
+from neural_tangents.stax._spec import Step
 
 # Fewer equal blocks are unrolled: XLA fuses them into one pass over memory, and that compiles fast while they are few.
+# Chosen with the cases `fc_*` of `benchmarks/cases.py` on two cores of a CPU.
 _FEWEST_ROLLED = 5
 _LONGEST_PERIOD = 16
 
@@ -29,15 +30,15 @@ def equal_form(x: Any, y: Any) -> bool:
 
 def scan(step: Callable[[Any, Any], Any], x: Any, xs: Any, n: int) -> Any:
     """`step` applied to `x` and each of `n` elements of `xs`, in a compiled loop that returns the last result."""
+    if jax.default_backend() != "cpu":
+        return lax.scan(lambda carry, element: (step(carry, element), None), x, xs, length=n)[0]
 
+    # XLA:CPU computes each output of a loop in a pass over memory of its own, and so would find the angle between each
+    # two inputs twice, for the NNGP and for the NTK. As parts of one complex array they share the pass: half the time.
     def body(carry: Any, element: Any) -> tuple[Any, None]:
         return _pack(step(_unpack(carry), element)), None
 
     return _unpack(lax.scan(body, _pack(x), xs, length=n)[0])
-
-
-# XLA:CPU computes each output of a loop in a pass over memory of its own, and so would find the angle between each two
-# inputs twice, for the NNGP and for the NTK. As parts of one complex array they share the pass: half the time.
 
 
 def _pack(kernels: Any) -> Any:
@@ -79,8 +80,8 @@ def iterate(step: Callable[[Any], Any], x: Any, n: int) -> Any:
     return x
 
 
-def compiled_separately(fn: Callable[[Any], Any], x: Any, true: Array) -> Any:
-    """`fn(x)`, compiled apart from what computes `x`.
+def compiled_separately(fn: Callable[[Any], Any], x: Any, opaque_true: Array) -> Any:
+    """`fn(x)`, compiled separately from what computes `x`.
 
     XLA:CPU computes what a product or a reshaping reads in the order in which this reads it, which may be ten times
     slower than in its own. It does not look into the branches of a choice.
@@ -88,48 +89,49 @@ def compiled_separately(fn: Callable[[Any], Any], x: Any, true: Array) -> Any:
     Args:
       fn: a function that is linear.
       x: its argument.
-      true: a boolean that is true, but not known to be so when this is compiled.
+      opaque_true: a boolean that is true, but not known to be so by the compiler.
     """
     if jax.default_backend() != "cpu":
         return fn(x)
     zeros = jax.tree.map(lambda y: jnp.zeros(y.shape, y.dtype), jax.eval_shape(fn, x))
-    return lax.cond(true, fn, lambda _: zeros, x)
+    return lax.cond(opaque_true, fn, lambda _: zeros, x)
 
 
-def in_sequence(specs: Sequence[LayerSpec], kernels: Any, kwargs: dict[str, Any]) -> Any:
+def in_sequence(steps: Sequence[Step], kernels: Any, kwargs: dict[str, Any]) -> Any:
     """Kernels through layers one after the other; equal ones that follow each other are compiled as loops."""
-    for block, n in periodic_runs(specs):
+    for block, n in periodic_runs(steps):
 
-        def step(ks: Any, block: tuple[LayerSpec, ...] = block) -> Any:
-            for spec in block:
-                ks = spec.kernel(ks, **pick(kwargs, spec))
+        def through_block(ks: Any, block: Sequence[Step] = block) -> Any:
+            for step in block:
+                ks = step.kernel(ks, kwargs)
             return ks
 
-        kernels = iterate(step, kernels, n)
+        kernels = iterate(through_block, kernels, n)
     return kernels
 
 
-def periodic_runs(specs: Sequence[LayerSpec]) -> list[tuple[tuple[LayerSpec, ...], int]]:
+def periodic_runs(steps: Sequence[Step]) -> list[tuple[Sequence[Step], int]]:
     """Splits a sequence of layers into blocks and how often each is repeated, `(a b a b c) -> [((a b), 2), ((c), 1)]`.
 
     From left to right, the shortest block of layers that repeats often enough for a loop is taken.
     """
-    runs: list[tuple[tuple[LayerSpec, ...], int]] = []
+    runs: list[tuple[Sequence[Step], int]] = []
     start = 0
-    while start < len(specs):
+    while start < len(steps):
         for period in range(1, _LONGEST_PERIOD + 1):
             count = 1
             end = start + period
-            while end + period <= len(specs) and _equal(specs[start : start + period], specs[end : end + period]):
+            while end + period <= len(steps) and _equal(steps[start : start + period], steps[end : end + period]):
                 count, end = count + 1, end + period
             if count >= _FEWEST_ROLLED:
                 break
         else:
             period, count = 1, 1
-        runs.append((tuple(specs[start : start + period]), count))
+        runs.append((steps[start : start + period], count))
         start += period * count
     return runs
 
 
-def _equal(a: Sequence[LayerSpec], b: Sequence[LayerSpec]) -> bool:
-    return all(x is y or (x.key is not None and x.key == y.key) for x, y in zip(a, b, strict=True))
+def _equal(a: Sequence[Step], b: Sequence[Step]) -> bool:
+    pairs = ((x.spec, y.spec) for x, y in zip(a, b, strict=True))
+    return all(x is y or (x.key is not None and x.key == y.key) for x, y in pairs)

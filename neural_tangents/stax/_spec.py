@@ -4,18 +4,22 @@ Inside a network only specs are called: shapes are computed by integer arithmeti
 and each layer gets only those keyword arguments that it takes.
 """
 
+import contextlib
 import dataclasses
 import itertools
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.masking import join_mask, split_mask
 from neural_tangents._core.requirements import Requirements
 from neural_tangents._core.trees import is_node, tree_leaves, tree_map
 from neural_tangents._core.types import PyTree
-from neural_tangents.stax._inputs import whole
+from neural_tangents.stax._inputs import with_covariances
 from neural_tangents.stax._window import Window
+
+# What a layer does to pairs of positions: see `Leaf`.
+Mixing = Literal["each", "mixes"] | Callable[[Any], Any]
 
 
 class Pool(NamedTuple):
@@ -25,13 +29,13 @@ class Pool(NamedTuple):
       windows: `sizes -> windows`, one along each spatial axis of images of some sizes.
       finish: `(kernel before the layer, kernel of the sums) -> kernel` of the outputs. Sums have both copies of each
         spatial axis, also where there is one window only.
-      equal: whether only pairs of equal positions are summed.
+      same_positions: whether only pairs of equal positions are summed.
       check: raises an error if `finish` cannot take a kernel.
     """
 
     windows: Callable[[tuple[int, ...]], tuple[Window, ...]]
     finish: Callable[[Kernel, Kernel], Kernel]
-    equal: bool = False
+    same_positions: bool = False
     check: Callable[[Kernel], Any] = lambda before: None
 
 
@@ -43,18 +47,16 @@ class LayerSpec:
       name: name of the three functions of the layer.
       init: `(rng, input_shapes) -> (output_shapes, params)`.
       apply: `(params, inputs, **keywords) -> outputs`, of arrays or `MaskedArray`.
-      kernel: `(kernels, **keywords) -> kernels`.
+      kernel: `(kernels, **keywords) -> kernels`; the inputs of a network come as `InputBatches`.
       out_shape: `input_shapes -> output_shapes`, with integer arithmetic; the batch size may be -1.
-      randomness: `(sets, new_source) -> sets`; see `leaf`.
+      randomness: `(sources, input_shapes, new_source) -> sources`; see `Leaf`.
       requirements: what the layer needs of its input kernels.
       keywords: names of the keyword arguments that `apply` or `kernel` take.
       text: prints the layer; None stands for the call that made it.
       key: layers with equal keys are the same function of their inputs and parameters; None if this is not known.
-      local: what the layer does to the images of its inputs, from `RunGeometry` to `RunGeometry`, if it maps
-        covariances of pairs of positions with one offset to such (it may raise `MixesOffsets`); None if it does not,
-        or this is not known.
+      positions: see `Leaf`.
       pool: for a layer that only adds up covariances over windows.
-      chain: the layers that this one is a sequence of, if it is one.
+      layers: the layers that this one is a sequence of, if it is one.
     """
 
     name: str
@@ -62,17 +64,20 @@ class LayerSpec:
     apply: Callable[..., Any]
     kernel: Callable[..., Any]
     out_shape: Callable[[Any], Any]
-    randomness: Callable[[Any, Iterator[int]], Any]
+    randomness: Callable[[Any, Any, Iterator[int]], Any]
     requirements: Requirements = Requirements()
     keywords: frozenset[str] = frozenset()
     text: Callable[[], str] | None = None
     key: Hashable | None = None
-    local: Callable[[Any], Any] | None = None
+    positions: Mixing = "mixes"
     pool: Pool | None = None
-    chain: tuple["LayerSpec", ...] = ()
+    layers: tuple["LayerSpec", ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.name}()" if self.text is None else self.text()
 
 
-def identity(x: Any, *_: Any) -> Any:
+def unchanged(x: Any, *_: Any) -> Any:
     """The input: for shapes and masks that a layer does not change."""
     return x
 
@@ -82,26 +87,11 @@ def no_params(rng: Any, shapes: Any) -> tuple[()]:
     return ()
 
 
-def leaf(
-    name: str,
-    *,
-    apply: Callable[..., Any],
-    kernel: Callable[..., Any],
-    init: Callable[[Any, Any], PyTree] = no_params,
-    out_shape: Callable[[Any], Any] = identity,
-    mask: Callable[[Any, Any], Any] | None = identity,
-    remask: bool = False,
-    requirements: Requirements | None = None,
-    keywords: tuple[str, ...] = (),
-    random_weights: bool = False,
-    trees: bool = False,
-    randomness: Callable[[Any, Iterator[int]], Any] | None = None,
-    local: Callable[[Any], Any] | None = None,
-    pool: Pool | None = None,
-) -> LayerSpec:
-    """Describes a layer that is not made of other layers.
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+    """A layer that is not made of other layers: its formulas, for single inputs without masks.
 
-    Args:
+    Attributes:
       name: name of the layer's functions.
       apply: `(params, inputs, **keywords) -> outputs` on arrays; masked entries are zero.
       kernel: `(kernel, **keywords) -> kernel`; need not set shapes and masks.
@@ -113,96 +103,118 @@ def leaf(
       keywords: keyword arguments that `apply` and `kernel` take; `'mask'` stands for the mask of `apply`'s inputs.
       random_weights: whether outputs are mixed by random weights, so that they are independent of all else.
       trees: whether inputs may be network trees, and not only single ones.
-      randomness: the exact covariance of a sum or product of branches is known only if the branches are independent. So
-        each activation has a set of numbers, shared by two activations only if these may be correlated. `(set,
-        new_source)` gives the sets of the outputs, `next(new_source)` a new number. None: a new set if there are random
-        weights, else that of the input.
-      local: see `LayerSpec`.
+      randomness: the covariance of a sum or product of branches has a closed form only if the branches are independent.
+        So each activation has a set of numbers, its sources of randomness; activations that share a number may be
+        correlated. `(sources, input_shapes, new_source)` gives the sets of the outputs, and `next(new_source)` a new
+        number. None: one new source if there are random weights, else those of the input.
+      positions: what `kernel` does to pairs of positions `p, q` of images. `"each"`: an entry of the outputs'
+        covariances follows from the entry of the same pair `p, q` of the inputs' (and its variances), as in a
+        nonlinearity. `"mixes"`: it may depend on any pairs. A function, for layers that move windows: the outputs of
+        offset `q - p` follow from inputs of one offset, and the function says what becomes of sizes and padding,
+        from `RunGeometry` to `RunGeometry` (it may raise `MixesOffsets`). A run of layers that do not mix is evaluated
+        in bounded memory, see `neural_tangents.stax._streaming`; a single one that does mix ends the run.
       pool: see `LayerSpec`; `finish` need not set shapes and masks, and `check` not check those.
     """
 
-    def masks_of(masks: Any, shapes: Any) -> Any:
-        if all(m is None for m in tree_leaves(masks)):
-            return None
-        if mask is None:
-            raise NotImplementedError(f"{name} does not support masked inputs. Unmask its inputs first.")
-        return mask(masks, shapes)
+    name: str
+    _: dataclasses.KW_ONLY
+    apply: Callable[..., Any]
+    kernel: Callable[..., Any]
+    init: Callable[[Any, Any], PyTree] = no_params
+    out_shape: Callable[[Any], Any] = unchanged
+    mask: Callable[[Any, Any], Any] | None = unchanged
+    remask: bool = False
+    requirements: Requirements | None = None
+    keywords: tuple[str, ...] = ()
+    random_weights: bool = False
+    trees: bool = False
+    randomness: Callable[[Any, Any, Iterator[int]], Any] | None = None
+    positions: Mixing = "mixes"
+    pool: Pool | None = None
 
-    def check_single(inputs: Any) -> None:
-        if is_node(inputs) and not trees:
-            raise ValueError(
-                f"{name} has one input, got a {type(inputs).__name__} of {len(inputs)}. "
-                "Apply it to each with `parallel`, or join them with `FanInSum` or the like."
-            )
+    def spec(self) -> LayerSpec:
+        """The layer, of network trees and with masks."""
+        return LayerSpec(
+            name=self.name,
+            init=lambda rng, shapes: (self.out_shape(shapes), self.init(rng, shapes)),
+            apply=self._apply,
+            kernel=self._kernel,
+            out_shape=self.out_shape,
+            randomness=self.randomness or self._randomness,
+            requirements=self.requirements or Requirements(),
+            keywords=frozenset(self.keywords) - {"mask"},
+            positions=self.positions,
+            pool=self.pool and self.pool._replace(finish=self._finish_pooled, check=self._check_pooled),
+        )
 
-    def lifted_apply(params: PyTree, inputs: Any, **kwargs: Any) -> Any:
-        check_single(inputs)
+    def _apply(self, params: PyTree, inputs: Any, **kwargs: Any) -> Any:
+        self._check_single(inputs)
         masks = tree_map(lambda x: split_mask(x)[1], inputs)
         values = tree_map(lambda x: split_mask(x)[0], inputs)
-        if "mask" in keywords:
+        if "mask" in self.keywords:
             kwargs["mask"] = masks
-        outputs = apply(params, values, **kwargs)
-        return tree_map(join_mask, outputs, masks_of(masks, tree_map(lambda x: x.shape, values)))
+        outputs = self.apply(params, values, **kwargs)
+        return tree_map(join_mask, outputs, self._masks(masks, tree_map(lambda x: x.shape, values)))
 
-    def lifted_kernel(kernels: Any, **kwargs: Any) -> Any:
-        check_single(kernels)
-        kernels = tree_map(whole, kernels)
-        for k in tree_leaves(kernels):
-            _check_axes(name, requirements or Requirements(), k)
-        form = form_of(kernels)  # first, so that bad shapes are called that
-        return finished(kernel(kernels, **kwargs), *form)
+    def _kernel(self, kernels: Any, **kwargs: Any) -> Any:
+        self._check_single(kernels)
+        kernels = tree_map(with_covariances, kernels)
+        self._check_axes(kernels)
+        form = self._form(kernels)  # first, so that bad shapes are called that
+        return self._finished(self.kernel(kernels, **kwargs), form)
 
-    def form_of(kernels: Any) -> tuple[Any, Any, Any, Any]:
+    def _form(self, kernels: Any) -> tuple[Any, Any, Any, Any]:
         """Shapes and masks of the outputs."""
         shapes1, shapes2 = tree_map(lambda k: k.shape1, kernels), tree_map(lambda k: k.shape2, kernels)
         return (
-            out_shape(shapes1),
-            out_shape(shapes2),
-            masks_of(tree_map(lambda k: k.mask1, kernels), shapes1),
-            masks_of(tree_map(lambda k: k.mask2, kernels), shapes2),
+            self.out_shape(shapes1),
+            self.out_shape(shapes2),
+            self._masks(tree_map(lambda k: k.mask1, kernels), shapes1),
+            self._masks(tree_map(lambda k: k.mask2, kernels), shapes2),
         )
 
-    def finished(kernels: Any, *form: Any) -> Any:
+    def _finished(self, kernels: Any, form: tuple[Any, Any, Any, Any]) -> Any:
         def finish(k: Any, shape1: Any, shape2: Any, mask1: Any, mask2: Any) -> Any:
-            is_input = k.is_input and not random_weights
+            is_input = k.is_input and not self.random_weights
             k = k.replace(shape1=shape1, shape2=shape2, mask1=mask1, mask2=mask2, is_input=is_input)
-            return k.mask(mask1, mask2) if remask else k
+            return k.mask(mask1, mask2) if self.remask else k
 
         return tree_map(finish, kernels, *form)
 
-    def check_pooled(before: Kernel) -> None:
-        _check_axes(name, requirements or Requirements(), before)
-        form_of(before)
+    def _finish_pooled(self, before: Kernel, sums: Kernel) -> Any:
+        assert self.pool is not None
+        return self._finished(self.pool.finish(before, sums), self._form(before))
 
-    def finish_pooled(before: Kernel, k: Kernel) -> Any:
-        return finished(pool.finish(before, k), *form_of(before))  # type: ignore[union-attr]
+    def _check_pooled(self, before: Kernel) -> None:
+        self._check_axes(before)
+        self._form(before)
 
-    def default_randomness(sets: Any, new_source: Iterator[int]) -> Any:
-        return frozenset({next(new_source)}) if random_weights else sets
+    def _masks(self, masks: Any, shapes: Any) -> Any:
+        if all(m is None for m in tree_leaves(masks)):
+            return None
+        if self.mask is None:
+            raise NotImplementedError(f"{self.name} does not support masked inputs. Unmask its inputs first.")
+        return self.mask(masks, shapes)
 
-    return LayerSpec(
-        name=name,
-        init=lambda rng, shapes: (out_shape(shapes), init(rng, shapes)),
-        apply=lifted_apply,
-        kernel=lifted_kernel,
-        out_shape=out_shape,
-        randomness=randomness or default_randomness,
-        requirements=requirements or Requirements(),
-        keywords=frozenset(keywords) - {"mask"},
-        local=local,
-        pool=pool and pool._replace(finish=finish_pooled, check=check_pooled),
-    )
+    def _randomness(self, sources: Any, shapes: Any, new_source: Iterator[int]) -> Any:
+        return frozenset({next(new_source)}) if self.random_weights else sources
 
-
-def _check_axes(name: str, requirements: Requirements, k: Kernel) -> None:
-    ndim = len(k.shape1)
-    for attribute in ("batch_axis", "channel_axis"):
-        wanted = requirements.get(attribute, None)
-        if wanted is not None and wanted % ndim != getattr(k, attribute) % ndim:
+    def _check_single(self, inputs: Any) -> None:
+        if is_node(inputs) and not self.trees:
             raise ValueError(
-                f"{name} has `{attribute}={wanted}`, but that of its inputs, of shape {k.shape1}, is "
-                f"{getattr(k, attribute)}. Give all layers the axes that the layers before them leave."
+                f"{self.name} has one input, got a {type(inputs).__name__} of {len(inputs)}. "
+                "Apply it to each with `parallel`, or join them with `FanInSum` or the like."
             )
+
+    def _check_axes(self, kernels: Any) -> None:
+        for k in tree_leaves(kernels):
+            for attribute in ("batch_axis", "channel_axis"):
+                wanted = (self.requirements or Requirements()).get(attribute, None)
+                if wanted is not None and wanted % len(k.shape1) != getattr(k, attribute) % len(k.shape1):
+                    raise ValueError(
+                        f"{self.name} has `{attribute}={wanted}`, but that of its inputs, of shape {k.shape1}, is "
+                        f"{getattr(k, attribute)}. Give all layers the axes that the layers before them leave."
+                    )
 
 
 def pick(kwargs: Mapping[str, Any], spec: LayerSpec) -> dict[str, Any]:
@@ -210,7 +222,68 @@ def pick(kwargs: Mapping[str, Any], spec: LayerSpec) -> dict[str, Any]:
     return {name: value for name, value in kwargs.items() if name in spec.keywords}
 
 
+class Place(NamedTuple):
+    """Where a layer stands in a network, for messages.
+
+    Attributes:
+      spec: the layer.
+      number: its number among those of the network, from 0.
+      n: how many these are.
+      network: name of the network.
+    """
+
+    spec: LayerSpec
+    number: int
+    n: int
+    network: str
+
+    @contextlib.contextmanager
+    def noted(self) -> Iterator[None]:
+        """Adds a note to errors raised inside that says where they come from."""
+        try:
+            yield
+        except Exception as error:
+            text = " ".join(str(self.spec).split())
+            text = text if len(text) <= 200 else f"{text[:200]}..."
+            error.add_note(f"in layer {self.number + 1} of {self.n} of `{self.network}`: {text}")
+            raise
+
+
+def places(network: str, specs: Sequence[LayerSpec]) -> tuple[Place, ...]:
+    """The places of the layers of a network."""
+    return tuple(Place(spec, number, len(specs), network) for number, spec in enumerate(specs))
+
+
+class Step(NamedTuple):
+    """A layer of a sequence that is written without nested sequences.
+
+    Attributes:
+      spec: the layer.
+      places: where it stands in the sequence that holds it, where this stands in the next one, and so on.
+    """
+
+    spec: LayerSpec
+    places: tuple[Place, ...]
+
+    def kernel(self, kernels: Any, kwargs: Mapping[str, Any]) -> Any:
+        """The kernels after the layer."""
+        with contextlib.ExitStack() as stack:
+            for place in reversed(self.places):  # notes of the innermost are added first
+                stack.enter_context(place.noted())
+            return self.spec.kernel(kernels, **pick(kwargs, self.spec))
+
+
+def sequence(network: str, specs: Sequence[LayerSpec]) -> tuple[Step, ...]:
+    """The layers of a sequence, with those of nested sequences in place of these."""
+    return tuple(
+        Step(step.spec, (*step.places, place))
+        for place in places(network, specs)
+        for step in (sequence(place.spec.name, place.spec.layers) or (Step(place.spec, ()),))
+    )
+
+
 def check_independence(spec: LayerSpec, kernels: Any) -> None:
     """Raises a `ValueError` if a branch of a sum or product may be correlated with another one."""
     new_source = itertools.count()
-    spec.randomness(tree_map(lambda _: frozenset({next(new_source)}), kernels), new_source)
+    sources = tree_map(lambda _: frozenset({next(new_source)}), kernels)
+    spec.randomness(sources, tree_map(lambda k: k.shape1, kernels), new_source)

@@ -19,7 +19,7 @@ from neural_tangents._core.precision import matmul_precision
 from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents._core.types import Axes
 from neural_tangents.stax._build import public_layer
-from neural_tangents.stax._spec import LayerSpec, leaf
+from neural_tangents.stax._spec import LayerSpec, Leaf
 
 
 class AggregateImplementation(enum.Enum):
@@ -111,7 +111,7 @@ def Aggregate(
         spatial = [axis for axis in range(len(k.shape1)) if axis not in (batch, k.channel_axis % len(k.shape1))]
         return aggregate_kernel(k, total, sums1, sums2, [spatial.index(axis) for axis in axes])
 
-    return leaf(
+    return Leaf(
         "Aggregate",
         apply=apply,
         kernel=kernel,
@@ -120,7 +120,7 @@ def Aggregate(
             batch_axis=batch_axis, channel_axis=channel_axis, diagonal_spatial=Diagonal(Bool.NO, Bool.NO)
         ),
         keywords=("pattern",),
-    )
+    ).spec()
 
 
 Sum = Callable[..., Array]

@@ -11,7 +11,7 @@ from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
 from neural_tangents.stax._layers.affine import Affine
-from neural_tangents.stax._spec import LayerSpec, identity, leaf
+from neural_tangents.stax._spec import LayerSpec, Leaf
 
 
 @public_layer
@@ -75,7 +75,7 @@ def Dense(
     def kernel(k: Kernel) -> Kernel:
         return affine.kernel(k, lambda cov, _: cov, fan_in=k.shape1[channel_axis])
 
-    return leaf(
+    return Leaf(
         "Dense",
         init=init,
         apply=apply,
@@ -87,5 +87,5 @@ def Dense(
             batch_axis=batch_axis, channel_axis=channel_axis, diagonal_spatial=Diagonal(Bool.YES, Bool.NO)
         ),
         random_weights=True,
-        local=identity,
-    )
+        positions="each",
+    ).spec()

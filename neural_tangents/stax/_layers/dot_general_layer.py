@@ -12,7 +12,7 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
-from neural_tangents.stax._spec import LayerSpec, leaf
+from neural_tangents.stax._spec import LayerSpec, Leaf
 
 
 @public_layer
@@ -76,14 +76,14 @@ def DotGeneral(
     # While the number of axes is unknown, an axis counted from the end may be any of those counted from the front.
     contracted = () if constant is None else dimension_numbers[0][1 if is_lhs else 0]
     mixes_batch = any(axis == batch_axis or (axis < 0) != (batch_axis < 0) for axis in contracted)
-    return leaf(
+    return Leaf(
         "DotGeneral",
         apply=apply,
         kernel=kernel,
         out_shape=out_shape,
         mask=mask,
         requirements=mixing_requirements(mixes_batch, bool(contracted), batch_axis, channel_axis),
-    )
+    ).spec()
 
 
 def dot_constant(

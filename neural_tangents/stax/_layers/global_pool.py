@@ -11,7 +11,7 @@ from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
 from neural_tangents.stax._spatial import check_positions_masked, full_mask, spatial_axes
-from neural_tangents.stax._spec import LayerSpec, Pool, leaf
+from neural_tangents.stax._spec import LayerSpec, Leaf, Pool
 from neural_tangents.stax._window import Padding, Window
 
 
@@ -87,7 +87,7 @@ def _global_pool(name: str, mean: bool, batch_axis: int, channel_axis: int) -> L
         dtype = k.nngp.dtype
         return k.scaled(scale(k.mask1, k.shape1, dtype), scale(k.mask2, k.shape2, dtype)) if mean else k
 
-    return leaf(
+    return Leaf(
         name,
         apply=apply,
         kernel=kernel,
@@ -98,7 +98,7 @@ def _global_pool(name: str, mean: bool, batch_axis: int, channel_axis: int) -> L
         ),
         keywords=("mask",),
         pool=Pool(windows=all_positions, finish=lambda before, k: kernel(k)),
-    )
+    ).spec()
 
 
 def all_positions(sizes: tuple[int, ...]) -> tuple[Window, ...]:

@@ -8,7 +8,7 @@ from neural_tangents._core.indexing import canonical_index, indexed_mask, indexe
 from neural_tangents._core.requirements import Requirements
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
-from neural_tangents.stax._spec import LayerSpec, leaf
+from neural_tangents.stax._spec import LayerSpec, Leaf
 
 
 @public_layer
@@ -39,14 +39,14 @@ def Index(idx: Any, batch_axis: int = 0, channel_axis: int = -1) -> LayerSpec:
     def mask(mask: Array, shape: Shape) -> Any:
         return indexed_mask(mask, canonical_index(idx, len(shape)))
 
-    return leaf(
+    return Leaf(
         "Index",
         apply=lambda params, x: x[canonical_index(idx, x.ndim)],
         kernel=lambda k: k[idx],
         out_shape=out_shape,
         mask=mask,
         requirements=Requirements(batch_axis=batch_axis, channel_axis=channel_axis),
-    )
+    ).spec()
 
 
 class _Slice:

@@ -11,7 +11,7 @@ from neural_tangents._core.masking import drop_channel
 from neural_tangents._core.requirements import Requirements
 from neural_tangents._core.types import Axes, Shape
 from neural_tangents.stax._build import public_layer
-from neural_tangents.stax._spec import LayerSpec, identity, leaf
+from neural_tangents.stax._spec import LayerSpec, Leaf
 from neural_tangents.stax._streaming.run_geometry import MixesOffsets, RunGeometry
 
 
@@ -81,20 +81,20 @@ def LayerNorm(axis: Axes = -1, eps: float = 1e-12, batch_axis: int = 0, channel_
         ntk = None if k.ntk is None else jnp.broadcast_to(k.ntk, k.nngp.shape)
         return k.replace(ntk=ntk).scaled(scale1, scale2)
 
-    def local(reach: RunGeometry) -> RunGeometry:
-        if len(axes_of(len(reach.sizes) + 2)) > 1:
-            raise MixesOffsets
-        return reach
+    def positions(geometry: RunGeometry) -> RunGeometry:
+        if len(axes_of(len(geometry.sizes) + 2)) > 1:
+            raise MixesOffsets("takes means over positions")
+        return geometry
 
-    return leaf(
+    return Leaf(
         "LayerNorm",
         apply=apply,
         kernel=kernel,
         out_shape=out_shape,
         requirements=Requirements(batch_axis=batch_axis, channel_axis=channel_axis),
         keywords=("mask",),
-        local=local,
-    )
+        positions=positions,
+    ).spec()
 
 
 def _masked_mean(x: Array, mask: Array | None, axes: Sequence[int]) -> Array:
@@ -160,11 +160,11 @@ def Dropout(rate: float, mode: str = "train") -> LayerSpec:
 
         return k.replace(nngp=cross(k.nngp), ntk=cross(k.ntk), cov1=own(k.cov1), cov2=own(k.cov2), is_gaussian=False)
 
-    return leaf(
+    return Leaf(
         "Dropout",
         apply=apply,
         kernel=kernel,
         requirements=Requirements(use_dropout=True) if train else None,
         keywords=("rng",),
-        local=identity,
-    )
+        positions="each",
+    ).spec()

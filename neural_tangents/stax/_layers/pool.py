@@ -12,7 +12,7 @@ from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
 from neural_tangents.stax._spatial import check_positions_masked, full_mask, spatial_axes
-from neural_tangents.stax._spec import LayerSpec, Pool, leaf
+from neural_tangents.stax._spec import LayerSpec, Leaf, Pool
 from neural_tangents.stax._window import Padding, Window, windows
 
 
@@ -133,7 +133,7 @@ def _pool(name: str, sliding: tuple[Window, ...], weight: Any, batch_axis: int, 
 
         return k if weight is None else k.map_covariances(times)
 
-    return leaf(
+    return Leaf(
         name,
         apply=apply,
         kernel=lambda k: k.map_covariances(lambda cov, n: pooled_covariance(cov, n, k.layout, sliding, weight)),
@@ -145,7 +145,7 @@ def _pool(name: str, sliding: tuple[Window, ...], weight: Any, batch_axis: int, 
         ),
         keywords=("mask",),
         pool=Pool(windows=lambda sizes: sliding, finish=weighted),
-    )
+    ).spec()
 
 
 def pooled_covariance(

@@ -13,7 +13,7 @@ from neural_tangents._core.layout import Spatial
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
 from neural_tangents.stax._layers.dot_general_layer import mixing_requirements
-from neural_tangents.stax._spec import LayerSpec, leaf
+from neural_tangents.stax._spec import LayerSpec, Leaf
 
 # Interpolation with weights that are not negative.
 _KERNEL_METHODS = (ResizeMethod.LINEAR, ResizeMethod.NEAREST)
@@ -87,7 +87,7 @@ def ImageResize(
                 mask = jnp.moveaxis(visible, 0, axis) == 0
         return mask
 
-    return leaf(
+    return Leaf(
         "ImageResize",
         apply=apply,
         kernel=kernel,
@@ -95,7 +95,7 @@ def ImageResize(
         mask=mask,
         remask=True,  # Rounding makes weights that should be zero tiny.
         requirements=mixing_requirements(batch in resized, not resized <= {batch, channel}, batch_axis, channel_axis),
-    )
+    ).spec()
 
 
 def resize_covariance(

@@ -11,7 +11,7 @@ from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
 from neural_tangents.stax._layers.global_pool import all_positions, visible_positions
 from neural_tangents.stax._spatial import spatial_axes
-from neural_tangents.stax._spec import LayerSpec, Pool, identity, leaf
+from neural_tangents.stax._spec import LayerSpec, Leaf, Pool
 
 
 @public_layer
@@ -21,7 +21,7 @@ def Identity() -> LayerSpec:
     Returns:
       A layer without parameters.
     """
-    return leaf("Identity", apply=lambda params, x: x, kernel=lambda k: k, trees=True, local=identity)
+    return Leaf("Identity", apply=lambda params, x: x, kernel=lambda k: k, trees=True, positions="each").spec()
 
 
 @public_layer
@@ -67,7 +67,7 @@ def Flatten(batch_axis: int = 0, batch_axis_out: int = 0) -> LayerSpec:
         n = visible_positions(None, before.shape1, axes)
         return flattened(k.map_covariances(lambda cov, n_batch: cov.reshape(cov.shape[:n_batch]) / n))
 
-    return leaf(
+    return Leaf(
         "Flatten",
         apply=lambda params, x: flatten(x),
         kernel=lambda k: flattened(k.map_covariances(k.layout.position_mean)),
@@ -76,5 +76,5 @@ def Flatten(batch_axis: int = 0, batch_axis_out: int = 0) -> LayerSpec:
         requirements=Requirements(
             batch_axis=batch_axis, channel_axis=None, diagonal_spatial=Diagonal(Bool.YES, Bool.YES)
         ),
-        pool=Pool(windows=all_positions, finish=pooled, equal=True),
-    )
+        pool=Pool(windows=all_positions, finish=pooled, same_positions=True),
+    ).spec()

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents.stax._nonlinearities.dual import Dual
-from neural_tangents.stax._spec import LayerSpec, identity, leaf
+from neural_tangents.stax._spec import LayerSpec, Leaf
 
 
 def activation(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
@@ -34,7 +34,7 @@ def activation(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
                 f"{label} needs a Gaussian input, got the output of a nonlinearity or of another layer without random "
                 "weights, or the inputs of the network. Insert a `Dense` layer before it."
             )
-        k = k if dual.vanishes else k.without_gap()
+        k = k if dual.vanishes else k.replace(nngp=k.layout.without_gap(k.nngp))
         q1 = k.layout.variance(k.cov1)
         q2 = q1 if k.cov2 is None else k.layout.variance(k.cov2)
         if k.nngp.ndim == q1.ndim:  # made by hand, with one covariance for each variance
@@ -51,14 +51,14 @@ def activation(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
             is_gaussian=False,
         )
 
-    return leaf(
+    return Leaf(
         name,
         apply=apply,
         kernel=kernel,
         remask=not dual.vanishes,
         requirements=Requirements(diagonal_spatial=Diagonal(Bool.YES, Bool.NO)),
-        local=identity,
-    )
+        positions="each",
+    ).spec()
 
 
 def _own(cov: Any, q: Any, k: Kernel, dual: Dual) -> Any:

@@ -1,17 +1,24 @@
 """Covariances of images stored by offset, a few offsets at a time.
 
-The covariance of positions `K[p, q]` along one axis of `n` positions is re-indexed by the offset `q - p`. In a *row*
-`e` stand those of two offsets, one behind the other, so that rows have about equal length:
+The covariance `K[p, q]` of positions along one axis is re-indexed by the offset `d = q - p`. In a *row* `e` stand the
+covariances of two offsets, one after the other, so that all rows have about the same length. For 5 positions, a `span`
+of 6 and a `period` of 5, row 2 is
+
+    place     0        1        2       3      4        5
+            K[0, 2]  K[1, 3]  K[2, 4]  gap   K[3, 0]  K[4, 1]
+            first run: d = 2                 second run: d = 2 - 5
+
+and in general
 
     first run    K[p, p + d],    d = step e,               p = 0, ..., n - d - 1,
     gap          anything,
     second run   K[p, p + d],    d = step (e - period),    p = -d, ..., n - 1.
 
-A filter with weights that all positions share never mixes offsets. In a row it is a sum over a window along `p`, of
+A filter whose weights are shared by all positions never mixes offsets. In a row it is a sum over a window along `p`, of
 covariances that are set to zero in the gap. As long as the gap is at least as wide as what a window reads beyond a
 border, no window reads from both runs: images are padded with zeros. A layer of stride `s` takes offset `s d` to offset
 `d`. So a row stays a row through any number of layers, if `step` is the product of the strides that are still to come
-and `period` the number of positions behind all of them, and only every `step`-th offset is ever computed. Each pair of
+and `period` the number of positions after all of them, and only every `step`-th offset is ever computed. Each pair of
 positions of the last layer stands in one of `period` rows.
 
 Where images are periodic, both offsets of a row are one, `K[p, (p + d) mod n]`, and there is no gap.
@@ -50,7 +57,7 @@ class OffsetAxis:
       size: number of positions.
       span: number of positions and width of the gap; a layer of stride `s` divides it by `s`.
       step: product of the strides of the layers to come.
-      period: number of positions behind the last layer.
+      period: number of positions after the last layer.
       wraps: whether images are periodic.
     """
 
@@ -86,7 +93,7 @@ class OffsetAxis:
         return Positions(one, other, present[0] & present[1])
 
     def after(self, window: Any) -> "OffsetAxis":
-        """The offset_axis behind a layer that moves a window along the axis."""
+        """The axis after a layer that moves a window along it."""
         return dataclasses.replace(
             self, size=window.count(self.size), span=self.span // window.stride, step=self.step // window.stride
         )
@@ -142,9 +149,16 @@ class OffsetLayout(Layout):
 
     def window_sums(self, cov: Array, n_batch_axes: int, windows: Any) -> Array:
         cov = cov if n_batch_axes == 1 else cov * self.weight
-        for axis, (offset_axis, window) in enumerate(zip(self.offset_axes, windows, strict=True)):
-            cov = window.sums(cov, (1 + axis,)) if n_batch_axes == 1 else offset_axis.sums(cov, 3 + 2 * axis, window)
+        for i, (axis, window) in enumerate(zip(self.offset_axes, windows, strict=True)):
+            cov = window.sums(cov, (1 + i,)) if n_batch_axes == 1 else axis.sums(cov, 3 + 2 * i, window)
         return cov
+
+    def after(self, kernel: Any, windows: Any) -> "OffsetKernel":
+        axes = (axis.after(window) for axis, window in zip(self.offset_axes, windows, strict=True))
+        return kernel.on(tuple(axes))
+
+    def without_gap(self, cov: Array) -> Array:
+        return cov * self.weight
 
     def is_same(self, cov: Array) -> Array:
         inputs = self.numbers[0][:, None] == self.numbers[1][None]
@@ -183,7 +197,7 @@ class OffsetKernel(Kernel):
         return OffsetLayout(Spatial.OFFSET, True, self.offset_axes, self.positions, self.weight, self.numbers)
 
     def on(self, offset_axes: tuple[OffsetAxis, ...]) -> "OffsetKernel":
-        """The kernel with covariances on some offset_axes."""
+        """The kernel with covariances along other axes."""
         if offset_axes == self.offset_axes:
             return self
         positions = tuple(offset_axis.positions(rows) for offset_axis, rows in zip(offset_axes, self.rows, strict=True))
@@ -191,14 +205,6 @@ class OffsetKernel(Kernel):
         for axis, p in enumerate(positions):
             weight = weight * along(p.present, 2 + 2 * axis, 2 + 2 * len(offset_axes)).astype(weight.dtype)
         return self.replace(offset_axes=offset_axes, positions=positions, weight=weight)
-
-    def after(self, windows: Any) -> "Kernel":
-        return self.on(
-            tuple(offset_axis.after(window) for offset_axis, window in zip(self.offset_axes, windows, strict=True))
-        )
-
-    def without_gap(self) -> "Kernel":
-        return self.replace(nngp=self.nngp * self.weight)
 
     def mask(self, mask1: Array | None, mask2: Array | None) -> "Kernel":
         sizes = tuple(offset_axis.size for offset_axis in self.offset_axes)
@@ -223,7 +229,7 @@ class OffsetKernel(Kernel):
 
 
 def taken(v: Array, positions: Sequence[Array], n_before: int) -> Array:
-    """`v[..., p, q, ...]` for positions `p`, `(rows, length)`, along each axis behind the first `n_before` ones."""
+    """`v[..., p, q, ...]` for positions `p`, `(rows, length)`, along each axis after the first `n_before` ones."""
     for axis in reversed(range(len(positions))):  # the last axis first: then what is moved grows more contiguous
         p = positions[axis]
         v = jnp.take(v, p.reshape(-1), axis=n_before + axis, mode="clip")

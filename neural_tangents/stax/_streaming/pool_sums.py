@@ -41,14 +41,14 @@ class PoolSum:
         return self.window.count(self.offset_axis.size)
 
     @property
-    def whole(self) -> bool:
+    def one_window(self) -> bool:
         """Whether there is only one window, so that all rows have one sum."""
         return self.count == 1
 
     @property
     def group(self) -> int:
         """How many neighbouring rows are added up together."""
-        return 1 if self.whole else self.window.stride
+        return 1 if self.one_window else self.window.stride
 
     @functools.cached_property
     def matrix(self) -> np.ndarray | None:
@@ -77,7 +77,7 @@ class PoolSum:
     def add_up(self, cov: Array, axis: int, positions: Positions, weights: Array) -> Array:
         """Sums over some rows, which `axis` and the next one hold; see `add_up`."""
         rows, length = positions.present.shape
-        if self.whole:
+        if self.one_window:
             cov = jnp.moveaxis(cov, (axis, axis + 1), (-2, -1))
             return jnp.tensordot(cov, self.total(positions, weights), 2, precision=matmul_precision())
         cov = cov * along(positions.present * weights[:, None], axis, cov.ndim)
@@ -91,11 +91,11 @@ class PoolSum:
 
     def sums(self, rows: int) -> tuple[int, ...]:
         """Shape of what a number of rows add up to."""
-        return () if self.whole else (rows // self.group + len(self._lags) - 1, self._length)
+        return () if self.one_window else (rows // self.group + len(self._lags) - 1, self._length)
 
     def ordered(self, x: Array, axis: int) -> Array:
         """Sums, `(..., pooled rows, positions, ...)`, as covariances `(..., P, P', ...)`."""
-        if self.whole:
+        if self.one_window:
             return jnp.expand_dims(x, (axis, axis + 1))
         n_rows, length = x.shape[axis : axis + 2]
         period = self.offset_axis.period // self.window.stride
@@ -137,7 +137,7 @@ def add_up(cov: Array, pool_sums: Sequence[PoolSum], positions: Sequence[Positio
       An array `(N1, N2, *sums)`, see `PoolSum.sums`.
     """
     data = list(enumerate(zip(pool_sums, positions, weights, strict=True)))
-    if all(pool_sum.whole for pool_sum in pool_sums):  # one product, which rounds less than several
+    if all(pool_sum.one_window for pool_sum in pool_sums):  # one product, which rounds less than several
         totals = [along(pool_sum.total(p, w), 2 * axis, cov.ndim - 2) for axis, (pool_sum, p, w) in data]
         return jnp.tensordot(cov, functools.reduce(operator.mul, totals), cov.ndim - 2, precision=matmul_precision())
     for axis, (pool_sum, p, w) in reversed(data):  # the last axis first: its entries lie next to each other

@@ -1,26 +1,47 @@
-"""What a run of layers does to an image, found out before it is evaluated."""
+"""Receptive-field arithmetic: what a run of layers makes of the sizes and padding of images.
+
+A row of covariances of some offset (`offsets.py`) has to have room for the image at every layer of the run, and a gap
+after it as wide as what any window reads beyond a border. A layer of stride `s` shrinks both by `s`, so widths are
+found from the start of the run on, in positions of its inputs, and divided by the strides in the end.
+"""
 
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from neural_tangents.stax._spec import LayerSpec
 from neural_tangents.stax._streaming.offsets import OffsetAxis
 from neural_tangents.stax._window import Padding, Window
 
 
 class MixesOffsets(Exception):
-    """A layer mixes covariances of pairs of positions with different offsets, or this is not known."""
+    """A layer mixes pairs of positions of different offsets, or this is not known."""
+
+    layer: LayerSpec | None = None
+
+    def of(self, layer: LayerSpec) -> "MixesOffsets":
+        """The same, of a layer, unless it is known to be of another one within."""
+        self.layer = self.layer or layer
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.layer or 'a layer'} {super().__str__()}"
 
 
-def after_layer(spec: Any, reach: Any) -> Any:
-    """What a layer does to the images of its inputs.
+def after_layer(spec: LayerSpec, geometry: Any) -> Any:
+    """What a layer makes of the images of its inputs (a network tree of them).
 
     Raises:
-      MixesOffsets: it is not local.
+      MixesOffsets: it mixes offsets.
     """
-    if spec.local is None:
-        raise MixesOffsets
-    return spec.local(reach)
+    if spec.positions == "each":
+        return geometry
+    if spec.positions == "mixes":
+        raise MixesOffsets("mixes pairs of positions").of(spec)
+    try:
+        return spec.positions(geometry)
+    except MixesOffsets as error:
+        raise error.of(spec) from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +52,7 @@ class RunGeometry:
       sizes: numbers of positions along its axes.
       strides: products of the strides since the start of the run.
       extents: least lengths of rows at the start of the run in which each image of the run has room.
-      spans: the same, with a gap behind each image.
+      spans: the same, with a gap after each image.
       wraps: whether images are periodic; None while no window has been met.
     """
 
@@ -47,20 +68,20 @@ class RunGeometry:
         return cls(tuple(sizes), (1,) * len(sizes), tuple(sizes), tuple(sizes))
 
     def after(self, windows: Sequence[Any]) -> "RunGeometry":
-        """The image behind a layer that moves a window along each axis.
+        """The image after a layer that moves a window along each axis.
 
         Raises:
           MixesOffsets: images are periodic for some layers only, or not a multiple of the stride of a periodic layer.
         """
         if len(windows) != len(self.sizes):
-            raise MixesOffsets
+            raise MixesOffsets("has windows along other axes than those of the images")
         if all(window.size == window.stride == 1 for window in windows):
             return self
         wraps = windows[0].padding is Padding.CIRCULAR
         if self.wraps not in (None, wraps):
-            raise MixesOffsets
+            raise MixesOffsets("pads images otherwise than the layers before it: circularly, or not")
         if wraps and any(size % window.stride for size, window in zip(self.sizes, windows, strict=True)):
-            raise MixesOffsets
+            raise MixesOffsets("has circular padding, and a stride that does not divide the size of images")
         spans = [
             max(span, stride * (size + (0 if wraps else max(window.pads(size)))))
             for span, stride, size, window in zip(self.spans, self.strides, self.sizes, windows, strict=True)
@@ -81,7 +102,7 @@ class RunGeometry:
         """
         kinds = {self.wraps, other.wraps} - {None}
         if self.sizes != other.sizes or self.strides != other.strides or len(kinds) > 1:
-            raise MixesOffsets
+            raise MixesOffsets("joins branches of different strides or kinds of padding")
         extents, spans = tuple(map(max, self.extents, other.extents)), tuple(map(max, self.spans, other.spans))
         return RunGeometry(self.sizes, self.strides, extents, spans, kinds.pop() if kinds else None)
 
@@ -101,7 +122,7 @@ class RunGeometry:
             return OffsetAxis(size, span, 1, size, bool(self.wraps))
         crosses = window.padding is Padding.CIRCULAR
         if (before or after) and crosses != bool(self.wraps) or self.wraps and size % step:
-            raise MixesOffsets
+            raise MixesOffsets("does not fit the padding, or the size, of the images before it")
         if self.wraps:
             return OffsetAxis(size, size, 1, size, True)
         # Wide enough that no window reads from both runs of a row, and no two pairs of windows share a place.

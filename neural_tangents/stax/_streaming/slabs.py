@@ -1,10 +1,16 @@
-"""Evaluates a run of local layers, and what follows it, offset by offset.
+"""Evaluation of a `Run` slab by slab: cutting inputs and rows, the loops over them, and what becomes of the results.
 
-A layer is *local* if it maps covariances of pairs of positions with one offset to those with one offset: convolutions,
-everything that acts on each pair by itself, and networks of these. Of a run of such layers only a slab at a time
-exists: some rows (see `offsets.py`) of the pairs of some inputs. What the pooling layer behind the
-run keeps of each finished slab is added up. So memory does not grow with the square of the number of positions, and
-slabs stay in the cache.
+The order of steps, and why:
+
+1. All layers once on pairs of equal positions only (`_equal_positions`). This is cheap, gives the shapes, masks and
+   flags after the run, raises the errors of layers before any loop is compiled, and tells whether there is an NTK yet.
+2. Inputs of both batches in blocks, and in the innermost loop rows of offsets (`SlabLoop.cross`): a block of inputs is
+   read once for all offsets, and the sums over offsets are complete when the loop moves on, so that only one block of
+   results is added to at a time.
+3. Sums in the order of the pool's windows (`PoolSum.ordered`) after the innermost loop: as long as slabs are added,
+   neighbouring rows go to neighbouring places.
+4. Variances (`cov1`, `cov2`) of a result after a pool are sums over pairs of positions too. Where `nngp` has them on
+   its diagonal they are read off, so that both agree to the last bit, and otherwise they are a loop of their own.
 """
 
 import dataclasses
@@ -22,14 +28,13 @@ from jax import Array, lax
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.layout import Layout
 from neural_tangents._core.precision import matmul_precision
-from neural_tangents.stax._inputs import InputKernel
+from neural_tangents.stax._inputs import InputBatches
 from neural_tangents.stax._loop import compiled_separately, in_sequence
-from neural_tangents.stax._spatial import spatial_axes
-from neural_tangents.stax._spec import LayerSpec, Pool
 from neural_tangents.stax._streaming.offsets import OffsetAxis, OffsetKernel, taken
 from neural_tangents.stax._streaming.pool_sums import PoolSum, add_up
-from neural_tangents.stax._streaming.run_geometry import MixesOffsets, RunGeometry, after_layer
-from neural_tangents.stax._window import Padding, Window
+from neural_tangents.stax._streaming.runs import Run
+
+# The numbers below were chosen with the cases `cnn_gap_*` of `benchmarks/cases.py`, on two cores of a CPU.
 
 # Bytes. From a quarter of this on, run time changes little.
 DEFAULT_BUDGET = 2**25
@@ -37,76 +42,62 @@ DEFAULT_BUDGET = 2**25
 _COPIES = 8
 # With so many inputs of each batch in a slab, or half of it, rows speed it up more than further inputs do.
 _FEW_INPUTS = 7
-# All pairs of positions of all inputs, from which on a run without a pool behind it is evaluated offset by offset.
-_MANY_ENTRIES = 2**18
 # Products of inputs with fewer channels are added up in one pass, faster than many small matrix products.
 _FEW_CHANNELS = 8
 
-_NO_POOL = Pool(windows=lambda sizes: tuple(Window(1, 1, Padding.VALID) for _ in sizes), finish=lambda before, k: k)
 
-
-def find_run(specs: Sequence[LayerSpec], k: Any) -> tuple[int, bool]:
-    """How many layers, from the first on, to evaluate next, and whether they are a run and the pool behind it."""
-    if not isinstance(k, Kernel) or isinstance(k, OffsetKernel) or not _sizes(k) or 0 in k.shape1 + k.shape2:
-        return len(specs), False
-    reach, stop = RunGeometry.of(_sizes(k)), len(specs)
-    run = 0, reach  # the longest one that ends with a single image
-    for n, spec in enumerate(specs):
-        try:
-            if spec.pool is not None and isinstance(reach, RunGeometry):
-                _ends(reach, spec.pool, k.diagonal_spatial)
-                return n + 1, n > 0
-            reach = after_layer(spec, reach)
-        except MixesOffsets:
-            stop = n + 1
-            break
-        run = (n + 1, reach) if isinstance(reach, RunGeometry) else run
-    # Where all pairs of positions are needed behind it, a run without windows, and a small one, is faster at once.
-    entries = k.shape1[k.batch_axis] * k.shape2[k.batch_axis] * math.prod(_sizes(k)) ** 2
-    pays = not k.diagonal_spatial and run[1].wraps is not None and entries >= _MANY_ENTRIES
-    return (run[0], True) if pays else (stop, False)
-
-
-def streamed(specs: Sequence[LayerSpec], budget: int, k: Kernel) -> Kernel:
-    """The kernel behind a run of local layers, and behind the pool that may follow it.
+def streamed(run: Run, budget: int, k: Kernel | InputBatches) -> Kernel:
+    """The kernel after a run of layers and its pool.
 
     Args:
-      specs: the layers; only the last one may be a pool.
+      run: the layers.
       budget: how many bytes slabs may take.
       k: the kernel before them.
     """
-    pool, run = (_NO_POOL, specs) if specs[-1].pool is None else (specs[-1].pool, specs[:-1])
-    reach = functools.reduce(lambda reach, spec: after_layer(spec, reach), run, RunGeometry.of(_sizes(k)))
-    ends = _ends(reach, pool, k.diagonal_spatial)
+    pool = run.pool
 
-    def through(kernel: Any) -> Any:
-        return in_sequence(run, kernel, {})
+    def layers(kernel: Any) -> Any:
+        return in_sequence(run.steps, kernel, {})
 
     equal = _equal_positions(k)
-    behind = through(equal)  # for its shapes, masks and flags
-    pool.check(behind)
-    has_ntk = behind.ntk is not None and behind.ntk.ndim > 0  # else there are no weights up to here
+    after = layers(equal)  # for its shapes, masks and flags
+    pool.check(after)
+    has_ntk = after.ntk is not None and after.ntk.ndim > 0  # else there are no weights up to here
     like = equal if has_ntk else equal.replace(ntk=None)
-    job = _Job(through, reach.start(_sizes(k), ends), ends, pool.windows(reach.sizes), pool.equal, budget)
-    inputs = (k.inputs1, k.inputs2) if isinstance(k, InputKernel) else (None, None)
-    side1, side2 = _Side.of(equal, 1, inputs), _Side.of(equal, 2, inputs)
-    # An NTK that is a number, zero, is that of `like`.
-    covariances = (k.nngp, k.ntk if has_ntk and k.ntk.ndim > 0 else None)
-    nngp, ntk = job.cross(covariances, like, side1, side2)
-    ntk = ntk if has_ntk else behind.ntk
+    inputs: tuple[Any, Any] = (None, None)
+    given = dict(nngp=None, ntk=None, cov1=None, cov2=None)
+    if isinstance(k, InputBatches):
+        inputs = (k.inputs1, k.inputs2)
+    else:  # an NTK that is a number, zero, is that of `like`
+        given = dict(nngp=k.nngp, ntk=k.ntk if has_ntk and k.ntk.ndim > 0 else None, cov1=k.cov1, cov2=k.cov2)
+    loop = SlabLoop.of(run, layers, equal.cov2 is None, budget)
+    batch1, batch2 = Batch.of(equal, 1, inputs), Batch.of(equal, 2, inputs)
+    nngp, ntk = loop.cross((given["nngp"], given["ntk"]), like, batch1, batch2)
+    ntk = ntk if has_ntk else after.ntk
 
-    def own(cov: Any, side: _Side) -> Array:
+    def own(cov: Any, batch: Batch) -> Array:
         if equal.cov2 is None:
             return Layout(diagonal_batch=False).per_input(nngp) if k.diagonal_batch else nngp
         alone = equal.replace(ntk=None, x1_is_x2=True, cov2=None)
-        return job.own(cov, alone, side) if k.diagonal_batch else job.cross((cov, None), alone, side, side)[0]
+        of_one = SlabLoop.of(run, layers, True, budget)
+        return of_one.own(cov, alone, batch) if k.diagonal_batch else of_one.cross((cov, None), alone, batch, batch)[0]
 
-    cov1, cov2 = own(k.cov1, side1), None if equal.cov2 is None else own(k.cov2, side2)
+    cov1, cov2 = own(given["cov1"], batch1), None if equal.cov2 is None else own(given["cov2"], batch2)
     layout = dict(diagonal_spatial=False, diagonal_batch=k.diagonal_batch)
-    return pool.finish(behind, behind.replace(nngp=nngp, ntk=ntk, cov1=cov1, cov2=cov2, **layout))
+    return pool.finish(after, after.replace(nngp=nngp, ntk=ntk, cov1=cov1, cov2=cov2, **layout))
 
 
-class _Side(NamedTuple):
+def slab_bytes(run: Run, budget: int, k: Kernel | InputBatches) -> int:
+    """About how many bytes the slabs of a run take."""
+    one_batch = k.inputs2 is None if isinstance(k, InputBatches) else k.cov2 is None
+    dtype = k.inputs1.dtype if isinstance(k, InputBatches) else k.nngp.dtype
+    loop = SlabLoop.of(run, run.pool.check, one_batch, budget)
+    size1, size2, rows = loop.blocks(k.shape1[k.batch_axis], k.shape2[k.batch_axis], dtype)
+    length = math.prod(axis.length for axis in loop.starts)
+    return _COPIES * dtype.itemsize * size1 * size2 * math.prod(rows) * length
+
+
+class Batch(NamedTuple):
     """One of the two batches.
 
     Attributes:
@@ -122,7 +113,7 @@ class _Side(NamedTuple):
     inputs: Array | None
 
     @classmethod
-    def of(cls, k: Kernel, which: int, inputs: tuple[Any, Any]) -> "_Side":
+    def of(cls, k: Kernel, which: int, inputs: tuple[Any, Any]) -> "Batch":
         variance = k.cov1 if which == 1 or k.cov2 is None else k.cov2
         mask = k.mask1 if which == 1 else k.mask2
         if mask is not None:
@@ -133,79 +124,85 @@ class _Side(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Job:
-    """How slabs are evaluated.
+class SlabLoop:
+    """How slabs are evaluated, and what they are added up to.
 
     Attributes:
-      through: the run, from kernel to kernel.
+      layers: the run, from kernel to kernel.
       starts: the spatial axes at its start.
-      ends: the spatial axes at its end.
-      windows: of the pool, along each of them.
-      equal: whether only pairs of equal positions are needed.
+      pool_sums: what the pool adds up along each axis at its end.
+      same_positions: whether only pairs of equal positions are needed.
+      symmetric: whether both batches are one. Offsets `d` and `-d` are then transposes of each other, and so are rows
+        `e` and `-e`: half of the rows along the first axis will do, and transposes are added in the end.
       budget: how many bytes a slab may take.
     """
 
-    through: Callable[[Any], Any]
+    layers: Callable[[Any], Any]
     starts: tuple[OffsetAxis, ...]
-    ends: tuple[OffsetAxis, ...]
-    windows: tuple[Any, ...]
-    equal: bool
+    pool_sums: tuple[PoolSum, ...]
+    same_positions: bool
+    symmetric: bool
     budget: int
 
-    def cross(self, covariances: tuple[Any, Any], like: Kernel, first: _Side, second: _Side) -> tuple[Array, Any]:
+    @classmethod
+    def of(cls, run: Run, layers: Callable[[Any], Any], one_batch: bool, budget: int) -> "SlabLoop":
+        """The loop that evaluates a run; `one_batch` says whether both batches are one."""
+        windows = run.pool.windows(run.geometry.sizes)
+        pool_sums = tuple(PoolSum(axis, window) for axis, window in zip(run.ends, windows, strict=True))
+        same_positions = run.pool.same_positions
+        return cls(layers, run.starts, pool_sums, same_positions, one_batch and not same_positions, budget)
+
+    @functools.cached_property
+    def counts(self) -> list[int]:
+        """How many rows are needed along each axis."""
+        counts = [1 if self.same_positions else pool_sum.offset_axis.period for pool_sum in self.pool_sums]
+        return [counts[0] // 2 + 1, *counts[1:]] if self.symmetric else counts
+
+    def cross(self, covariances: tuple[Any, Any], like: Kernel, first: Batch, second: Batch) -> tuple[Array, Any]:
         """Pooled NNGP and NTK of all pairs of inputs, from those at the start of the run (None for inputs)."""
-        n1, n2, symmetric = len(first.numbers), len(second.numbers), like.cov2 is None and not self.equal
-        size1, size2, rows = self.blocks(n1, n2, first.variance.dtype, symmetric)
+        n1, n2 = len(first.numbers), len(second.numbers)
+        size1, size2, rows = self.blocks(n1, n2, first.variance.dtype)
 
         def of_first(data: Any) -> Any:
-            side1, covariances = data
+            batch1, covariances = data
 
             def of_second(data: Any) -> Any:
-                side2, covariances = data
-                return self.pooled(covariances, like, side1, side2, rows, symmetric)
+                batch2, covariances = data
+                return self.pooled(covariances, like, batch1, batch2, rows)
 
             return lax.map(of_second, (blocks2, covariances))
 
         blocks1, blocks2 = (
-            jax.tree.map(lambda x, size=size: _in_blocks(x, (size,)), side)
-            for side, size in ((first, size1), (second, size2))
+            jax.tree.map(lambda x, size=size: _in_blocks(x, (size,)), batch)
+            for batch, size in ((first, size1), (second, size2))
         )
         covariances = jax.tree.map(lambda x: _in_blocks(x, (size1, size2)), covariances)
         out = lax.map(of_first, (blocks1, covariances))
         out = jax.tree.map(lambda x: _joined(x)[:n1, :n2], out)
-        return jax.tree.map(lambda x: x + _transposed(x, 2), out) if symmetric else out
+        return jax.tree.map(lambda x: x + _transposed(x, 2), out) if self.symmetric else out
 
-    def own(self, cov: Any, like: Kernel, side: _Side) -> Array:
+    def own(self, cov: Any, like: Kernel, batch: Batch) -> Array:
         """Pooled NNGP of each input with itself, `(N, ...)`; `cov` at the start of the run, `(N, ...)` too."""
-        symmetric = not self.equal
-        block, _, rows = self.blocks(len(side.numbers), 1, side.variance.dtype, symmetric)
+        size, _, rows = self.blocks(len(batch.numbers), 1, batch.variance.dtype)
 
         def of_one(data: Any) -> Array:
-            cov, side = jax.tree.map(lambda x: x[None], data)
+            cov, one = jax.tree.map(lambda x: x[None], data)
             cov = cov if cov is None else cov[None]
-            return self.pooled((cov, None), like, side, side, rows, symmetric)[0][0, 0]
+            return self.pooled((cov, None), like, one, one, rows)[0][0, 0]
 
-        out = lax.map(of_one, (cov, side), batch_size=block)
-        return out + _transposed(out, 1) if symmetric else out
+        out = lax.map(of_one, (cov, batch), batch_size=size)
+        return out + _transposed(out, 1) if self.symmetric else out
 
-    def counts(self, symmetric: bool) -> list[int]:
-        """How many rows are needed along each axis.
-
-        If both batches are one, offsets `d` and `-d` are transposes of each other, and so are rows `e` and `-e`: half
-        of the rows along the first axis will do.
-        """
-        counts = [1 if self.equal else offset_axis.period for offset_axis in self.ends]
-        return [counts[0] // 2 + 1, *counts[1:]] if symmetric else counts
-
-    def blocks(self, n1: int, n2: int, dtype: Any, symmetric: bool) -> tuple[int, int, list[int]]:
+    def blocks(self, n1: int, n2: int, dtype: Any) -> tuple[int, int, list[int]]:
         """How many inputs of both batches, and rows along each axis, make a slab."""
-        length = math.prod(offset_axis.length for offset_axis in self.starts)
+        length = math.prod(axis.length for axis in self.starts)
         room = max(1, self.budget // (_COPIES * jnp.dtype(dtype).itemsize * length))
         size1 = _even(n1, min(_FEW_INPUTS, math.isqrt(room)))
         size2 = _even(n2, min(_FEW_INPUTS, room // size1))
         left = room // (size1 * size2)
         rows: list[int] = []
-        for count, pool_sum in reversed(list(zip(self.counts(symmetric), self.pool_sums(), strict=True))):
+        # Rows along the last axis first: they lie next to each other. What room is left goes to further inputs.
+        for count, pool_sum in reversed(list(zip(self.counts, self.pool_sums, strict=True))):
             groups = _even(-(-count // pool_sum.group), max(1, left // pool_sum.group))
             rows.insert(0, groups * pool_sum.group)
             left = max(1, left // rows[0])
@@ -213,45 +210,30 @@ class _Job:
         size1 = _even(n1, max(size1, room // (size2 * math.prod(rows))))
         return size1, size2, rows
 
-    def pool_sums(self) -> list[PoolSum]:
-        """What the pool does along each axis."""
-        return [PoolSum(offset_axis, window) for offset_axis, window in zip(self.ends, self.windows, strict=True)]
-
     def pooled(
-        self,
-        covariances: tuple[Any, Any],
-        like: Kernel,
-        first: _Side,
-        second: _Side,
-        sizes: Sequence[int],
-        symmetric: bool,
+        self, covariances: tuple[Any, Any], like: Kernel, first: Batch, second: Batch, sizes: Sequence[int]
     ) -> tuple[Array, Any]:
-        """Pooled NNGP and NTK of some inputs, added up over rows; the transposes of these are yet to be added."""
-        counts, pool_sums = self.counts(symmetric), self.pool_sums()
-        n_blocks = [-(-count // size) for count, size in zip(counts, sizes, strict=True)]
+        """Pooled NNGP and NTK of some inputs, added up over rows, `sizes` at a time along each axis.
 
-        def weights(axis: int, rows: Array) -> Array:
-            """Rows that do not exist count nothing, and half those that are their own transposes."""
-            there = (rows < counts[axis]).astype(like.cov1.dtype)
-            if not symmetric or axis > 0:
-                return there
-            return jnp.where(2 * rows % self.ends[0].period == 0, there / 2, there)
+        If both batches are one, their transposes are yet to be added.
+        """
+        n_blocks = [-(-count // size) for count, size in zip(self.counts, sizes, strict=True)]
 
-        @jax.checkpoint
+        @jax.checkpoint  # for derivatives, slabs are evaluated again: else all of them would be kept
         def slab(rows: tuple[Array, ...]) -> tuple[Array, Any]:
-            k = self.through(self.start(covariances, like, first, second, rows))
-            w = [weights(axis, r) for axis, r in enumerate(rows)]
+            k = self.layers(self.start(covariances, like, first, second, rows))
+            weights = [self.row_weights(axis, r, like.cov1.dtype) for axis, r in enumerate(rows)]
 
             def sums(covariances: Any) -> Any:
-                return jax.tree.map(lambda cov: add_up(cov, pool_sums, k.positions, w), covariances)
+                return jax.tree.map(lambda cov: add_up(cov, self.pool_sums, k.positions, weights), covariances)
 
             return compiled_separately(sums, (k.nngp, k.ntk), rows[0][0] >= 0)
 
         def step(total: Any, block: tuple[Array, ...]) -> tuple[Any, None]:
             rows = tuple(i * size + jnp.arange(size) for i, size in zip(block, sizes, strict=True))
             starts: list[Any] = [0, 0]
-            for i, size, pool_sum in zip(block, sizes, pool_sums, strict=True):
-                starts += [] if pool_sum.whole else [i * (size // pool_sum.group), 0]
+            for i, size, pool_sum in zip(block, sizes, self.pool_sums, strict=True):
+                starts += [] if pool_sum.one_window else [i * (size // pool_sum.group), 0]
 
             def add(total: Array, part: Array) -> Array:
                 here = lax.dynamic_slice(total, starts, part.shape)
@@ -260,27 +242,34 @@ class _Job:
             return jax.tree.map(add, total, slab(rows)), None
 
         shape = [len(first.numbers), len(second.numbers)]
-        for n, size, pool_sum in zip(n_blocks, sizes, pool_sums, strict=True):
+        for n, size, pool_sum in zip(n_blocks, sizes, self.pool_sums, strict=True):
             shape += pool_sum.sums(n * size)
         zero = jnp.zeros(shape, like.cov1.dtype)
         total = (zero, None if like.ntk is None else zero)
         blocks = np.unravel_index(np.arange(math.prod(n_blocks)), n_blocks)
         total = lax.scan(step, total, tuple(jnp.asarray(i) for i in blocks))[0]
-        for axis, pool_sum in enumerate(pool_sums):
+        for axis, pool_sum in enumerate(self.pool_sums):
             total = jax.tree.map(functools.partial(pool_sum.ordered, axis=2 + 2 * axis), total)
         return total
 
+    def row_weights(self, axis: int, rows: Array, dtype: Any) -> Array:
+        """Rows that do not exist count nothing, and half those that are their own transposes."""
+        there = (rows < self.counts[axis]).astype(dtype)
+        if not self.symmetric or axis > 0:
+            return there
+        return jnp.where(2 * rows % self.pool_sums[0].offset_axis.period == 0, there / 2, there)
+
     def start(
-        self, covariances: tuple[Any, Any], like: Kernel, first: _Side, second: _Side, rows: tuple[Array, ...]
+        self, covariances: tuple[Any, Any], like: Kernel, first: Batch, second: Batch, rows: tuple[Array, ...]
     ) -> OffsetKernel:
         """The slab that enters the run."""
         axis = like.batch_axis % len(like.shape1)
 
-        def shape(side: _Side) -> tuple[int, ...]:
-            return (*like.shape1[:axis], len(side.numbers), *like.shape1[axis + 1 :])
+        def shape(batch: Batch) -> tuple[int, ...]:
+            return (*like.shape1[:axis], len(batch.numbers), *like.shape1[axis + 1 :])
 
-        def mask(side: _Side) -> Any:
-            return None if side.mask is None else jnp.moveaxis(side.mask, 0, axis)
+        def mask(batch: Batch) -> Any:
+            return None if batch.mask is None else jnp.moveaxis(batch.mask, 0, axis)
 
         empty = OffsetKernel(
             **{
@@ -297,44 +286,32 @@ class _Job:
             one_batch=like.cov2 is None,
         ).on(self.starts)
 
-        nngp, ntk = (self.rows(cov, empty) for cov in covariances)
-        nngp = self.products(first, second, empty) if nngp is None else nngp
+        nngp, ntk = (_rows_of(cov, empty) for cov in covariances)
+        nngp = _products(first, second, empty) if nngp is None else nngp
         return empty.replace(nngp=nngp, ntk=like.ntk if ntk is None else ntk)
 
-    def products(self, first: _Side, second: _Side, slab: OffsetKernel) -> Array:
-        """Covariances of inputs in some rows, `(N1, N2, rows, length, ...)`."""
-        one = taken(first.inputs, [p.first for p in slab.positions], 2)  # type: ignore[arg-type]
-        two = taken(second.inputs, [p.second for p in slab.positions], 2)  # type: ignore[arg-type]
-        if one.shape[1] > _FEW_CHANNELS:
-            nngp = jnp.einsum("ac...,bc...->ab...", one, two, precision=matmul_precision())
-        else:
-            nngp = functools.reduce(operator.add, (one[:, None, c] * two[None, :, c] for c in range(one.shape[1])))
-        return nngp / max(one.shape[1], 1) * slab.weight
 
-    def rows(self, cov: Any, slab: OffsetKernel) -> Any:
-        """Some rows of covariances of all pairs of positions, or of equal ones only: `(N1, N2, rows, length, ...)`."""
-        if cov is None:
-            return None
-        firsts, seconds = [p.first for p in slab.positions], [p.second for p in slab.positions]
-        if cov.ndim == 2 + len(firsts):
-            return taken(cov, firsts, 2) * slab.weight
-        pairs = [p * offset_axis.size + q for p, q, offset_axis in zip(firsts, seconds, slab.offset_axes, strict=True)]
-        cov = cov.reshape(*cov.shape[:2], *(offset_axis.size**2 for offset_axis in slab.offset_axes))
-        return taken(cov, pairs, 2) * slab.weight
+def _products(first: Batch, second: Batch, slab: OffsetKernel) -> Array:
+    """Covariances of inputs in some rows, `(N1, N2, rows, length, ...)`."""
+    one = taken(first.inputs, [p.first for p in slab.positions], 2)  # type: ignore[arg-type]
+    two = taken(second.inputs, [p.second for p in slab.positions], 2)  # type: ignore[arg-type]
+    if one.shape[1] > _FEW_CHANNELS:
+        nngp = jnp.einsum("ac...,bc...->ab...", one, two, precision=matmul_precision())
+    else:
+        nngp = functools.reduce(operator.add, (one[:, None, c] * two[None, :, c] for c in range(one.shape[1])))
+    return nngp / max(one.shape[1], 1) * slab.weight
 
 
-def _ends(reach: RunGeometry, pool: Pool, diagonal_spatial: bool) -> tuple[OffsetAxis, ...]:
-    """The spatial axes at the end of a run, before a pool.
-
-    Raises:
-      MixesOffsets: the run and the pool do not fit.
-    """
-    if pool.equal:
-        return reach.diagonal()
-    windows = pool.windows(reach.sizes)
-    if diagonal_spatial or len(windows) != len(reach.sizes):
-        raise MixesOffsets
-    return reach.offset_axes(windows)
+def _rows_of(cov: Any, slab: OffsetKernel) -> Any:
+    """Some rows of covariances of all pairs of positions, or of equal ones only: `(N1, N2, rows, length, ...)`."""
+    if cov is None:
+        return None
+    firsts, seconds = [p.first for p in slab.positions], [p.second for p in slab.positions]
+    if cov.ndim == 2 + len(firsts):
+        return taken(cov, firsts, 2) * slab.weight
+    pairs = [p * axis.size + q for p, q, axis in zip(firsts, seconds, slab.offset_axes, strict=True)]
+    cov = cov.reshape(*cov.shape[:2], *(axis.size**2 for axis in slab.offset_axes))
+    return taken(cov, pairs, 2) * slab.weight
 
 
 def _even(n: int, most: int) -> int:
@@ -366,15 +343,10 @@ def _transposed(cov: Array, n_batch_axes: int) -> Array:
     return cov
 
 
-def _sizes(k: Kernel) -> tuple[int, ...]:
-    """Spatial sizes of the activations of a kernel."""
-    return tuple(k.shape1[axis] for axis in spatial_axes("Kernel", k.shape1, k.batch_axis, k.channel_axis))
-
-
-def _equal_positions(k: Kernel) -> Kernel:
+def _equal_positions(k: Kernel | InputBatches) -> Kernel:
     """The kernel of pairs of equal positions only, with variances only for each batch."""
-    if isinstance(k, InputKernel):
-        return k.replace(diagonal_spatial=True, diagonal_batch=True).whole()
+    if isinstance(k, InputBatches):
+        return k.kernel(diagonal_batch=True, diagonal_spatial=True)
     layout = k.layout
     equal = k.map_covariances(layout.diagonal).replace(diagonal_spatial=True, diagonal_batch=True)
     cov2 = None if k.cov2 is None else layout.variance(k.cov2)

@@ -27,11 +27,13 @@ from neural_tangents.stax import (
     Relu,
     SumPool,
     _combinators,
-    _streaming,
     parallel,
     repeat,
     serial,
 )
+from neural_tangents.stax._streaming import runs as runs_module
+from neural_tangents.stax._streaming import slabs
+from neural_tangents.stax._streaming.runs import Next
 
 RANDOM = np.random.RandomState(80)
 FIELDS = ("nngp", "ntk", "cov1", "cov2")
@@ -168,7 +170,7 @@ def inputs(name, n, seed=0):
 def at_once(name, x1, x2=None, **options):
     """The kernel without streaming."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_combinators, "find_run", lambda specs, k: (len(specs), False))
+        patch.setattr(_combinators, "find_run", lambda steps, start, k: Next(len(steps), None, ""))
         return compiled(serial(*NETWORKS[name][0]), x1, x2, **options)
 
 
@@ -177,9 +179,9 @@ def watched():
     """The number of layers, and the budget, of each run that is streamed meanwhile."""
     runs = []
 
-    def spy(specs, budget, k):
-        runs.append((len(specs), budget))
-        return _streaming.streamed(specs, budget, k)
+    def spy(run, budget, k):
+        runs.append((run.place[1] - run.place[0], budget))
+        return slabs.streamed(run, budget, k)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_combinators, "streamed", spy)
@@ -188,7 +190,7 @@ def watched():
 
 def streamed(name, x1, x2=None, **options):
     with watched() as runs, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_streaming, "_MANY_ENTRIES", 0)
+        patch.setattr(runs_module, "_MANY_ENTRIES", 0)
         kernel = compiled(serial(*NETWORKS[name][0]), x1, x2, **options)
     assert runs, "Nothing was streamed."
     return kernel
@@ -236,7 +238,7 @@ def test_all_pairs_of_positions(twice, options):
     with jax.enable_x64(True), watched() as runs, pytest.MonkeyPatch.context() as patch:
         want = compiled(serial(*layers), x1, x2, **options)
         assert not runs, "It is small."
-        patch.setattr(_streaming, "_MANY_ENTRIES", 0)
+        patch.setattr(runs_module, "_MANY_ENTRIES", 0)
         got = compiled(serial(*layers), x1, x2, **options)
         assert [n for n, _ in runs] == [len(layers)]
         assert_equal(got, want, 1e-12)
@@ -371,7 +373,7 @@ def test_derivatives_and_batches(name):
     with jax.enable_x64(True):
         got = derivatives(net)(x1)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_combinators, "find_run", lambda specs, k: (len(specs), False))
+            patch.setattr(_combinators, "find_run", lambda steps, start, k: Next(len(steps), None, ""))
             want = derivatives(serial(*NETWORKS[name][0]))(x1)
         zeros = derivatives(net)(0 * x1)
     for a, b in zip(got, want, strict=True):

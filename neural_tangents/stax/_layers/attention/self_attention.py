@@ -13,7 +13,7 @@ from neural_tangents.stax._layers.attention.attention_kernel import attention_ke
 from neural_tangents.stax._layers.attention.attention_network import apply_attention, init_attention
 from neural_tangents.stax._layers.attention.mechanism import AttentionMechanism, PositionalEmbedding
 from neural_tangents.stax._layers.attention.positional import Embedding
-from neural_tangents.stax._spec import LayerSpec, leaf
+from neural_tangents.stax._spec import LayerSpec, Leaf
 
 
 @public_layer
@@ -119,7 +119,7 @@ def GlobalSelfAttention(
         batch_axis=batch_axis,
         channel_axis=channel_axis,
     )
-    return leaf(
+    return Leaf(
         "GlobalSelfAttention",
         init=partial(init_attention, attention),
         apply=partial(apply_attention, attention),
@@ -132,4 +132,4 @@ def GlobalSelfAttention(
         ),
         keywords=("mask",),
         random_weights=True,
-    )
+    ).spec()

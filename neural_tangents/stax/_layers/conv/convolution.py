@@ -12,7 +12,7 @@ from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
 from neural_tangents.stax._layers.affine import Affine
 from neural_tangents.stax._layers.conv.conv_geometry import DimensionNumbers, Geometry
-from neural_tangents.stax._spec import LayerSpec, leaf
+from neural_tangents.stax._spec import LayerSpec, Leaf, Mixing
 from neural_tangents.stax._streaming.run_geometry import MixesOffsets, RunGeometry
 from neural_tangents.stax._window import Padding, TransposedWindow
 
@@ -143,23 +143,31 @@ def _shared(geometry: Geometry, affine: Affine, out_chan: int, product: Any) -> 
     def kernel(k: Kernel) -> Kernel:
         fan_in = geometry.fan_in(k.shape1)
         moved = affine.kernel(k, lambda cov, n: geometry.mean(cov, n, k.layout), fan_in)
-        return geometry.moved(moved.after(geometry.sliding))
+        return geometry.moved(k.layout.after(moved, geometry.sliding))
 
-    def local(run: RunGeometry) -> RunGeometry:
-        if not geometry.keeps_order or any(isinstance(window, TransposedWindow) for window in geometry.windows):
-            raise MixesOffsets
+    def positions(run: RunGeometry) -> RunGeometry:
+        if not geometry.keeps_order:
+            raise MixesOffsets("permutes the axes of images")
+        if any(isinstance(window, TransposedWindow) for window in geometry.windows):
+            raise MixesOffsets("is transposed, and so maps one offset to several")
         return run.after(geometry.sliding)
 
-    return conv_leaf(geometry, width, init, apply, kernel, Diagonal(Bool.YES, Bool.NO), local)
+    return conv_leaf(geometry, width, init, apply, kernel, Diagonal(Bool.YES, Bool.NO), positions)
 
 
 def conv_leaf(
-    geometry: Geometry, width: int, init: Any, apply: Any, kernel: Any, diagonal: Diagonal, local: Any = None
+    geometry: Geometry,
+    width: int,
+    init: Any,
+    apply: Any,
+    kernel: Any,
+    diagonal: Diagonal,
+    positions: Mixing = "mixes",
 ) -> LayerSpec:
     """The parts that all convolutions have in common: shapes, masks and axes."""
     # Counted from the end where channels come last, as in other layers, and so that it is an axis of any inputs.
     channel_axis = -1 if geometry.inputs[-1] == "C" else geometry.inputs.index("C")
-    return leaf(
+    return Leaf(
         geometry.name,
         init=init,
         apply=apply,
@@ -171,8 +179,8 @@ def conv_leaf(
             batch_axis=geometry.inputs.index("N"), channel_axis=channel_axis, diagonal_spatial=diagonal
         ),
         random_weights=True,
-        local=local,
-    )
+        positions=positions,
+    ).spec()
 
 
 def padded(x: Array, geometry: Geometry) -> tuple[Array, list[tuple[int, int]]]:

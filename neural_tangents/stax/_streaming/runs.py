@@ -1,0 +1,126 @@
+"""Which layers of a sequence are evaluated together next, and whether slab by slab."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from neural_tangents._core.kernel import Kernel
+from neural_tangents.stax._inputs import InputBatches
+from neural_tangents.stax._spatial import spatial_axes
+from neural_tangents.stax._spec import Pool, Step
+from neural_tangents.stax._streaming.offsets import OffsetAxis, OffsetKernel
+from neural_tangents.stax._streaming.run_geometry import MixesOffsets, RunGeometry, after_layer
+from neural_tangents.stax._window import Padding, Window
+
+# All pairs of positions of all inputs, from which on a run without a pool behind it is evaluated slab by slab. Chosen
+# with CNNs of `benchmarks/cases.py` on two cores: below it, compiling and starting the loop costs more than it saves.
+_MANY_ENTRIES = 2**18
+
+# Where no pool follows a run, each pair of positions is kept: sums over windows of one position.
+_NO_POOL = Pool(windows=lambda sizes: tuple(Window(1, 1, Padding.VALID) for _ in sizes), finish=lambda before, k: k)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Layers that do not mix offsets, and what is kept of their results.
+
+    Runs of one network are equal if they have equal places in it, and images of equal sizes.
+
+    Attributes:
+      place: numbers of the first layer, and of the one after the last, of the network.
+      sizes: of the images at the start.
+      geometry: of the images at the end.
+      ends: the spatial axes at the end, before the pool.
+      steps: the layers, without the pool.
+      pool: what is added up of each slab.
+    """
+
+    place: tuple[int, int]
+    sizes: tuple[int, ...]
+    geometry: RunGeometry
+    ends: tuple[OffsetAxis, ...]
+    steps: tuple[Step, ...] = dataclasses.field(compare=False)
+    pool: Pool = dataclasses.field(compare=False)
+
+    @property
+    def starts(self) -> tuple[OffsetAxis, ...]:
+        """The spatial axes at the start."""
+        return self.geometry.start(self.sizes, self.ends)
+
+
+class Next(NamedTuple):
+    """What is to be evaluated next of a sequence of layers.
+
+    Attributes:
+      stop: number of the layer to stop before.
+      run: the layers up to there, if they are to be evaluated slab by slab; None if at once.
+      reason: why so, in words.
+    """
+
+    stop: int
+    run: Run | None
+    reason: str
+
+
+def find_run(steps: Sequence[Step], start: int, k: Any) -> Next:
+    """What to evaluate next of a sequence of layers, from the layer `start` on, given the kernel before it."""
+    n = len(steps)
+    if not isinstance(k, Kernel | InputBatches):
+        return Next(n, None, "there are several inputs")
+    if isinstance(k, OffsetKernel):
+        return Next(n, None, "they are part of a slab")
+    sizes = _sizes(k)
+    if not sizes or 0 in k.shape1 + k.shape2:
+        return Next(n, None, "there are no pairs of positions")
+    geometry: Any = RunGeometry.of(sizes)
+    longest, reason = (start, geometry), "no pool follows"  # the longest run that ends with a single image
+    stop = n
+    for number in range(start, n):
+        spec = steps[number].spec
+        try:
+            if spec.pool is not None and isinstance(geometry, RunGeometry):
+                ends = _ends(geometry, spec.pool, k.diagonal_spatial)
+                run = Run((start, number + 1), sizes, geometry, ends, tuple(steps[start:number]), spec.pool)
+                return Next(number + 1, run if number > start else None, f"{spec} adds up what precedes it")
+            geometry = after_layer(spec, geometry)
+        except MixesOffsets as error:
+            stop, reason = number + 1, str(error.of(spec))
+            break
+        longest = (number + 1, geometry) if isinstance(geometry, RunGeometry) else longest
+    return _without_pool(steps, start, Next(stop, None, reason), k, *longest)
+
+
+def _without_pool(
+    steps: Sequence[Step], start: int, at_once: Next, k: Kernel | InputBatches, stop: int, geometry: RunGeometry
+) -> Next:
+    """A run whose results are all kept, if that pays: where all pairs of positions are needed after it."""
+    if k.diagonal_spatial:
+        return at_once._replace(reason="only pairs of equal positions are needed")
+    if geometry.wraps is None:  # no windows: all that a slab needs is in place already
+        return at_once
+    if k.shape1[k.batch_axis] * k.shape2[k.batch_axis] * math.prod(_sizes(k)) ** 2 < _MANY_ENTRIES:
+        return at_once._replace(reason=f"{at_once.reason}, and there are fewer than {_MANY_ENTRIES} pairs of positions")
+    run = Run((start, stop), _sizes(k), geometry, _ends(geometry, _NO_POOL, False), tuple(steps[start:stop]), _NO_POOL)
+    return Next(stop, run, at_once.reason)
+
+
+def _ends(geometry: RunGeometry, pool: Pool, diagonal_spatial: bool) -> tuple[OffsetAxis, ...]:
+    """The spatial axes at the end of a run, before a pool.
+
+    Raises:
+      MixesOffsets: the run and the pool do not fit.
+    """
+    if pool.same_positions:
+        return geometry.diagonal()
+    windows = pool.windows(geometry.sizes)
+    if diagonal_spatial:
+        raise MixesOffsets("gets pairs of equal positions only")
+    if len(windows) != len(geometry.sizes):
+        raise MixesOffsets("has windows along other axes than those of the images")
+    return geometry.offset_axes(windows)
+
+
+def _sizes(k: Kernel | InputBatches) -> tuple[int, ...]:
+    """Spatial sizes of the activations of a kernel."""
+    return tuple(k.shape1[axis] for axis in spatial_axes("Kernel", k.shape1, k.batch_axis, k.channel_axis))
