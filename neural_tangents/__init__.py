@@ -1,5 +1,7 @@
 """Infinitely wide neural networks in JAX: their kernels, and inference with them."""
 
+from typing import TYPE_CHECKING
+
 from neural_tangents import empirical, predict, stax
 from neural_tangents._core.kernel import Kernel
 from neural_tangents.empirical import (
@@ -13,6 +15,9 @@ from neural_tangents.empirical import (
     monte_carlo_kernel_fn,
     taylor_expand,
 )
+
+if not TYPE_CHECKING:  # which finds names that do not exist by itself
+    from neural_tangents._core.missing_names import of_package as __getattr__  # noqa: F401
 
 __version__ = "0.7.0"
 

@@ -1,11 +1,12 @@
-"""The structure of the code that must never slip: who may import whom, and which parts of jax are off limits.
+"""The structure of the code that must never slip: who may import whom, rooms, names, and what of jax is off limits.
 
-Imports go down only:
+Imports go down only, never up, and never sideways from one part to its neighbour:
 
-    neural_tangents/__init__.py
-      stax   predict   empirical   batching   experimental     do not import each other
-        _core
-          _compat                                              alone touches jax.extend and jax.interpreters
+    neural_tangents/__init__.py                              4
+      _src   estimators   tracing                            3
+        typing   stax   predict   empirical   batching       2
+          _core                                              1
+            _compat                                          0   alone touches jax.extend and jax.interpreters
 
 The checks take sources as data, `{module name: source text}`, so that each is also shown to catch what it forbids.
 """
@@ -21,7 +22,18 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "neural_tangents"
 
 # Height of each part of the library. A module imports from its own part and from lower ones. New parts go here.
-HEIGHTS = {"": 3, "stax": 2, "predict": 2, "empirical": 2, "batching": 2, "experimental": 2, "_core": 1, "_compat": 0}
+HEIGHTS = {
+    "": 4,
+    **dict.fromkeys(["_src", "estimators", "tracing"], 3),
+    **dict.fromkeys(["typing", "stax", "predict", "empirical", "batching"], 2),
+    "_core": 1,
+    "_compat": 0,
+}
+
+# Lines of a file, and of a function without its docstring.
+LONGEST_FILE, LONGEST_FUNCTION = 400, 60
+# Longer functions, each with the reason why it holds one idea.
+LONG_FUNCTIONS: dict[str, str] = {}
 
 # Where the parts of jax without a promise of stability may be used; `None` is nowhere.
 RESTRICTED = {"jax._src": None, "jax.extend": f"{PACKAGE}._compat", "jax.interpreters": f"{PACKAGE}._compat"}
@@ -128,9 +140,65 @@ def find_code_in_init(sources: Sources, packages: set[str]) -> list[str]:
         for node in ast.parse(sources[package]).body:
             is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
             is_listing = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("__all__", "__version__")
-            if not (is_docstring or is_listing or isinstance(node, ast.Import | ast.ImportFrom)):
+            is_import = isinstance(node, ast.Import | ast.ImportFrom)
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "not TYPE_CHECKING":
+                is_import = all(isinstance(inner, ast.ImportFrom) for inner in node.body)
+            if not (is_docstring or is_listing or is_import):
                 found.append(f"{package}/__init__.py line {node.lineno}: {type(node).__name__}")
     return found
+
+
+def find_equal_file_names(sources: Sources, packages: set[str]) -> list[str]:
+    """Returns base names that two files share, but for a leading underscore."""
+    modules: dict[str, list[str]] = {}
+    for module in sources:
+        if module not in packages:
+            modules.setdefault(module.rpartition(".")[2].lstrip("_"), []).append(module)
+    return [f"{' and '.join(equal)} have the same file name" for equal in modules.values() if len(equal) > 1]
+
+
+def find_badly_named_files(sources: Sources, packages: set[str]) -> list[str]:
+    """Returns files of a private room with an underscore, which is the room's, and other ones of a package without."""
+    found = []
+    for module in sources:
+        *rooms, name = module.split(".")[1:] or [""]
+        if module in packages or len(rooms) == 0:
+            continue
+        is_private_room = any(room.startswith("_") for room in rooms)
+        if is_private_room == name.startswith("_"):
+            found.append(f"{module}: files of a private room carry no underscore, other private files do")
+    return found
+
+
+def find_rooms_without_a_purpose(sources: Sources, packages: set[str]) -> list[str]:
+    """Returns packages whose `__init__` does not say what they are for."""
+    return [package for package in sorted(packages) if not ast.get_docstring(ast.parse(sources[package]))]
+
+
+def length(function: ast.FunctionDef) -> int:
+    """Returns the number of lines of a function, without its docstring and those of functions inside it."""
+    lines = set(range(function.lineno, function.end_lineno + 1))
+    for node in ast.walk(function):
+        if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
+            lines -= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    return len(lines)
+
+
+def find_long_code(sources: Sources) -> list[str]:
+    """Returns files and functions that are longer than they may be, and exceptions that are none."""
+    found, long_functions = [], set()
+    for module, source in sources.items():
+        if source.count("\n") > LONGEST_FILE:
+            found.append(f"{module} has more than {LONGEST_FILE} lines")
+        functions = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef))
+        long_functions |= {f"{module}.{node.name}" for node in functions if length(node) > LONGEST_FUNCTION}
+    return found + sorted(long_functions ^ LONG_FUNCTIONS.keys())
+
+
+def rooms_of(folder: Path, test_files: bool) -> set[str]:
+    """Returns the folders with Python files (or with tests) below `folder`, without underscores."""
+    files = folder.rglob("test_*.py" if test_files else "*.py")
+    return {"/".join(part.lstrip("_") for part in path.parent.relative_to(folder).parts) for path in files}
 
 
 # The library.
@@ -157,6 +225,27 @@ def test_no_import_cycles(library):
 
 def test_init_files_only_export(library):
     assert find_code_in_init(*library) == []
+
+
+def test_file_names_are_unique(library):
+    assert find_equal_file_names(*library) == []
+
+
+def test_file_names_say_what_is_private(library):
+    assert find_badly_named_files(*library) == []
+
+
+def test_rooms_say_what_they_are_for(library):
+    assert find_rooms_without_a_purpose(*library) == []
+
+
+def test_nothing_is_long(library):
+    assert find_long_code(library[0]) == []
+
+
+def test_tests_follow_the_tree():
+    """Folders of tests are rooms of the library, but for a few that test across rooms."""
+    assert rooms_of(ROOT / "tests", True) - rooms_of(ROOT / PACKAGE, False) == {"parity", "typing"}
 
 
 @pytest.mark.parametrize("folder", [PACKAGE, "tests", "examples", "benchmarks"])
@@ -254,8 +343,31 @@ def test_compat_alone_may_use_the_semi_public_parts_of_jax():
     assert not find_restricted_jax(*synthetic(stax="import jax.numpy as jnp\njnp.extend\nfrom jax.scipy import linalg"))
 
 
+def test_finds_equal_and_badly_named_files():
+    named = synthetic(stax="", stax___dense="", stax___layers="", stax___layers__pool="", predict="", predict___gp="")
+    assert find_equal_file_names(*named) == find_badly_named_files(*named) == []
+    assert (
+        len(find_equal_file_names(*synthetic(stax="", stax___dense="", stax___layers="", stax___layers__dense=""))) == 1
+    )
+    assert len(find_badly_named_files(*synthetic(stax="", stax___layers="", stax___layers___pool=""))) == 1
+    assert len(find_badly_named_files(*synthetic(stax="", stax__dense=""))) == 1
+
+
+def test_finds_rooms_without_a_purpose():
+    assert find_rooms_without_a_purpose(*synthetic(stax="", stax___dense="")) == [PACKAGE, f"{PACKAGE}.stax"]
+
+
+def test_finds_long_code():
+    doc = '    "' + "-\\\n" * 99 + '"\n'
+    short, long = ("def f():\n" + doc + "    x = 1\n" * n for n in (59, 60))
+    assert find_long_code(synthetic(stax=short)[0]) == []
+    assert find_long_code(synthetic(stax=long)[0]) == [f"{PACKAGE}.stax.f"]
+    assert len(find_long_code(synthetic(stax="\n" * 401)[0])) == 1
+
+
 @pytest.mark.parametrize("statement", ["x = 1", "def f(): pass", "if True:\n    import a", "f()", "class A: pass"])
 def test_finds_code_in_init_files(statement):
     allowed = '"""Doc."""\nfrom .a import b\nimport c\n__all__ = ("b",)\n__version__ = "1"\n'
+    allowed += "if not TYPE_CHECKING:\n    from .a import d\n"
     assert not find_code_in_init(*synthetic(stax=allowed, stax__a=statement))
     assert len(find_code_in_init(*synthetic(stax=allowed + statement, stax__a=""))) == 1

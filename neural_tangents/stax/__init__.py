@@ -1,5 +1,7 @@
 """Layers and combinators of infinitely wide networks; each layer is a triple `(init_fn, apply_fn, kernel_fn)`."""
 
+from typing import TYPE_CHECKING
+
 from neural_tangents._core.masking import MaskedArray, unmask_fn
 from neural_tangents._core.requirements import Bool, Diagonal
 from neural_tangents.stax._branching import FanInConcat, FanInProd, FanInSum, FanOut
@@ -43,6 +45,9 @@ from neural_tangents.stax._nonlinearities.public import (
 )
 from neural_tangents.stax._streaming.explain import explain
 from neural_tangents.stax._window import Padding
+
+if not TYPE_CHECKING:  # which finds names that do not exist by itself
+    from neural_tangents._core.missing_names import of_stax as __getattr__  # noqa: F401
 
 __all__ = [
     "ABRelu",

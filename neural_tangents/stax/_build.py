@@ -188,19 +188,14 @@ def _kernel_fn(spec: LayerSpec) -> Any:
             raise ValueError(f"`memory_budget` must be a positive number of bytes, got {memory_budget}.")
         names = canonical_get(get)
         check_names(names, _KERNEL_FIELDS)
-        inputs, twice = list(tree_leaves(x1_or_kernel)), False
-        if inputs and all(isinstance(x, Kernel) for x in inputs):
-            _check_kernels(spec, inputs, x2, names, diagonal_batch, diagonal_spatial)
-            kernels = tree_map(lambda k: k.reverse() if k.is_reversed else k, x1_or_kernel)
-            if names is not None and "ntk" not in names:
-                kernels = tree_map(lambda k: k.replace(ntk=None), kernels)
-        elif any(isinstance(x, Kernel) for x in inputs):
-            raise TypeError("Inputs are partly arrays and partly kernels; all must be of one kind.")
+        # One batch given twice is one batch: then variances and covariances agree to the last bit.
+        twice = not _are_kernels(x1_or_kernel) and all(tree_leaves(tree_map(operator.is_, x1_or_kernel, x2)))
+        if _are_kernels(x1_or_kernel):
+            _check_kernels(spec, list(tree_leaves(x1_or_kernel)), x2, names, diagonal_batch, diagonal_spatial)
+            kernels = tree_map(lambda k: _prepared(k, names), x1_or_kernel)
         else:
             options = _input_options(spec.requirements, diagonal_batch, diagonal_spatial, mask_constant, kwargs)
             options["ntk"] = names is None or "ntk" in names
-            # One batch given twice is one batch: then variances and covariances agree to the last bit.
-            twice = all(tree_leaves(tree_map(lambda a, b: a is b, x1_or_kernel, x2)))
             kernels = tree_map(lambda a, b: input_batches(a, None if twice else b, **options), x1_or_kernel, x2)
         check_independence(spec, kernels)
         kwargs.pop("rng", None)
@@ -211,6 +206,20 @@ def _kernel_fn(spec: LayerSpec) -> Any:
         return outputs if names is None else tree_map(lambda k: select(k.asdict(), get, "AnalyticKernel"), outputs)
 
     return kernel_fn
+
+
+def _are_kernels(inputs: Any) -> bool:
+    """Whether inputs are kernels, and not arrays; raises `TypeError` if some are and some are not."""
+    kinds = {isinstance(x, Kernel) for x in tree_leaves(inputs)}
+    if len(kinds) > 1:
+        raise TypeError("Inputs are partly arrays and partly kernels; all must be of one kind.")
+    return True in kinds
+
+
+def _prepared(k: Kernel, names: tuple[str, ...] | None) -> Kernel:
+    """A kernel that a user passes in, without what is not asked for."""
+    k = k.reverse() if k.is_reversed else k
+    return k.replace(ntk=None) if names is not None and "ntk" not in names else k
 
 
 _NAMED_KEYWORDS = {"pattern", "mask_constant", "diagonal_batch", "diagonal_spatial", "memory_budget"}

@@ -3,7 +3,7 @@
 import functools
 import operator
 import textwrap
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ from neural_tangents._core.trees import is_node, is_shape, tree_map
 from neural_tangents.stax._build import public_layer
 from neural_tangents.stax._custom import as_spec
 from neural_tangents.stax._loop import equal_form, in_sequence, scan
-from neural_tangents.stax._spec import LayerSpec, pick, places, sequence
+from neural_tangents.stax._spec import LayerSpec, Step, pick, places, sequence
 from neural_tangents.stax._streaming.explain import observed
 from neural_tangents.stax._streaming.run_geometry import after_layer
 from neural_tangents.stax._streaming.runs import Run, find_run
@@ -75,9 +75,24 @@ def serial(*layers: Any) -> LayerSpec:
 
     Raises:
       ValueError: no layers, or layers that cannot follow each other.
+
+    Example:
+      >>> import jax
+      >>> from neural_tangents import stax
+      >>> init_fn, apply_fn, kernel_fn = stax.serial(stax.Dense(128), stax.Relu(), stax.Dense(1))
+      >>> x = jax.numpy.eye(3)
+      >>> output_shape, params = init_fn(jax.random.key(0), x.shape)
+      >>> output_shape
+      (3, 1)
+      >>> apply_fn(params, x).shape
+      (3, 1)
+      >>> kernel_fn(x, None, "ntk").round(3)
+      Array([[0.333, 0.053, 0.053],
+             [0.053, 0.333, 0.053],
+             [0.053, 0.053, 0.333]], dtype=float32)
     """
     specs = _children("serial", layers)
-    in_order, steps = places("serial", specs), sequence("serial", specs)
+    in_order = places("serial", specs)
 
     def init(rng: Any, shapes: Any) -> Any:
         params = []
@@ -94,23 +109,6 @@ def serial(*layers: Any) -> LayerSpec:
             with place.noted():
                 inputs = place.spec.apply(param, inputs, **pick(kw, place.spec))
         return inputs
-
-    @functools.cache
-    def streaming(run: Run, budget: int) -> Any:
-        # Compiled, as a loop over slabs; here and not at each call, since each new function would be compiled anew.
-        return jax.jit(functools.partial(streamed, run, budget))
-
-    def kernel(kernels: Any, **kwargs: Any) -> Any:
-        start, budget = 0, kwargs.get("memory_budget") or DEFAULT_BUDGET
-        while start < len(steps):
-            stop, run, reason = find_run(steps, start, kernels)
-            with observed(steps[start:stop], run, reason, budget, kernels):
-                if run is None:
-                    kernels = in_sequence(steps[start:stop], kernels, kwargs)
-                else:
-                    kernels = streaming(run, budget)(kernels)
-            start = stop
-        return kernels
 
     def positions(geometry: Any) -> Any:
         for spec in specs:
@@ -134,7 +132,7 @@ def serial(*layers: Any) -> LayerSpec:
         name="serial",
         init=init,
         apply=apply,
-        kernel=kernel,
+        kernel=_evaluation(sequence("serial", specs)),
         out_shape=out_shape,
         randomness=randomness,
         requirements=functools.reduce(operator.rshift, (spec.requirements for spec in specs)),
@@ -144,6 +142,29 @@ def serial(*layers: Any) -> LayerSpec:
         positions=positions,
         layers=specs,
     )
+
+
+def _evaluation(steps: Sequence[Step]) -> Callable[..., Any]:
+    """The function `(kernels, **keywords) -> kernels` of layers in sequence, which streams those runs that it can."""
+
+    @functools.cache
+    def streaming(run: Run, budget: int) -> Any:
+        # Compiled, as a loop over slabs; here and not at each call, since each new function would be compiled anew.
+        return jax.jit(functools.partial(streamed, run, budget))
+
+    def kernel(kernels: Any, **kwargs: Any) -> Any:
+        start, budget = 0, kwargs.get("memory_budget") or DEFAULT_BUDGET
+        while start < len(steps):
+            stop, run, reason = find_run(steps, start, kernels)
+            with observed(steps[start:stop], run, reason, budget, kernels):
+                if run is None:
+                    kernels = in_sequence(steps[start:stop], kernels, kwargs)
+                else:
+                    kernels = streaming(run, budget)(kernels)
+            start = stop
+        return kernels
+
+    return kernel
 
 
 @public_layer
@@ -270,37 +291,15 @@ def repeat(layer: Any, n: int) -> LayerSpec:
         with place.noted():
             return spec.kernel(kernels, **kwargs)
 
-    def run(step: Any, inputs: Any, xs: Any, kwargs: dict[str, Any]) -> Any:
-        """`step` over all `xs`. The first stays apart, as inputs may differ in form from what the layer returns."""
-        first = step(inputs, _at(xs, 0), kwargs)
-        if n == 1:
-            return first
-        second = jax.eval_shape(lambda x, element: step(x, element, kwargs), first, _at(xs, 1))
-        if not equal_form(first, second):
-            raise TypeError(
-                f"repeat needs a layer that gives outputs of equal form each time; {spec.name} gives\n{first}\nfirst, "
-                f"and then\n{second}.\nUse `serial(*[layer] * n)` instead."
-            )
-        static = {name: kwargs[name] for name in ("memory_budget",) if name in kwargs}
-        traced = {name: value for name, value in kwargs.items() if name not in static}
-        return loops[step](first, _at(xs, slice(1, None)), traced, **static)
-
-    def loop(step: Any, first: Any, xs: Any, kwargs: dict[str, Any], **static: Any) -> Any:
-        return scan(lambda carry, x: step(carry, x, {**kwargs, **static}), first, xs, n - 1)
-
-    # Compiled here, not at each call: outside of a user's `jit`, every new function would be compiled anew.
-    loops = {
-        step: jax.jit(functools.partial(loop, step), static_argnames="memory_budget")
-        for step in (apply_step, kernel_step)
-    }
+    apply_all, kernel_all = (_repeated(step, n, spec.name) for step in (apply_step, kernel_step))
 
     def apply(params: Any, inputs: Any, rng: Any = None, **kwargs: Any) -> Any:
         keys = None if rng is None or not n else random.split(rng, n)
-        return run(apply_step, inputs, (params, keys), kwargs) if n else inputs
+        return apply_all(inputs, (params, keys), kwargs) if n else inputs
 
     def kernel(kernels: Any, **kwargs: Any) -> Any:
         out_shape(tree_map(lambda k: k.shape1, kernels))
-        return run(kernel_step, kernels, jnp.arange(n), kwargs) if n else kernels
+        return kernel_all(kernels, jnp.arange(n), kwargs) if n else kernels
 
     def randomness(sources: Any, shapes: Any, new_source: Any) -> Any:
         for _ in range(min(n, 2)):
@@ -319,3 +318,30 @@ def repeat(layer: Any, n: int) -> LayerSpec:
         text=lambda: _text("repeat", [spec], suffix=f", n={n}"),
         positions=lambda geometry: functools.reduce(lambda g, _: after_layer(spec, g), range(n), geometry),
     )
+
+
+def _repeated(step: Callable[[Any, Any, dict[str, Any]], Any], n: int, name: str) -> Callable[..., Any]:
+    """The function `(inputs, xs, keywords)` that applies `step(inputs, x, keywords)` for each of `n` elements `x`."""
+
+    # Compiled here, not at each call: outside of a user's `jit`, every new function would be compiled anew.
+    @functools.partial(jax.jit, static_argnames="memory_budget")
+    def loop(first: Any, xs: Any, kwargs: dict[str, Any], **static: Any) -> Any:
+        return scan(lambda carry, x: step(carry, x, {**kwargs, **static}), first, xs, n - 1)
+
+    def repeated(inputs: Any, xs: Any, kwargs: dict[str, Any]) -> Any:
+        first = step(
+            inputs, _at(xs, 0), kwargs
+        )  # stays apart, as inputs may differ in form from what the layer returns
+        if n == 1:
+            return first
+        second = jax.eval_shape(lambda x, element: step(x, element, kwargs), first, _at(xs, 1))
+        if not equal_form(first, second):
+            raise TypeError(
+                f"repeat needs a layer that gives outputs of equal form each time; {name} gives\n{first}\nfirst, and "
+                f"then\n{second}.\nUse `serial(*[layer] * n)` instead."
+            )
+        static = {name: kwargs[name] for name in ("memory_budget",) if name in kwargs}
+        traced = {name: value for name, value in kwargs.items() if name not in static}
+        return loop(first, _at(xs, slice(1, None)), traced, **static)
+
+    return repeated

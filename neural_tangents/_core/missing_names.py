@@ -1,0 +1,77 @@
+"""What a module answers when it is asked for a name that it does not have, but could be expected to have."""
+
+import difflib
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def advising(module: str, advice: Mapping[str, str]) -> Callable[[str], Any]:
+    """The function `__getattr__` of a module, which is called for names that are not there, and raises.
+
+    Args:
+      module: name of the module. Of its public names, one that is spelt almost like the missing one is suggested.
+      advice: by name, what to use in its place.
+    """
+
+    def __getattr__(name: str) -> Any:
+        text = f"module {module!r} has no attribute {name!r}"
+        if name in advice:
+            text += f". {advice[name]}"
+        elif not name.startswith("_"):
+            close = difflib.get_close_matches(name, sys.modules[module].__all__, 1, cutoff=0.75)
+            text += f". Did you mean {close[0]!r}?" if close else ""
+        raise AttributeError(text, name=name)
+
+    return __getattr__
+
+
+_NUMERICAL = "Use `stax.ElementwiseNumerical(fn, deg)`, which finds the kernel by quadrature"
+_NO_LIMIT = "It has no infinite-width limit in closed form"
+_MSE_ENSEMBLE = "Use `predict.gradient_descent_mse_ensemble(kernel_fn, x_train, y_train)`"
+
+of_package = advising(
+    "neural_tangents",
+    {
+        "batch": "It is not part of this version yet. Kernels of images are computed in bounded memory without it, see "
+        "`memory_budget` of `kernel_fn`; for many inputs, call `kernel_fn` for parts of them.",
+        "utils": "`utils.kernel.Kernel` is `neural_tangents.Kernel` now.",
+        "empirical_implicit_ntk_fn": "Use `empirical_ntk_fn(f, implementation=NtkImplementation.NTK_VECTOR_PRODUCTS)`.",
+        "empirical_direct_ntk_fn": "Use `empirical_ntk_fn(f, implementation=NtkImplementation.JACOBIAN_CONTRACTION)`.",
+        "empirical_ntk_fn_tf": "TensorFlow is not supported. Write the model as a function of JAX arrays.",
+    },
+)
+
+of_predict = advising(
+    "neural_tangents.predict",
+    {
+        "gradient_descent_mse_gp": f"{_MSE_ENSEMBLE}.",
+        "gp_inference_mat": "Use `predict.gp_inference(k_train_train, y_train)`.",
+        "gradient_descent_mse_ensemble_fn": f"{_MSE_ENSEMBLE}.",
+    },
+)
+
+of_stax = advising(
+    "neural_tangents.stax",
+    {
+        "Tanh": f"{_NUMERICAL}, with `jnp.tanh`, or `stax.Erf`, which has almost the same shape.",
+        "Sigmoid": f"{_NUMERICAL}, with `jax.nn.sigmoid`, or `stax.Sigmoid_like`, which has almost the same shape.",
+        "Softplus": f"{_NUMERICAL}, with `jax.nn.softplus`.",
+        "Elu": f"{_NUMERICAL}, with `jax.nn.elu`.",
+        "Selu": f"{_NUMERICAL}, with `jax.nn.selu`.",
+        "Silu": f"{_NUMERICAL}, with `jax.nn.silu`, or `stax.Gelu`, which has almost the same shape.",
+        "Swish": f"{_NUMERICAL}, with `jax.nn.silu`, or `stax.Gelu`, which has almost the same shape.",
+        "Mish": f"{_NUMERICAL}, with `jax.nn.mish`.",
+        "Softmax": f"{_NO_LIMIT}. Attention has its own: `stax.GlobalSelfAttention`.",
+        "LogSoftmax": f"{_NO_LIMIT}. Leave it out, and put it into the loss of `predict.gradient_descent`.",
+        "MaxPool": f"{_NO_LIMIT}. Use `stax.AvgPool` or `stax.SumPool`.",
+        "BatchNorm": f"{_NO_LIMIT}, as outputs of different inputs depend on each other. Use `stax.LayerNorm`.",
+        "Linear": "Use `stax.Dense`.",
+        "Conv1d": "Use `stax.Conv(out_chan, (size,))`, for any number of spatial axes.",
+        "Conv2d": "Use `stax.Conv(out_chan, (height, width))`, for any number of spatial axes.",
+        "GeneralConv": "Use `stax.Conv`, which takes `dimension_numbers`.",
+        "Residual": "Use `stax.FanOut(2)`, `stax.parallel(layer, stax.Identity())` and `stax.FanInSum()`.",
+        "Attention": "Use `stax.GlobalSelfAttention`.",
+        "Embedding": "Use `stax.Dense`, of inputs that are one-hot vectors.",
+    },
+)
