@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from neural_tangents._core.kernel import Kernel
-from neural_tangents._core.trees import is_shape, tree_leaves, tree_map
+from neural_tangents._core.trees import is_node, is_shape, tree_leaves
 from neural_tangents._core.types import Get
 from neural_tangents.stax._spec import Step
 from neural_tangents.stax._streaming.runs import Run
@@ -143,11 +143,9 @@ def _bytes(k: Kernel) -> int:
 
 def _abstract(x: Any) -> Any:
     """Shapes and types of inputs."""
-    if x is None or hasattr(x, "dtype"):
-        return x
     if is_shape(x):
         return jax.ShapeDtypeStruct(x, jnp.zeros(()).dtype)
-    return tree_map(_abstract, x)
+    return type(x)(map(_abstract, x)) if is_node(x) else x
 
 
 def _in_units(n: float) -> str:
