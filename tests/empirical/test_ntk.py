@@ -360,7 +360,7 @@ def test_outputs_must_have_one_structure():
         out = mlp(p, x)
         return out if x.shape[0] == 3 else (out, out)
 
-    with pytest.raises(ValueError, match="outputs of one structure for x1 and x2"):
+    with pytest.raises(ValueError, match="trees of the same structure for x1 and x2"):
         nt.empirical_ntk_fn(f)(X1, X2, MLP_PARAMS)
 
 
