@@ -68,11 +68,11 @@ def empirical_ntk_fn(
       >>> def f(params, x):
       ...     return jnp.tanh(x @ params["w"]) @ params["v"]
       >>> params = {"w": jnp.eye(2), "v": jnp.ones((2, 1))}
-      >>> x = jnp.asarray([[1.0, 0.0], [0.0, 2.0]])
+      >>> x = jnp.asarray([[1.0, 0.0], [1.0, 1.0]])
       >>> ntk_fn = nt.empirical_ntk_fn(f)
       >>> print(ntk_fn(x, None, params).round(2))
-      [[1.76 1.  ]
-       [1.   4.95]]
+      [[1.76 1.18]
+       [1.18 1.87]]
 
     Source: Novak et al., "Fast Finite Width Neural Tangent Kernel", 2022, https://arxiv.org/abs/2206.08720.
     """

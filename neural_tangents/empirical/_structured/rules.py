@@ -25,14 +25,15 @@ class Derivative:
     """How a cotangent of an operand follows from that of the result.
 
     Attributes:
-      pull: a linear map to apply to the cotangent of the result first.
-      labels: of the axes of what it gives.
+      pull: a linear map that is applied to the cotangent of the result first.
+      labels: labels of the axes of what `pull` returns.
       factors: arrays of data.
-      factor_labels: of their axes.
-      operand_labels: of the axes of the operand, in an order that is that of its shape, up to a reshape.
-      index: where each entry of the result along `index_labels` was read, along the one axis `"index"` of the operand;
-        negative if it was not. None if there is no such axis.
-      index_labels: of the axes of `index`.
+      factor_labels: for each factor, labels of its axes.
+      operand_labels: labels of the axes of the operand, in the order of its shape, which `reshape` may merge.
+      index: for operations that read entries of their operand at places: for each entry of the result along
+        `index_labels`, the place along the axis `"index"` of the operand that it was read at; negative if it was not
+        read. None for other operations.
+      index_labels: labels of the axes of `index`.
     """
 
     pull: Callable[[jax.Array], jax.Array]
@@ -82,7 +83,7 @@ def _dot_general(eqn: Any, position: int, operands: Sequence[Any]) -> Derivative
 
 
 def _conv(eqn: Any, operands: Sequence[Any]) -> Derivative:
-    """With respect to the filters: a product of the cotangent with all windows of the input."""
+    """With respect to the filters: the product of the cotangent with all windows of the input."""
     lhs, rhs = operands
     lhs_spec, rhs_spec, out_spec = eqn.params["dimension_numbers"]
     groups = eqn.params["feature_group_count"]
@@ -116,9 +117,9 @@ _ELEMENTWISE = {"add", "add_any", "sub", "mul", "div", "pow", "max", "min", "ata
 
 
 def _elementwise(step: Any, position: int, operands: Sequence[Any]) -> Derivative:
-    """Each entry of the result depends on one of the operand, which may be repeated along axes of size 1.
+    """Each entry of the result depends on one entry of the operand.
 
-    A number, of shape (), is repeated along all axes.
+    An operand of size 1 along some axis, or of shape (), is used again for each entry of the result along that axis.
     """
     operand, name = operands[position], step.eqn.primitive.name
     shape = step.eqn.outvars[0].aval.shape
@@ -190,9 +191,10 @@ def _reading(
     full_axes: dict[int, int],
     ndim: int,
 ) -> Derivative:
-    """The derivative of an operation that reads entries of its operand; those read are found by reading their numbers.
+    """The derivative of an operation that reads entries of its operand at places.
 
-    `full_axes` are the axes that are read in full, with those of the result they become.
+    The places are found by applying the operation to an array of consecutive numbers. `full_axes` maps each axis of the
+    operand that is read in full to the axis of the result that it becomes; all others are numbered together.
     """
     numbered_shape = [1 if axis in full_axes else size for axis, size in enumerate(shape)]
     numbered = np.arange(np.prod(numbered_shape, dtype=int), dtype=np.int32).reshape(numbered_shape)
