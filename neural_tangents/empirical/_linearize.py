@@ -115,7 +115,7 @@ def taylor_expand(f: Callable[..., PyTree], params: PyTree, degree: int) -> Call
 
 
 def _one_more(direction: PyTree, terms: Terms, k: int) -> Terms:
-    """Terms `0, ..., k` of a Taylor series, as a function of the point of expansion, from terms `0, ..., k - 1`."""
+    """Terms `0, ..., k` of a Taylor series, as a function of its centre, from terms `0, ..., k - 1`."""
 
     def with_next(params: PyTree) -> tuple[PyTree, ...]:
         values, derivatives = jax.jvp(terms, (params,), (direction,))

@@ -18,13 +18,12 @@ class Samples:
     """A batch of inputs cut into samples, and the network for one of them.
 
     Attributes:
-      apply: `(params, sample) -> leaves` of the outputs, without the axis that samples lie along.
+      apply: `(params, sample) -> leaves of the outputs`, without the axis that samples lie along.
       data: the samples, stacked along a leading axis of all arrays.
-      batch_axes: for each leaf of the outputs, the axis that samples lie along; None if there is one sample only,
-        which is the whole batch.
-      shapes: for each leaf of the outputs of the whole batch, its shape.
+      batch_axes: for each leaf of the outputs, the axis that samples lie along; None if the whole batch is one sample.
+      shapes: for each leaf of the outputs, its shape for the whole batch.
       dtypes: for each leaf of the outputs, its type.
-      structure: of the outputs.
+      structure: the tree of the outputs.
       shared: leaves of inputs and keyword arguments that all samples have in common.
     """
 
@@ -45,14 +44,14 @@ class Samples:
         return jax.tree.leaves(self.data)[0].shape[0]
 
     def map(self, fn: Callable[[PyTree], Any], data: PyTree = None) -> Any:
-        """`fn` of each sample, stacked along a leading axis; `data` stands for the samples if given."""
+        """`fn` of each sample, stacked along a leading axis; of `data`, stacked in the same way, if it is given."""
         data = self.data if data is None else data
         if self.mapped:
             return jax.vmap(fn)(data)
         return jax.tree.map(lambda x: x[None], fn(jax.tree.map(lambda x: x[0], data)))
 
     def joined(self, other: "Samples") -> "Samples | None":
-        """These samples followed by those of another batch, where they are samples of the same kind; else None."""
+        """These samples followed by those of another batch; None if the batches differ in more than their samples."""
         if not self.mapped or len(self.shared) != len(other.shared):
             return None
         if any(a is not b for a, b in zip(self.shared, other.shared, strict=True)):
@@ -81,9 +80,9 @@ class Samples:
 
 
 def map_both(fn: Callable[[Samples], Any], first: Samples, second: Samples) -> tuple[Any, Any]:
-    """`fn` of both batches, where it maps over samples: of both at once where that can be.
+    """`fn`, which maps over samples, of both batches: in one pass over the samples of both, if possible.
 
-    One pass over all samples is compiled once, and keeps what belongs to one layer of both batches together in time.
+    One pass is compiled once, and treats each layer for both batches at about the same time.
     """
     if second is first:
         return (result := fn(first)), result
@@ -104,9 +103,9 @@ def samples(
       params: its parameters.
       x: inputs.
       keywords: keyword arguments.
-      vmap_axes: None if samples are not independent. Else the axes of inputs and outputs that samples lie along, an
-        integer or a prefix of the tree of inputs; or a triple of such axes of inputs, of outputs, and a dictionary of
-        those of keyword arguments. Axes of inputs that are None are shared by samples.
+      vmap_axes: None if samples are not independent. Otherwise the axes that samples lie along: an integer or a tree of
+        integers, for inputs and outputs; or a triple of those of inputs, those of outputs, and a dictionary of those of
+        keyword arguments. Inputs with None for an axis are shared by all samples.
 
     Raises:
       ValueError: axes do not fit, or outputs of one sample have more than one.

@@ -214,6 +214,44 @@ def test_errors_of_networks_stay_what_they_are():
     assert any("called as f(params, x)" in note for note in failure.value.__notes__)
 
 
+def test_errors_do_not_depend_on_the_implementation():
+    with pytest.raises(KeyError, match="Expected `implementation` to be one of 0 .AUTO.*; got 4"):
+        nt.empirical_ntk_fn(mlp, implementation=4)
+    for implementation in (0, 1, 2, 3):
+        fn = nt.empirical_ntk_fn(mlp, implementation=implementation)
+        with pytest.raises(TypeError, match=r"got int32 at params\['steps'\]\[1\]"):
+            fn(X1, X2, {**MLP_PARAMS, "steps": [np.zeros(2), np.zeros(2, np.int32)]})
+        with pytest.raises(ValueError, match="x1 and x2 to be trees of arrays of the same structure"):
+            fn(X1, [X2], MLP_PARAMS)
+        with pytest.raises(TypeError, match=r"overlap in \[1\]"):
+            nt.empirical_ntk_fn(mlp, (-1,), (1,), implementation=implementation)(X1, X2, MLP_PARAMS)
+        with pytest.raises(
+            ValueError, match=r"`diagonal_axes=\(2,\)` does not fit an output of the network with 2 axes"
+        ):
+            nt.empirical_ntk_fn(mlp, (-1,), (2,), implementation=implementation)(X1, X2, MLP_PARAMS)
+        with pytest.raises(ValueError, match="Axis 0 is traced or diagonal"):
+            nt.empirical_ntk_fn(mlp, (0,), (), implementation=implementation)(X1, X2, MLP_PARAMS)
+
+
+def test_outputs_must_have_one_structure():
+    def f(p, x):
+        out = mlp(p, x)
+        return out if x.shape[0] == 3 else (out, out)
+
+    with pytest.raises(ValueError, match="trees of the same structure for x1 and x2"):
+        nt.empirical_ntk_fn(f)(X1, X2, MLP_PARAMS)
+
+
+def test_networks_that_mix_samples_do_not_fit_axes_of_samples():
+    with pytest.raises(ValueError, match="size 1 along axis 0"):
+        nt.empirical_ntk_fn(lambda p, x: mlp(p, x)[:0], vmap_axes=0)(X1, X2, MLP_PARAMS)
+
+
+def test_integer_outputs_are_errors():
+    with pytest.raises(TypeError, match="Expected outputs of real or complex type, got int32"):
+        nt.empirical_ntk_fn(lambda p, x: jnp.argmax(x * p, -1), trace_axes=())(jnp.ones((2, 3)), None, jnp.ones(()))
+
+
 def test_parameters_are_real_or_complex():
     check_parameters({"w": np.zeros(2), "z": np.zeros(2, complex), "half": jnp.zeros(2, jnp.bfloat16), "number": 1.0})
     check_parameters(())
