@@ -13,12 +13,15 @@ ORDER = "Kernels of finite networks take parameters last, after both batches of 
 _SHOWN = 6  # how many arrays of a tree an error lists
 
 
-def check_function(f: Any, usage: str) -> None:
-    """Raises `TypeError` if `f` cannot be called; `usage` is how the public function is called."""
-    if not callable(f):
+def check_function(fn: Any, usage: str, name: str = "f", of_layer: str = "apply_fn") -> None:
+    """Raises `TypeError` if an argument is not a function.
+
+    `usage` is a call of the public function that has the argument, and `of_layer` what a layer has for it.
+    """
+    if not callable(fn):
         raise TypeError(
-            f"Expected the first argument of `{usage}` to be a function `(params, x) -> outputs`, got "
-            f"{type(f).__name__}. Of a layer `(init_fn, apply_fn, kernel_fn)`, pass `apply_fn`."
+            f"Expected `{name}` in `{usage}` to be a function, got {type(fn).__name__}. Of a layer "
+            f"`(init_fn, apply_fn, kernel_fn)`, pass `{of_layer}`."
         )
 
 

@@ -131,9 +131,10 @@ def monte_carlo_kernel_fn(
     Source: Novak et al., "Bayesian Deep Convolutional Networks with Many Channels are Gaussian Processes", 2019,
     https://arxiv.org/abs/1810.05148.
     """
-    for fn in (init_fn, apply_fn):
-        check_function(fn, "monte_carlo_kernel_fn(init_fn, apply_fn, key, n_samples)")
-    _check_key(key)
+    usage = "monte_carlo_kernel_fn(init_fn, apply_fn, key, n_samples)"
+    check_function(init_fn, usage, "init_fn", "init_fn")
+    check_function(apply_fn, usage, "apply_fn")
+    _check_key(key, usage)
     counts = _counts(n_samples)
     tiles = Tiles(batch_size, device_count, store_on_device)
 
@@ -291,11 +292,11 @@ def _named(kernels: PyTree, get: Get) -> PyTree:
     return jax.tree.map(named, kernels, is_leaf=lambda kernel: isinstance(kernel, found))
 
 
-def _check_key(key: Any) -> None:
+def _check_key(key: Any, usage: str) -> None:
     if not isinstance(key, jax.Array | np.ndarray) or jnp.ndim(key) > 1:
         raise TypeError(
-            f"Expected `key` to be a random key, got {type(key).__name__}. Make one with `jax.random.key(0)`. The "
-            "order of arguments is `monte_carlo_kernel_fn(init_fn, apply_fn, key, n_samples)`."
+            f"Expected `key` in `{usage}` to be a random key, got {type(key).__name__}. Make one with "
+            "`jax.random.key(0)`."
         )
 
 

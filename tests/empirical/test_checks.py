@@ -125,7 +125,11 @@ MISUSES = {
         TypeError,
         r"outputs of real or complex type, got int32 at outputs\['i'\]. Leave it out",
     ),
-    "a layer": (lambda: ntk(stax.Dense(3)), TypeError, r"`empirical_ntk_fn\(f\)` to be a function.*pass `apply_fn`"),
+    "a layer": (
+        lambda: ntk(stax.Dense(3)),
+        TypeError,
+        r"`f` in `empirical_ntk_fn\(f\)` to be a function, got Layer.*pass `apply_fn`",
+    ),
     "a layer, NNGP": (lambda: nt.empirical_nngp_fn(stax.Dense(3)), TypeError, "got Layer"),
     "a layer, both kernels": (lambda: nt.empirical_kernel_fn(stax.Dense(3)), TypeError, "got Layer"),
     "a layer, operator": (lambda: nt.empirical_ntk_operator_fn(stax.Dense(3)), TypeError, "got Layer"),
@@ -134,7 +138,7 @@ MISUSES = {
     "function and parameters exchanged": (
         lambda: nt.linearize(MLP_PARAMS, mlp),
         TypeError,
-        r"first argument of `linearize\(f, params\)` to be a function .*, got dict",
+        r"`f` in `linearize\(f, params\)` to be a function, got dict",
     ),
     "degree of None": (
         lambda: nt.taylor_expand(mlp, MLP_PARAMS, None),
@@ -166,15 +170,20 @@ MISUSES = {
         ValueError,
         "tree of vectors like the outputs for x2",
     ),
+    "a layer for draws": (
+        lambda: nt.monte_carlo_kernel_fn(stax.Dense(3), KEY, 1, 2),
+        TypeError,
+        "`init_fn` in `monte_carlo_kernel_fn.*pass `init_fn`",
+    ),
     "key of a number": (
         lambda: nt.monte_carlo_kernel_fn(INIT_FN, APPLY_FN, 0, 1),
         TypeError,
-        r"`key` to be a random key, got int. Make one with `jax.random.key\(0\)`",
+        "to be a random key, got int. Make one with `jax.random.key.0.`",
     ),
     "key after the number of draws": (
         lambda: nt.monte_carlo_kernel_fn(INIT_FN, APPLY_FN, 1, KEY),
         TypeError,
-        r"`monte_carlo_kernel_fn\(init_fn, apply_fn, key, n_samples\)`",
+        r"`key` in `monte_carlo_kernel_fn\(init_fn, apply_fn, key, n_samples\)` to be",
     ),
     "size of batches of None": (
         lambda: nt.monte_carlo_kernel_fn(INIT_FN, APPLY_FN, KEY, 1, None),
