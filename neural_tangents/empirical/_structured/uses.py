@@ -131,14 +131,16 @@ class Plan:
 
     @property
     def used_steps(self) -> tuple[int, ...]:
+        """Numbers of the steps that use values made of parameters, in order."""
         return tuple(sorted({*self.by_jacobian, *(number for number, _ in self.structured.values())}))
 
     def uses(self, prepared: Mapping[int, Any], leaves: Sequence[Any], sample: Sequence[Any]) -> list[Use]:
-        """The use of each structured value; then, for each of `jacobian_leaves`, its Jacobian as if it was a use.
+        """The use of each structured value; then the Jacobian of each of `jacobian_leaves`, in the form of a use.
 
-        All outputs share one forward pass. Whatever depends on the entry of an output runs under `vmap` over the unit
-        vectors of that output; factors of data do not, and so are made once, after it. Jacobians do, since the rows for
-        all uses of a leaf have to be added up before any contraction: the kernel of a sum has cross terms.
+        All outputs share one forward pass. What differs between entries of an output runs under `vmap` over the unit
+        vectors of that output: cotangents, and rows of Jacobians, because the rows for all uses of a leaf have to be
+        added up before any contraction (the kernel of a sum has cross terms). Factors are made of data alone, and so
+        are made once, afterwards.
         """
         outputs, pull, operands = self._forward(prepared, sample)
         zeros = [jnp.zeros_like(out) for out in outputs]
@@ -165,9 +167,9 @@ class Plan:
     ) -> tuple[list[Any], Any, dict[int, list[Any]]]:
         """Outputs, the map from their cotangents to those of results of used steps, and the operands of these.
 
-        Zeros are added to the results of used steps, and it is these shifts that are differentiated with respect to:
-        the backward pass then stops at the result of a step, before the product with the operands that would make a
-        Jacobian. Operands are kept from the same pass, for the rules to make factors of.
+        Zeros are added to the results of used steps, and derivatives are taken with respect to these zeros: so the
+        backward pass stops at the result of each step, before the product with its operands that would make a Jacobian.
+        The operands are kept from the same forward pass; rules make factors of them.
         """
         program, used = self.program, self.used_steps
 
@@ -212,8 +214,8 @@ class Plan:
     ) -> list[Any]:
         """Cotangents of `jacobian_leaves`, for one cotangent of the outputs.
 
-        From results of steps to their operands, added up over all uses of a value; then, by one backward pass for all
-        values, through what made them of the leaves. So a leaf is met last, when all that depends on it is known.
+        First from results of steps to their operands, added up over all uses of a value; then, for all values in one
+        backward pass, through the steps that made them from the leaves. A leaf thus comes after all that depends on it.
         """
         if not self.jacobian_values:
             return []
