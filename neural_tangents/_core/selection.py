@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import reprlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,7 +20,7 @@ def canonical_get(get: Get) -> tuple[str, ...] | None:
         return None
     names = (get,) if isinstance(get, str) else get
     if not isinstance(names, tuple | list) or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"`get` must be None, a string, or a tuple or list of strings, got {get!r}.")
+        raise TypeError(f"`get` must be None, a string, or a tuple or list of strings, got {reprlib.repr(get)}.")
     if not names or "" in names:
         raise ValueError("`get` is empty. Give at least one name, for example 'nngp', or None for everything.")
     names = tuple(name.lower() for name in names)

@@ -1,7 +1,16 @@
-"""Kernels of large batches, one block of inputs at a time, and on several devices."""
+"""Kernels of large batches in tiles: what cuts batches into blocks, spreads rows over devices, and joins the results.
+
+The kernel of two batches is a matrix with a row for each input of the first and a column for each of the second. It is
+made one tile at a time, from a block of rows and a block of columns, so that memory is bounded by that of a tile:
+
+              x2[0:3]  x2[3:5]
+    x1[0:3]    3 x 3    3 x 2
+    x1[3:4]    1 x 3    1 x 2
+"""
 
 import dataclasses
 from collections.abc import Callable
+from operator import index
 from typing import Any
 
 import jax
@@ -14,14 +23,15 @@ from neural_tangents._core.types import PyTree
 
 @dataclasses.dataclass(frozen=True)
 class Tiles:
-    """How the kernel of two batches is cut up.
+    """How the kernel of two batches is cut into tiles, and where these are computed and kept.
 
     Attributes:
-      size: the largest number of inputs of a block, along their first axis; 0 for all.
-      device_count: how many devices the rows of a block are spread over; -1 for as many as divide them evenly.
-      store_on_device: whether finished blocks stay on the device.
+      size: the largest number of inputs of a block, along their first axis; 0 for one tile of everything.
+      device_count: how many devices the rows of a tile are spread over; -1 for as many as divide them evenly.
+      store_on_device: whether finished tiles stay on the device; otherwise they go to the memory of the host.
 
     Raises:
+      TypeError: numbers are not integers.
       ValueError: numbers are out of range.
     """
 
@@ -30,8 +40,13 @@ class Tiles:
     store_on_device: bool
 
     def __post_init__(self) -> None:
+        for name, number in (("batch_size", self.size), ("device_count", self.device_count)):
+            try:
+                index(number)
+            except TypeError:
+                raise TypeError(f"Expected `{name}` to be an integer, got {number!r}.") from None
         if self.size < 0:
-            raise ValueError(f"Expected `batch_size` to be 0, for no batches, or positive; got {self.size}.")
+            raise ValueError(f"Expected `batch_size` to be positive, or 0 for no batches; got {self.size}.")
         available = len(jax.devices())
         if not -1 <= self.device_count <= available:
             raise ValueError(
@@ -40,43 +55,57 @@ class Tiles:
             )
 
     def kernel(self, fn: Callable[[PyTree, PyTree, int, int], PyTree], x1: PyTree, x2: PyTree) -> PyTree:
-        """The kernel of two batches, `fn(part of x1, part of x2, number of the one, of the other)` joined.
+        """The kernel of two batches, joined from tiles.
 
-        `fn` returns arrays whose first two axes are those of the inputs in the tile.
+        Args:
+          fn: the kernel of one tile, `(block of x1, block of x2, i, j) -> arrays` with `i`, `j` the numbers of the
+            blocks. The first two axes of each array are those of the inputs of both blocks.
+          x1: the first batch, a tree of arrays with inputs along their first axes.
+          x2: the second batch.
+
+        Returns:
+          The arrays of `fn`, for all inputs; arrays of numpy if they are not stored on the device.
+
+        Raises:
+          ValueError: the rows of a tile cannot be spread evenly, or arrays of a batch have different lengths.
         """
         if self.size == 0:
-            return self._stored(fn(*self._spread(x1, x2), 0, 0))
+            return self._tile(fn, x1, x2, 0, 0)
         rows = []
-        for i, part1 in enumerate(self._cut(x1)):
-            tiles = [self._stored(fn(*self._spread(part1, part2), i, j)) for j, part2 in enumerate(self._cut(x2))]
+        for i, block1 in enumerate(self._blocks(x1)):
+            tiles = [self._tile(fn, block1, block2, i, j) for j, block2 in enumerate(self._blocks(x2))]
             rows.append(self._joined(tiles, 1))
         return self._joined(rows, 0)
 
     def keyword(self, value: Any, i: int, j: int) -> Any:
-        """The part of a keyword argument for one tile: a pair of arrays is cut as the inputs are."""
-        if not self.size or not (isinstance(value, tuple) and len(value) == 2):
-            return value
-        return tuple(
-            jax.tree.map(lambda x: x[k * self.size : (k + 1) * self.size] if jnp.ndim(x) else x, part)  # noqa: B023
-            for k, part in zip((i, j), value, strict=True)
-        )
+        """The part of a keyword argument for tile `(i, j)`: the arrays of a pair are cut like the two batches."""
+        if self.size and isinstance(value, tuple) and len(value) == 2:
+            return self._block(value[0], i), self._block(value[1], j)
+        return value
 
-    def _cut(self, x: PyTree) -> list[PyTree]:
-        n = batch_length(x)
-        starts = range(0, max(n, 1), self.size)
-        return [jax.tree.map(lambda leaf: leaf[start : start + self.size], x) for start in starts]  # noqa: B023
+    def _blocks(self, x: PyTree) -> list[PyTree]:
+        n_blocks = max(1, -(-batch_length(x) // self.size))  # an empty batch is one empty block
+        return [self._block(x, i) for i in range(n_blocks)]
 
-    def _stored(self, kernel: PyTree) -> PyTree:
-        return kernel if self.store_on_device else jax.device_get(kernel)
+    def _block(self, x: PyTree, i: int) -> PyTree:
+        """The `i`-th block of a batch; the last one may be smaller. Numbers are for all blocks."""
+        rows = slice(i * self.size, (i + 1) * self.size)
+        return jax.tree.map(lambda leaf: leaf[rows] if jnp.ndim(leaf) else leaf, x)
+
+    def _tile(
+        self, fn: Callable[[PyTree, PyTree, int, int], PyTree], block1: PyTree, block2: PyTree, i: int, j: int
+    ) -> PyTree:
+        tile = fn(*self._spread(block1, block2), i, j)
+        return tile if self.store_on_device else jax.device_get(tile)
 
     def _joined(self, tiles: list[PyTree], axis: int) -> PyTree:
         concatenate = jnp.concatenate if self.store_on_device else np.concatenate
         return jax.tree.map(lambda *leaves: concatenate(leaves, axis), *tiles)
 
     def _spread(self, x1: PyTree, x2: PyTree) -> tuple[PyTree, PyTree]:
-        """Both batches, the first one with its rows on several devices."""
+        """Both batches: the rows of the first spread over the devices, the second copied to each."""
         if not is_concrete((x1, x2)):
-            return x1, x2  # where they are is decided by whoever compiles the function
+            return x1, x2  # whoever compiles the function decides where they are
         count, n = self.device_count, batch_length(x1)
         if count == -1:
             count = max(d for d in range(1, len(jax.devices()) + 1) if n % d == 0)
@@ -84,7 +113,7 @@ class Tiles:
             return x1, x2
         if n % count:
             raise ValueError(
-                f"Expected the {n} rows of a block to be divisible by `device_count={count}`. Choose another "
+                f"Expected the {n} rows of a tile to be divisible by `device_count={count}`. Choose another "
                 "`batch_size` or `device_count`, or `device_count=-1`."
             )
         auto = (jax.sharding.AxisType.Auto,)
@@ -94,12 +123,15 @@ class Tiles:
 
 
 def batch_length(x: PyTree) -> int:
-    """The size of the first axis of all arrays of a tree.
+    """The number of inputs of a batch: the size of the first axis of its arrays.
 
     Raises:
-      ValueError: they differ.
+      ValueError: arrays have different sizes or no axes, or there are none.
     """
-    sizes = {jnp.shape(leaf)[0] if jnp.ndim(leaf) else None for leaf in jax.tree.leaves(x)}
-    if len(sizes) != 1 or None in sizes:
-        raise ValueError(f"Expected inputs of one size along their first axis, got {sorted(map(str, sizes))}.")
-    return sizes.pop() or 0
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(x)]
+    if not shapes or not all(shapes) or len({shape[0] for shape in shapes}) > 1:
+        raise ValueError(
+            "Expected inputs to be arrays of one size along their first axis, got "
+            f"{f'arrays of shapes {shapes}' if shapes else 'no arrays'}."
+        )
+    return shapes[0][0]

@@ -10,19 +10,9 @@ import numpy as np
 
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.types import Axes, PyTree
+from neural_tangents.empirical._checks import ORDER, check_differentiable, check_parameters, noted
 from neural_tangents.empirical._output_axes import OutputAxes
 from neural_tangents.empirical._samples import Samples, VMapAxes, samples
-
-
-def check_parameters(params: PyTree) -> None:
-    """Raises `TypeError` if there are parameters one cannot differentiate with respect to."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        dtype = jnp.result_type(leaf)
-        if not jnp.issubdtype(dtype, jnp.inexact):
-            raise TypeError(
-                f"Expected parameters of real or complex type, got {dtype} at params{jax.tree_util.keystr(path)}. Take "
-                "it out of `params` and give it to the function in another way, for example by a closure."
-            )
 
 
 def same_inputs(x1: PyTree, x2: PyTree) -> bool | jax.Array:
@@ -36,11 +26,15 @@ def same_inputs(x1: PyTree, x2: PyTree) -> bool | jax.Array:
 
 
 def fill_second(x1: PyTree, x2: PyTree) -> tuple[PyTree, bool]:
-    """The second batch, with that of `x1` where there is none, and whether it is `x1` altogether.
+    """The second batch, with arrays of `x1` in place of None, and whether all of them are those of `x1`.
 
     Raises:
+      TypeError: a batch is a string, as happens if `get` stands where `x2` should.
       ValueError: the trees do not match.
     """
+    for name, x in (("x1", x1), ("x2", x2)):
+        if isinstance(x, str):
+            raise TypeError(f"Expected {name} to be an array or a tree of arrays, got {x!r}. `get` comes after x2.")
     if x2 is None or x2 is x1:
         return x1, True
 
@@ -53,7 +47,7 @@ def fill_second(x1: PyTree, x2: PyTree) -> tuple[PyTree, bool]:
     if len(leaves) != len(leaves2) or structure != jax.tree.structure(jax.tree.unflatten(structure2, leaves)):
         raise ValueError(
             f"Expected x1 and x2 to be trees of arrays of the same structure, got {structure} and {structure2}. Pass "
-            "None in place of an array of x2, or of all of x2, that is the one of x1."
+            "None for x2, or for some of its arrays, to use those of x1."
         )
     filled = [a if b is None else b for a, b in zip(leaves, leaves2, strict=True)]
     return jax.tree.unflatten(structure, filled), all(b is None for b in leaves2)
@@ -62,8 +56,9 @@ def fill_second(x1: PyTree, x2: PyTree) -> tuple[PyTree, bool]:
 def split_arguments(
     x1: PyTree, x2: PyTree, keywords: Mapping[str, Any]
 ) -> tuple[PyTree, dict[str, Any], dict[str, Any], bool]:
-    """The second batch, keyword arguments for the first and for the second, and whether all of it is the same."""
-    x2, one_batch = fill_second(x1, x2)
+    """The second batch, the keyword arguments for each batch, and whether the second batch equals the first in all."""
+    with noted(lambda: ORDER):
+        x2, one_batch = fill_second(x1, x2)
     first, second = split_keywords(keywords, x1, x2, one_batch)
     return x2, first, second, one_batch and all(first[name] is second[name] for name in first)
 
@@ -73,8 +68,8 @@ def split_keywords(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Keyword arguments for the first and for the second batch.
 
-    A tuple of length 2 has one value for each; anything else goes to both. `rng` differs if and only if inputs differ:
-    see `_split_rng`.
+    A tuple of length 2 has one value for each batch; anything else goes to both. Random keys in `rng` differ if and
+    only if the inputs do: see `_split_rng`.
     """
     first, second = {}, {}
     for name, value in keywords.items():
@@ -88,7 +83,7 @@ def split_keywords(
 
 
 def _split_rng(rng: Any, x1: PyTree, x2: PyTree, one_batch: bool) -> tuple[Any, Any]:
-    """Random keys of both batches, equal if and only if the batches are.
+    """The random keys of both batches; they are equal if and only if the batches are.
 
     Raises:
       TypeError: `rng` is neither None, nor a key, nor a pair of keys.
@@ -132,7 +127,8 @@ def two_batches(
     second = first if same else samples(f, params, x2, kwargs2, vmap_axes)
     if first.structure != second.structure:
         raise ValueError(
-            f"Expected outputs of one structure for x1 and x2, got {first.structure} and {second.structure}."
+            f"Expected the network to return trees of the same structure for x1 and x2, got {first.structure} and "
+            f"{second.structure}."
         )
     return first, second
 
@@ -140,18 +136,15 @@ def two_batches(
 def output_axes(
     first: Samples, second: Samples, params: PyTree, trace_axes: Axes, diagonal_axes: Axes
 ) -> list[OutputAxes]:
-    """The axes of the kernel of each output.
+    """For each output, the axes of its kernel.
 
     Raises:
       TypeError: an output is not of real or complex type.
     """
+    kinds = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in zip(first.shapes, first.dtypes, strict=True)]
+    check_differentiable(jax.tree.unflatten(first.structure, kinds))
     found = []
     for shape1, shape2, output_dtype in zip(first.shapes, second.shapes, first.dtypes, strict=True):
-        if not jnp.issubdtype(output_dtype, jnp.inexact):
-            raise TypeError(
-                f"Expected outputs of real or complex type, got {output_dtype} for one of shape {shape1}. Leave it out "
-                "of what the network returns."
-            )
         dtype = jnp.result_type(output_dtype, *(jnp.result_type(leaf) for leaf in jax.tree.leaves(params)))
         found.append(OutputAxes.create(shape1, shape2, trace_axes, diagonal_axes, dtype))
     return found

@@ -10,9 +10,9 @@ TRAFFIC = 8.0  # how many multiplications take as long as moving one number to o
 
 
 def arithmetic(jaxpr: Any) -> float:
-    """Multiplications of matrix products and convolutions, and numbers written by all else times `TRAFFIC`.
+    """The multiplications of matrix products and convolutions, plus `TRAFFIC` for each number that any step writes.
 
-    A loop counts as often as it runs, if that is known, and a conditional as its dearest branch.
+    A loop counts as often as it runs, if that is known; a conditional as its dearest branch.
     """
     total = 0.0
     for eqn in opened(jaxpr)[0].eqns:
@@ -25,7 +25,7 @@ def arithmetic(jaxpr: Any) -> float:
 
 
 def has_primitive(jaxpr: Any, name: str) -> bool:
-    """Whether a jaxpr, or one inside of it, uses a primitive of this name."""
+    """Whether a jaxpr, or one inside it, uses a primitive of this name."""
     return any(
         eqn.primitive.name == name or any(has_primitive(j, name) for j in _inner(eqn)) for eqn in opened(jaxpr)[0].eqns
     )
@@ -40,7 +40,7 @@ def _inner(eqn: Any) -> Iterator[Any]:
 
 
 def _multiplications(eqn: Any) -> float:
-    """Those of a matrix product or convolution; 0 for other operations."""
+    """How many multiplications a matrix product or a convolution takes; 0 for other operations."""
     name, size = eqn.primitive.name, math.prod(eqn.outvars[0].aval.shape) if eqn.outvars else 0
     if name == "dot_general":
         (contracting, _), _ = eqn.params["dimension_numbers"]

@@ -17,7 +17,7 @@ Path = tuple[tuple[int, int], ...]
 
 
 def contract(arrays: Sequence[jax.Array], labels: Sequence[Labels], output: Labels) -> jax.Array:
-    """The sum over all labels that are not in `output` of the product of arrays, whose axes are called `labels`.
+    """The product of arrays with labelled axes, summed over all labels that are not in `output`.
 
     A label that no array has is a new axis of size 1. Arrays are multiplied two at a time, in the order of `plan`.
     """
@@ -48,7 +48,7 @@ def plan(labels: tuple[Labels, ...], output: Labels, sizes: tuple[tuple[Label, i
     """The cost of the cheapest order of multiplications, and that order, as pairs `i < j` of terms.
 
     The two terms are taken out of the list of terms, and their product is appended. The cost counts multiplications and
-    numbers moved; it is what bounds intermediate results, too.
+    numbers moved, and so keeps intermediate results small, too.
     """
     return _cheapest(tuple(frozenset(term) for term in labels), frozenset(output), dict(sizes))
 

@@ -9,10 +9,10 @@ class NtkImplementation(enum.IntEnum):
     With `N` inputs, `O` outputs, `P` parameters, and a forward pass of one input of cost `F`:
 
     Attributes:
-      AUTO: the one that a count of arithmetic operations says is fastest.
+      AUTO: the one that takes the least arithmetic, by a count of operations.
       JACOBIAN_CONTRACTION: both Jacobians, then their product. Time `N O F + N² O² P`, memory `N O P`.
-      NTK_VECTOR_PRODUCTS: products of the NTK with unit vectors, without Jacobians. Time `N² O F`. For cheap forward
-        passes and many outputs. Needs derivatives in forward mode, which functions with `jax.custom_vjp` lack.
+      NTK_VECTOR_PRODUCTS: products of the NTK with unit vectors, without Jacobians. Time `N² O F`: for cheap forward
+        passes and many outputs. It needs derivatives in forward mode, which functions with `jax.custom_vjp` lack.
       STRUCTURED_DERIVATIVES: Jacobians as products of the cotangents and the inputs of each layer, contracted in the
         cheapest order. Time `N O F` and a product for each layer, memory `N O` times the activations.
 

@@ -1,22 +1,27 @@
 """Kernels of infinite networks, estimated by averages over finite ones."""
 
+import dataclasses
 import functools
 import numbers
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from neural_tangents._core.selection import canonical_get, result_type
+from neural_tangents._core.selection import canonical_get, check_names, result_type
 from neural_tangents._core.tiles import Tiles
 from neural_tangents._core.types import ApplyFn, Axes, Get, InitFn, PyTree
 from neural_tangents.empirical._batches import fill_second, split_keywords
+from neural_tangents.empirical._checks import check_function, noted
 from neural_tangents.empirical._implementation import NtkImplementation
 from neural_tangents.empirical._nngp_and_ntk import empirical_kernel_fn
 from neural_tangents.empirical._output_axes import check_axes
 from neural_tangents.empirical._samples import VMapAxes
+from neural_tangents.empirical._signatures import EstimatedKernels, SeveralEstimates
+
+_NAMES = ("nngp", "ntk")
 
 
 class Estimate(NamedTuple):
@@ -29,6 +34,46 @@ class Estimate(NamedTuple):
 
     mean: Any
     standard_error: Any
+
+
+@overload
+def monte_carlo_kernel_fn(
+    init_fn: InitFn,
+    apply_fn: ApplyFn,
+    key: jax.Array,
+    n_samples: int,
+    batch_size: int = ...,
+    device_count: int = ...,
+    store_on_device: bool = ...,
+    trace_axes: Axes = ...,
+    diagonal_axes: Axes = ...,
+    vmap_axes: VMapAxes = ...,
+    implementation: NtkImplementation | int = ...,
+    _j_rules: bool = ...,
+    _s_rules: bool = ...,
+    _fwd: bool | None = ...,
+) -> EstimatedKernels: ...
+
+
+@overload
+def monte_carlo_kernel_fn(
+    init_fn: InitFn,
+    apply_fn: ApplyFn,
+    key: jax.Array,
+    n_samples: int | Iterable[int],
+    batch_size: int = ...,
+    device_count: int = ...,
+    store_on_device: bool = ...,
+    trace_axes: Axes = ...,
+    diagonal_axes: Axes = ...,
+    vmap_axes: VMapAxes = ...,
+    implementation: NtkImplementation | int = ...,
+    _j_rules: bool = ...,
+    _s_rules: bool = ...,
+    _fwd: bool | None = ...,
+    *,
+    standard_error: bool = ...,
+) -> SeveralEstimates: ...
 
 
 def monte_carlo_kernel_fn(
@@ -48,7 +93,7 @@ def monte_carlo_kernel_fn(
     _fwd: bool | None = None,
     *,
     standard_error: bool = False,
-) -> Callable[..., Any]:
+) -> Any:
     """Estimates the kernels of an infinite network by averages over draws of a wide finite one.
 
     `K(x1, x2) ≈ (1 / n) sum_{i=1}^{n} K_i(x1, x2)`, with `K_i` the empirical kernel for the `i`-th draw of parameters.
@@ -61,24 +106,35 @@ def monte_carlo_kernel_fn(
       batch_size: if positive, the largest number of inputs of either batch to compute kernels of at a time, along their
         first axis, which has to be the first of the outputs too. 0 for all at once.
       device_count: number of devices that rows of `x1` are spread over, -1 for as many as divide them evenly.
-      store_on_device: whether kernels are kept on the device; otherwise in the memory of the host, block by block.
-      trace_axes: see `empirical_ntk_fn`; so are `diagonal_axes`, `vmap_axes` and `implementation`.
+      store_on_device: whether kernels are kept on the device; otherwise in the memory of the host, tile by tile.
+      trace_axes: axes of the outputs that both kernels are averaged over.
+      diagonal_axes: axes of the outputs along which only equal entries are paired.
+      vmap_axes: axes along which `apply_fn` acts on each sample alone, which makes the NTK cheaper; see
+        `empirical_ntk_fn`.
+      implementation: the algorithm for the NTK, a `NtkImplementation` or its number.
+      _j_rules: has no effect; accepted for programs written for the archived library.
+      _s_rules: has no effect, like `_j_rules`.
+      _fwd: has no effect, like `_j_rules`.
       standard_error: whether to return an `Estimate` with the standard error in place of each array.
 
     Returns:
-      `kernel_fn(x1, x2, get=None, **apply_fn_kwargs)`: an array for `get` of `'nngp'` or `'ntk'`, a named tuple
-      `MonteCarloKernel` for several names, an `EmpiricalKernel` of both for None; if `n_samples` are several, a
-      generator of these. `x2=None` stands for `x1`. With `batch_size`, keyword arguments that are pairs of arrays are
-      cut along their first axes, as inputs are. A draw is compiled once for inputs of one shape.
+      `kernel_fn(x1, x2, get=None, **apply_fn_kwargs)`; see its own documentation, `help(kernel_fn)`. The axes of its
+      kernels are those of `empirical_ntk_fn`.
 
     Raises:
+      KeyError: there is no such implementation.
+      TypeError: `init_fn` or `apply_fn` is not a function, `key` is not a random key, `n_samples` is neither an integer
+        nor iterable, or `batch_size` or `device_count` is not an integer.
       ValueError: a number of draws is not positive or not an integer, or there are none; `batch_size` or `device_count`
-        do not fit.
-      TypeError: `n_samples` is neither an integer nor iterable.
+        is out of range.
 
     Source: Novak et al., "Bayesian Deep Convolutional Networks with Many Channels are Gaussian Processes", 2019,
     https://arxiv.org/abs/1810.05148.
     """
+    usage = "monte_carlo_kernel_fn(init_fn, apply_fn, key, n_samples)"
+    check_function(init_fn, usage, "init_fn", "init_fn")
+    check_function(apply_fn, usage, "apply_fn")
+    _check_key(key, usage)
     counts = _counts(n_samples)
     tiles = Tiles(batch_size, device_count, store_on_device)
 
@@ -88,48 +144,95 @@ def monte_carlo_kernel_fn(
             jax.tree.map(lambda out: _check_batch_axis(trace_axes, diagonal_axes, jnp.ndim(out)), outputs)
         return outputs
 
-    drawn = compiled(lambda key, shapes: init_fn(key, shapes)[1])
-    computed = compiled(
-        empirical_kernel_fn(f, trace_axes, diagonal_axes, vmap_axes, implementation, _j_rules, _s_rules, _fwd)
-    )
-
-    def draw(key: jax.Array, x1: PyTree, x2: PyTree, names: tuple[str, ...], kwargs: Mapping[str, Any]) -> PyTree:
-        """The kernels of one draw of parameters."""
-        key_parameters, key_apply = jax.random.split(key)
-        params = drawn(key_parameters, jax.tree.map(jnp.shape, x1))
-        first, second = split_keywords({"rng": key_apply}, x1, x2, x2 is x1)
-
-        def of_tile(part1: PyTree, part2: PyTree, i: int, j: int) -> PyTree:
-            rng = (first["rng"], second["rng"])
-            if tiles.size:  # random numbers of different inputs differ
-                rng = (jax.random.fold_in(rng[0], i), jax.random.fold_in(rng[1], j))
-            of_batches = {name: tiles.keyword(value, i, j) for name, value in kwargs.items()}
-            if x2 is x1 and i == j:
-                return computed(part1, None, names, params, **{**of_batches, "rng": rng[0]})
-            return computed(part1, part2, names, params, **{**of_batches, "rng": rng})
-
-        return tiles.kernel(of_tile, x1, x2)
+    exact = empirical_kernel_fn(f, trace_axes, diagonal_axes, vmap_axes, implementation, _j_rules, _s_rules, _fwd)
+    random_network = RandomNetwork(compiled(functools.partial(_parameters, init_fn)), compiled(exact), tiles)
 
     def averages(x1: PyTree, x2: PyTree, get: Get, kwargs: Mapping[str, Any]) -> Iterator[Any]:
-        names = canonical_get(get)
-        x2, one_batch = fill_second(x1, x2)
         average, rest = Average(), key
         for count in counts if isinstance(counts, tuple) else (counts,):
             while average.count < count:
                 rest, this = jax.random.split(rest)
-                average.add(draw(this, x1, x1 if one_batch else x2, names or ("nngp", "ntk"), kwargs))
-            estimates = average.estimates() if standard_error else average.mean
-            yield _named(estimates, get)
+                average.add(random_network.kernels(this, x1, x2, canonical_get(get) or _NAMES, kwargs))
+            yield _named(average.estimates() if standard_error else average.mean, get)
 
     def kernel_fn(x1: PyTree, x2: PyTree, get: Get = None, **apply_fn_kwargs: Any) -> Any:
-        found = averages(x1, x2, get, apply_fn_kwargs)
+        """Averages of the NNGP kernel, the NTK, or both, over random parameters.
+
+        `K(x1, x2) ≈ (1 / n) sum_{i=1}^{n} K_i(x1, x2)`, with `K_i` the empirical kernel for the `i`-th draw of
+        parameters, the same at each call. A draw is compiled once for inputs of one shape.
+
+        Args:
+          x1: the first batch of inputs, such as `(N1, ...)`; an array or a tree of arrays.
+          x2: the second batch, such as `(N2, ...)`. None, or None in place of some of its arrays, stands for `x1`.
+          get: `"nngp"` or `"ntk"`; a tuple of names; or None for both.
+          **apply_fn_kwargs: keyword arguments of `apply_fn`, other than `rng`. Of a pair `(a, b)`, `a` goes with `x1`
+            and `b` with `x2`; all else goes with both. With `batch_size`, arrays of pairs are cut along their first
+            axes, as inputs are.
+
+        Returns:
+          For a name, the kernel, `(N1, N2)` for outputs `(N, O)` and default axes; for several names, a named tuple
+          `MonteCarloKernel` in the order of `get`; for None, an `EmpiricalKernel` of both. Of several outputs, each has
+          its own. If `n_samples` are several, a generator of these; with `standard_error`, an `Estimate` in place of
+          each array.
+
+        Raises:
+          KeyError: `get` has an unknown name.
+          TypeError: `get` is of another type, or `init_fn` does not return a pair.
+          ValueError: `x1` and `x2` do not match; axes do not fit; rows cannot be spread evenly over the devices.
+        """
+        check_names(canonical_get(get), _NAMES)
+        x2, one_batch = fill_second(x1, x2)
+        found = averages(x1, x1 if one_batch else x2, get, apply_fn_kwargs)
         return found if isinstance(counts, tuple) else next(found)
 
     return kernel_fn
 
 
+@dataclasses.dataclass(frozen=True)
+class RandomNetwork:
+    """A network with random parameters.
+
+    Attributes:
+      draw: draws parameters, `(key, shapes of inputs) -> params`.
+      kernel_fn: the empirical kernels, `(x1, x2, names, params, **keywords) -> named tuples`.
+      tiles: how large batches are cut.
+    """
+
+    draw: Callable[[jax.Array, PyTree], PyTree]
+    kernel_fn: Callable[..., PyTree]
+    tiles: Tiles
+
+    def kernels(
+        self, key: jax.Array, x1: PyTree, x2: PyTree, names: tuple[str, ...], kwargs: Mapping[str, Any]
+    ) -> PyTree:
+        """The kernels of one draw of parameters; `x2` is the object `x1` if the batches are the same."""
+        key_parameters, key_apply = jax.random.split(key)
+        params = self.draw(key_parameters, jax.tree.map(jnp.shape, x1))
+        first, second = split_keywords({"rng": key_apply}, x1, x2, x2 is x1)
+
+        def of_tile(part1: PyTree, part2: PyTree, i: int, j: int) -> PyTree:
+            rng = (first["rng"], second["rng"])
+            if self.tiles.size:  # random numbers of different inputs differ
+                rng = (jax.random.fold_in(rng[0], i), jax.random.fold_in(rng[1], j))
+            of_batches = {name: self.tiles.keyword(value, i, j) for name, value in kwargs.items()}
+            if x2 is x1 and i == j:
+                return self.kernel_fn(part1, None, names, params, **{**of_batches, "rng": rng[0]})
+            return self.kernel_fn(part1, part2, names, params, **{**of_batches, "rng": rng})
+
+        return self.tiles.kernel(of_tile, x1, x2)
+
+
+def _parameters(init_fn: InitFn, key: jax.Array, shapes: PyTree) -> PyTree:
+    """The parameters that `init_fn` draws."""
+    with noted(lambda: f"`init_fn` was called as init_fn(rng, input_shape) with input_shape={shapes}."):
+        found = init_fn(key, shapes)
+        if not isinstance(found, tuple | list) or len(found) != 2:
+            raise TypeError(f"Expected `init_fn` to return `(output_shape, params)`, got {type(found).__name__}.")
+    return found[1]
+
+
 class Average:
-    """The average of trees of arrays, and how much it would vary, by Welford's method."""
+    """The running average of trees of arrays, and its standard error, by Welford's method."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -158,7 +261,7 @@ class Average:
 
 
 def compiled(fn: Callable[..., PyTree]) -> Callable[..., PyTree]:
-    """`fn`, compiled once for shapes of the arrays, and values of all else, among its arguments."""
+    """`fn`, compiled once for each set of shapes of the arrays, and of values of all else, in its arguments."""
 
     @functools.partial(jax.jit, static_argnums=(1, 2))
     def of_arrays(arrays: list[Any], others: tuple[Any, ...], structure: Any) -> PyTree:
@@ -177,7 +280,7 @@ def compiled(fn: Callable[..., PyTree]) -> Callable[..., PyTree]:
 
 
 def _named(kernels: PyTree, get: Get) -> PyTree:
-    """Results of the type that `get` asks for."""
+    """Kernels in the form that `get` asks for: bare, or in a named tuple."""
     names = canonical_get(get)
     if names is None:
         return kernels
@@ -187,6 +290,14 @@ def _named(kernels: PyTree, get: Get) -> PyTree:
 
     found = result_type("EmpiricalKernel", names)
     return jax.tree.map(named, kernels, is_leaf=lambda kernel: isinstance(kernel, found))
+
+
+def _check_key(key: Any, usage: str) -> None:
+    if not isinstance(key, jax.Array | np.ndarray) or jnp.ndim(key) > 1:
+        raise TypeError(
+            f"Expected `key` in `{usage}` to be a random key, got {type(key).__name__}. Make one with "
+            "`jax.random.key(0)`."
+        )
 
 
 def _counts(n_samples: Any) -> int | tuple[int, ...]:

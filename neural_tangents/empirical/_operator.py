@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,8 @@ from jax import lax
 
 from neural_tangents._core.types import Axes, PyTree
 from neural_tangents.empirical._batches import output_axes, two_batches
-from neural_tangents.empirical._ntk import structured_or_dense
+from neural_tangents.empirical._checks import check_function, noted
+from neural_tangents.empirical._ntk import structured_or_jacobians
 from neural_tangents.empirical._output_axes import OutputAxes
 from neural_tangents.empirical._samples import VMapAxes
 from neural_tangents.empirical._vp import empirical_ntk_vp_fn
@@ -20,8 +21,9 @@ class NtkOperator(NamedTuple):
     """An NTK that is not stored.
 
     Attributes:
-      matvec: `v -> K v`. `v` is like `f(x2)` and `K v` like `f(x1)`, both without the traced axes.
-      diagonal: `() -> ` the entries of `K` of each input and output with itself, like `f(x1)` without the traced axes.
+      matvec: `v -> K v`. `v` is like `f(params, x2)` and `K v` like `f(params, x1)`, both without the traced axes.
+      diagonal: `() -> ` the entries of `K` of each input and output with itself, like `f(params, x1)` without the
+        traced axes.
       trace: `() -> ` their sum, for each output.
     """
 
@@ -30,35 +32,71 @@ class NtkOperator(NamedTuple):
     trace: Callable[[], PyTree]
 
 
+class OperatorFn(Protocol):
+    """The operator of two batches: `(x1, x2, params, **kwargs) -> NtkOperator`."""
+
+    __name__: str
+
+    def __call__(self, x1: PyTree, x2: PyTree, params: PyTree, **kwargs: Any) -> NtkOperator: ...
+
+
 def empirical_ntk_operator_fn(
     f: Callable[..., PyTree], trace_axes: Axes = (-1,), diagonal_axes: Axes = (), vmap_axes: VMapAxes = None
-) -> Callable[..., NtkOperator]:
-    """The kernel of `empirical_ntk_fn` as an operator, for batches of which it would not fit into memory.
+) -> OperatorFn:
+    """The kernel of `empirical_ntk_fn` as an operator, for batches whose kernel would not fit into memory.
 
     `(K v)[i, d] = mean_t sum_j Θ[i t d, j t d] v[j, d]` with `t` along traced, `d` along diagonal and `i`, `j` along
     all other axes of the outputs.
 
     Args:
-      f: the network, `(params, x, **keywords) -> outputs`.
-      trace_axes: see `empirical_ntk_fn`; so are `diagonal_axes` and `vmap_axes`. The latter is used by `diagonal` and
-        `trace` only.
+      f: the network, `(params, x, **keywords) -> outputs`, with trees of arrays as parameters, inputs and outputs.
+      trace_axes: axes of the outputs that the kernel is averaged over.
+      diagonal_axes: axes of the outputs along which only equal entries are paired.
+      vmap_axes: axes along which `f` acts on each sample alone, which makes `diagonal` and `trace` cheaper; see
+        `empirical_ntk_fn`. Products do not need it.
 
     Returns:
-      `operator_fn(x1, x2, params, **kwargs)`, which returns an `NtkOperator`. A product takes a forward and a backward
-      pass through the network for each entry along traced and diagonal axes, and memory for one of them. Diagonal and
-      trace take a backward pass for each output, and need outputs of one shape for x1 and x2.
+      `operator_fn(x1, x2, params, **kwargs)`, which returns an `NtkOperator`; see its own documentation,
+      `help(operator_fn)`.
 
     Raises:
-      ValueError: a vector has the wrong shape; see `empirical_ntk_fn` for all else.
+      TypeError: `f` is not a function.
+
+    Source: Novak et al., "Fast Finite Width Neural Tangent Kernel", 2022, https://arxiv.org/abs/2206.08720.
     """
+    check_function(f, "empirical_ntk_operator_fn(f)")
 
     def operator_fn(x1: PyTree, x2: PyTree, params: PyTree, **kwargs: Any) -> NtkOperator:
+        """The neural tangent kernel of the network for two batches, as an operator.
+
+        `(K v)[i, d] = mean_t sum_j Θ[i t d, j t d] v[j, d]` with `Θ(x1, x2) = J(x1) J(x2)ᵀ`, and `t` along traced, `d`
+        along diagonal and `i`, `j` along all other axes of the outputs.
+
+        Args:
+          x1: the first batch of inputs, such as `(N1, ...)`; an array or a tree of arrays.
+          x2: the second batch, such as `(N2, ...)`. None, or None in place of some of its arrays, stands for `x1`.
+          params: the parameters, a tree of real or complex arrays. They come last.
+          **kwargs: keyword arguments of `f`. Of a pair `(a, b)`, `a` goes with `x1` and `b` with `x2`; all else goes
+            with both. A single random key `rng` is used for both batches if they are equal, and split otherwise.
+
+        Returns:
+          An `NtkOperator`. `matvec(v)` takes a forward and a backward pass through the network for each entry along
+          traced and diagonal axes, and memory for one of them. `diagonal()` and `trace()` take a backward pass for each
+          output.
+
+        Raises:
+          TypeError: parameters or outputs are not of real or complex type, or `trace_axes` and `diagonal_axes` overlap.
+          ValueError: `x1` and `x2` do not match; axes are out of range, or do not fit; `v` is not like the outputs for
+            x2 without traced axes; outputs for x1 and x2 have different shapes, in `diagonal` and `trace`.
+        """
         first, second = two_batches(f, x1, x2, params, kwargs, vmap_axes)
         product = empirical_ntk_vp_fn(f, x1, x2, params, **kwargs)
         axes = output_axes(first, second, params, trace_axes, diagonal_axes)
 
         def matvec(v: PyTree) -> PyTree:
-            vectors = second.structure.flatten_up_to(v)
+            """`K v`, for `v` like the outputs for x2 without traced axes."""
+            with noted(lambda: f"Expected a tree of vectors like the outputs for x2, {second.structure}."):
+                vectors = second.structure.flatten_up_to(v)
             zeros = [jnp.zeros(shape, dtype) for shape, dtype in zip(second.shapes, second.dtypes, strict=True)]
 
             def of_output(leaf: int) -> jax.Array:
@@ -71,13 +109,15 @@ def empirical_ntk_operator_fn(
             return jax.tree.unflatten(first.structure, [of_output(leaf) for leaf in range(len(axes))])
 
         def diagonal() -> PyTree:
+            """The entries of `K` of each input and output with itself."""
             rest = [tuple(axis for axis in range(len(a.shape1)) if axis not in a.traced) for a in axes]
             equal = [
                 OutputAxes.create(a.shape1, a.shape2, a.traced, d, a.dtype) for a, d in zip(axes, rest, strict=True)
             ]
-            return jax.tree.unflatten(first.structure, structured_or_dense(first, second, params, equal))
+            return jax.tree.unflatten(first.structure, structured_or_jacobians(first, second, params, equal))
 
         def trace() -> PyTree:
+            """The sum of the diagonal, for each output."""
             return jax.tree.map(jnp.sum, diagonal())
 
         return NtkOperator(matvec, diagonal, trace)

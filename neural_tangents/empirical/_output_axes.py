@@ -17,13 +17,15 @@ def check_axes(trace_axes: Axes, diagonal_axes: Axes, ndim: int) -> tuple[tuple[
     """Both sets of axes of an output with `ndim` axes, counted from the front.
 
     Raises:
-      TypeError: the sets overlap.
+      TypeError: the sets overlap, or are not integers.
       ValueError: an axis is out of range.
     """
     found = []
     for name, axes in (("trace_axes", trace_axes), ("diagonal_axes", diagonal_axes)):
         try:
             found.append(canonical_axes(axes, ndim))
+        except TypeError:
+            raise TypeError(f"Expected `{name}` to be an integer or a tuple of integers, got {axes!r}.") from None
         except ValueError as error:
             raise ValueError(
                 f"`{name}={axes!r}` does not fit an output of the network with {ndim} axes. {error} For outputs with "
@@ -42,14 +44,14 @@ def check_axes(trace_axes: Axes, diagonal_axes: Axes, ndim: int) -> tuple[tuple[
 class OutputAxes:
     """One output of a network for two batches of inputs, and the axes of its kernel.
 
-    Axes of the first and of the second output have labels; those traced or diagonal have the same one in both.
+    Axes of both outputs carry labels. A traced or diagonal axis has the same label in both, any other has two.
 
     Attributes:
       shape1: shape of the output for the first batch.
-      shape2: for the second one.
+      shape2: shape of the output for the second batch.
       traced: axes that the kernel averages over.
-      diagonal: axes of which the kernel has one copy only.
-      dtype: of the kernel, and of the arithmetic that it is made by.
+      diagonal: axes that the kernel has once, not as a pair.
+      dtype: type of the kernel, and of the arithmetic that makes it.
     """
 
     shape1: Shape
@@ -61,7 +63,10 @@ class OutputAxes:
     @classmethod
     def create(cls, shape1: Shape, shape2: Shape, trace_axes: Axes, diagonal_axes: Axes, dtype: Any) -> "OutputAxes":
         if len(shape1) != len(shape2):
-            raise ValueError(f"Outputs for x1 and x2 have different numbers of axes: shapes {shape1} and {shape2}.")
+            raise ValueError(
+                f"Expected outputs with equally many axes for x1 and x2, got shapes {shape1} and {shape2}. Pass two "
+                "batches of inputs that differ in size only, each with its axis of samples."
+            )
         axes = cls(tuple(shape1), tuple(shape2), *check_axes(trace_axes, diagonal_axes, len(shape1)), dtype)
         for axis in sorted(axes.shared):
             if shape1[axis] != shape2[axis]:
@@ -88,7 +93,7 @@ class OutputAxes:
 
     @property
     def kernel_labels(self) -> Labels:
-        """Labels of the axes of the kernel: in the order of outputs, in pairs, one of a diagonal, none of a trace."""
+        """Labels of the axes of the kernel, in the order of the outputs: pairs; one if diagonal; none if traced."""
         kept: list[Label] = []
         for axis, pair in enumerate(zip(self.labels1, self.labels2, strict=True)):
             kept += [] if axis in self.traced else pair[: 1 if axis in self.diagonal else 2]

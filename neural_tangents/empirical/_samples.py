@@ -1,4 +1,4 @@
-"""A network as a function of parameters and one sample, where users promise that it acts on each sample alone."""
+"""A batch as samples, and the network for one of them, where users promise that it acts on each sample alone."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from neural_tangents._core.types import PyTree, Shape
+from neural_tangents.empirical._checks import evaluate, noted
 
 VMapAxes = Any
 
@@ -17,13 +18,12 @@ class Samples:
     """A batch of inputs cut into samples, and the network for one of them.
 
     Attributes:
-      apply: `(params, sample) -> leaves` of the outputs, without the axis that samples lie along.
+      apply: `(params, sample) -> leaves of the outputs`, without the axis that samples lie along.
       data: the samples, stacked along a leading axis of all arrays.
-      batch_axes: for each leaf of the outputs, the axis that samples lie along; None if there is one sample only,
-        which is the whole batch.
-      shapes: for each leaf of the outputs of the whole batch, its shape.
+      batch_axes: for each leaf of the outputs, the axis that samples lie along; None if the whole batch is one sample.
+      shapes: for each leaf of the outputs, its shape for the whole batch.
       dtypes: for each leaf of the outputs, its type.
-      structure: of the outputs.
+      structure: the tree of the outputs.
       shared: leaves of inputs and keyword arguments that all samples have in common.
     """
 
@@ -44,14 +44,14 @@ class Samples:
         return jax.tree.leaves(self.data)[0].shape[0]
 
     def map(self, fn: Callable[[PyTree], Any], data: PyTree = None) -> Any:
-        """`fn` of each sample, stacked along a leading axis; `data` stands for the samples if given."""
+        """`fn` of each sample, stacked along a leading axis; of `data`, stacked in the same way, if it is given."""
         data = self.data if data is None else data
         if self.mapped:
             return jax.vmap(fn)(data)
         return jax.tree.map(lambda x: x[None], fn(jax.tree.map(lambda x: x[0], data)))
 
     def joined(self, other: "Samples") -> "Samples | None":
-        """These samples followed by those of another batch, where they are samples of the same kind; else None."""
+        """These samples followed by those of another batch; None if the batches differ in more than their samples."""
         if not self.mapped or len(self.shared) != len(other.shared):
             return None
         if any(a is not b for a, b in zip(self.shared, other.shared, strict=True)):
@@ -80,9 +80,9 @@ class Samples:
 
 
 def map_both(fn: Callable[[Samples], Any], first: Samples, second: Samples) -> tuple[Any, Any]:
-    """`fn` of both batches, where it maps over samples: of both at once where that can be.
+    """`fn`, which maps over samples, of both batches: in one pass over the samples of both, if possible.
 
-    One pass over all samples is compiled once, and keeps what belongs to one layer of both batches together in time.
+    One pass is compiled once, and treats each layer for both batches at about the same time.
     """
     if second is first:
         return (result := fn(first)), result
@@ -103,9 +103,9 @@ def samples(
       params: its parameters.
       x: inputs.
       keywords: keyword arguments.
-      vmap_axes: None if samples are not independent. Else the axes of inputs and outputs that samples lie along, an
-        integer or a prefix of the tree of inputs; or a triple of such axes of inputs, of outputs, and a dictionary of
-        those of keyword arguments. Axes of inputs that are None are shared by samples.
+      vmap_axes: None if samples are not independent. Otherwise the axes that samples lie along: an integer or a tree of
+        integers, for inputs and outputs; or a triple of those of inputs, those of outputs, and a dictionary of those of
+        keyword arguments. Inputs with None for an axis are shared by all samples.
 
     Raises:
       ValueError: axes do not fit, or outputs of one sample have more than one.
@@ -113,20 +113,13 @@ def samples(
     if vmap_axes is None:
         data = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x)
         return _create(f, params, data, lambda sample: (sample, keywords), None, None, ())
-    in_axes, out_axes, keyword_axes = (
-        vmap_axes if isinstance(vmap_axes, tuple) and len(vmap_axes) == 3 else (vmap_axes, vmap_axes, {})
-    )
-    if unknown := set(keyword_axes or {}) - set(keywords):
-        raise ValueError(
-            f"`vmap_axes` names axes of keyword arguments {sorted(unknown)}, which are not given. Pass them, or leave "
-            "them out of `vmap_axes`."
-        )
-    mapped_keywords = {name: keywords[name] for name in keyword_axes or {}}
+    in_axes, out_axes, keyword_axes = _triple(vmap_axes, keywords)
+    mapped_keywords = {name: keywords[name] for name in keyword_axes}
     leaves, structure = jax.tree.flatten((x, mapped_keywords))
     axes = [
         None if axis is None else _canonical(axis, leaf)
         for axis, leaf in zip(
-            [*_spread(in_axes, x, "inputs"), *_spread(keyword_axes or {}, mapped_keywords, "keyword arguments")],
+            [*_spread(in_axes, x, "inputs"), *_spread(keyword_axes, mapped_keywords, "keyword arguments")],
             leaves,
             strict=True,
         )
@@ -163,19 +156,19 @@ def _create(
 ) -> Samples:
     def whole(params: PyTree, sample: PyTree) -> PyTree:
         x, keywords = arguments(sample)
-        return jax.tree.map(jnp.asarray, f(params, x, **keywords))
+        return evaluate(f, params, x, keywords)
 
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), data)
-    try:
+
+    def single_sample() -> str:
+        given = [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(lambda s: arguments(s)[0], one))]
+        return (
+            f"The network was given a single sample, of shape {', '.join(map(str, given))}. Choose `vmap_axes` along "
+            "which it acts on each sample alone, or None."
+        )
+
+    with noted(single_sample, lambda error: n_samples is not None):
         outputs = jax.eval_shape(whole, params, one)
-    except Exception as error:
-        if n_samples is not None:
-            given = [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(lambda s: arguments(s)[0], one))]
-            error.add_note(
-                f"The network was given a single sample, of shape {', '.join(map(str, given))}. Choose `vmap_axes` "
-                "along which it acts on each sample alone, or None."
-            )
-        raise
     leaves, structure = jax.tree.flatten(outputs)
     dtypes = tuple(leaf.dtype for leaf in leaves)
     if n_samples is None:
@@ -203,6 +196,25 @@ def _create(
     return Samples(apply, data, axes, shapes, dtypes, structure, shared)
 
 
+def _triple(vmap_axes: VMapAxes, keywords: Mapping[str, Any]) -> tuple[Any, Any, Mapping[str, Any]]:
+    """Axes of samples in inputs, in outputs, and in keyword arguments."""
+    if not (isinstance(vmap_axes, tuple) and len(vmap_axes) == 3):
+        return vmap_axes, vmap_axes, {}
+    in_axes, out_axes, keyword_axes = vmap_axes
+    if not isinstance(keyword_axes, Mapping | None):
+        raise ValueError(
+            "A tuple of three as `vmap_axes` is read as (axes of inputs, axes of outputs, dictionary of axes of "
+            f"keyword arguments), got {vmap_axes!r}. If it was meant as axes of three inputs, write "
+            f"({vmap_axes!r}, axes of outputs, {{}})."
+        )
+    if unknown := set(keyword_axes or {}) - set(keywords):
+        raise ValueError(
+            f"`vmap_axes` names axes of keyword arguments {sorted(unknown)}, which are not given. Pass them, or leave "
+            "them out of `vmap_axes`."
+        )
+    return in_axes, out_axes, keyword_axes or {}
+
+
 def _spread(prefix: Any, tree: PyTree, what: str) -> list[Any]:
     """The value for each leaf of a tree, from a tree prefix of such values."""
     values: list[Any] = []
@@ -222,9 +234,7 @@ def _spread(prefix: Any, tree: PyTree, what: str) -> list[Any]:
 
 def _canonical(axis: Any, leaf: Any) -> int:
     ndim = jnp.ndim(leaf)
-    if not isinstance(axis, int) or not -ndim <= axis < ndim:
-        raise ValueError(
-            f"`vmap_axes` has {axis!r} for an array of shape {jnp.shape(leaf)}. Expected an integer from {-ndim} to "
-            f"{ndim - 1}."
-        )
+    if isinstance(axis, bool) or not isinstance(axis, int) or not -ndim <= axis < ndim:
+        allowed = f"an integer from {-ndim} to {ndim - 1}" if ndim else "an array with at least one axis"
+        raise ValueError(f"`vmap_axes` has {axis!r} for an array of shape {jnp.shape(leaf)}. Expected {allowed}.")
     return axis % ndim

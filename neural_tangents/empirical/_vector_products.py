@@ -20,7 +20,7 @@ def ntk_vector_products(first: Samples, second: Samples, params: PyTree, axes: S
 
 
 def n_products(first: Samples, second: Samples, leaf: int, a: OutputAxes) -> int:
-    """How many products the kernel of one output takes, each of one sample of x1 with a unit vector of one of x2."""
+    """How many products the kernel of one output takes: one for each pair of samples and entry of the output for x2."""
     labels1, labels2 = first.labels(leaf, a.labels1), second.labels(leaf, a.labels2)
     pairs = first.n_samples * (1 if labels1[0] == labels2[0] and first.mapped else second.n_samples)
     return pairs * math.prod(second.one_shape(leaf))
@@ -68,7 +68,7 @@ def _as(parameter: Any, tangent: jax.Array) -> jax.Array:
 
 
 def _rest(parameter: Any, tangent: jax.Array, complex_output: bool) -> jax.Array | None:
-    """The tangent, times `-i`, that a derivative of mixed real and complex numbers leaves out."""
+    """What a derivative that mixes real and complex numbers leaves out, as a tangent to be multiplied by `i`."""
     if jnp.iscomplexobj(parameter):
         return None if complex_output else -1j * tangent
     return jnp.imag(tangent) if complex_output else None

@@ -6,7 +6,8 @@ from typing import Any
 import jax
 
 from neural_tangents._core.types import PyTree
-from neural_tangents.empirical._batches import check_parameters, split_arguments
+from neural_tangents.empirical._batches import split_arguments
+from neural_tangents.empirical._checks import check_function, check_parameters, check_vector, evaluate, forward_mode
 
 
 def empirical_ntk_vp_fn(
@@ -17,25 +18,44 @@ def empirical_ntk_vp_fn(
     `Θ(x1, x2) v = J(x1) (J(x2)ᵀ v)`, by one backward and one forward pass, in the memory of these.
 
     Args:
-      f: the network, `(params, x, **keywords) -> outputs`.
-      x1: inputs.
-      x2: inputs; None stands for `x1`.
-      params: parameters.
-      **kwargs: keyword arguments of `f`; a pair has one for each batch.
+      f: the network, `(params, x, **keywords) -> outputs`, with trees of arrays as parameters, inputs and outputs.
+      x1: the first batch of inputs, an array or a tree of arrays.
+      x2: the second batch; None, or None in place of some of its arrays, stands for `x1`.
+      params: the parameters, a tree of real or complex arrays. They come last.
+      **kwargs: keyword arguments of `f`; of a pair, each batch gets one.
 
     Returns:
-      `vp_fn(v)`, with `v` like `f(params, x2)` and the product like `f(params, x1)`. Nothing is averaged over outputs;
-      for that, see `empirical_ntk_operator_fn`.
+      `ntk_vp_fn(v)`, with `v` like `f(params, x2)` and the product like `f(params, x1)`. Nothing is averaged over
+      outputs; for that, see `empirical_ntk_operator_fn`.
 
     Raises:
-      TypeError: parameters are not of real or complex type.
+      TypeError: `f` is not a function, or parameters are not of real or complex type.
       ValueError: `x1` and `x2` do not match.
+
+    Source: Novak et al., "Fast Finite Width Neural Tangent Kernel", 2022, https://arxiv.org/abs/2206.08720.
     """
+    check_function(f, "empirical_ntk_vp_fn(f, x1, x2, params)")
     check_parameters(params)
     x2, kwargs1, kwargs2, _ = split_arguments(x1, x2, kwargs)
 
-    def ntk_vp_fn(cotangents: PyTree) -> PyTree:
-        _, pull = jax.vjp(lambda p: f(p, x2, **kwargs2), params)
-        return jax.jvp(lambda p: f(p, x1, **kwargs1), (params,), pull(cotangents))[1]
+    def ntk_vp_fn(v: PyTree) -> PyTree:
+        """The product of the NTK with a vector.
+
+        `Θ(x1, x2) v = J(x1) (J(x2)ᵀ v)`, with `J(x)` the Jacobian of `f(params, x)` with respect to all parameters.
+
+        Args:
+          v: the vector, with the tree, shapes and types of `f(params, x2)`.
+
+        Returns:
+          The product, with the tree, shapes and types of `f(params, x1)`.
+
+        Raises:
+          TypeError: the network has no derivative in forward mode.
+          ValueError: `v` is not like the outputs for x2.
+        """
+        outputs, pull = jax.vjp(lambda p: evaluate(f, p, x2, kwargs2), params)
+        check_vector(v, outputs)
+        with forward_mode("Write it with `jax.custom_jvp`, or use `empirical_ntk_fn`."):
+            return jax.jvp(lambda p: evaluate(f, p, x1, kwargs1), (params,), pull(v))[1]
 
     return ntk_vp_fn

@@ -281,7 +281,7 @@ STRUCTURED = {
 }
 
 # Networks with parameters that go through a Jacobian.
-DENSE = {
+BY_JACOBIAN = {
     "tied": Network(
         lambda p, x: jnp.tanh(jnp.tanh(x @ p["w"] + p["b"][None]) @ p["w"].T @ p["w"]),
         {"w": normal(5, 4), "b": normal(4)},
@@ -386,4 +386,4 @@ COMPLEX = {
     ),
 }
 
-NETWORKS = {**STRUCTURED, **DENSE, **COMPLEX}
+NETWORKS = {**STRUCTURED, **BY_JACOBIAN, **COMPLEX}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from finite_networks import X1, X2
 
-from neural_tangents.empirical._batches import check_parameters, fill_second, same_inputs, split_keywords
+from neural_tangents.empirical._batches import fill_second, same_inputs, split_keywords
 
 KINDS = [jax.random.key, jax.random.PRNGKey]
 
@@ -20,20 +20,6 @@ def data(key):
 
 def equal(a, b):
     return np.array_equal(data(a), data(b))
-
-
-# Parameters.
-
-
-def test_parameters_are_real_or_complex():
-    check_parameters({"w": np.zeros(2), "z": np.zeros(2, complex), "half": jnp.zeros(2, jnp.bfloat16), "number": 1.0})
-    check_parameters(())
-
-
-@pytest.mark.parametrize("value", [np.zeros(2, np.int32), np.zeros(2, bool), 3, jax.random.key(0)])
-def test_other_parameters_are_named(value):
-    with pytest.raises(TypeError, match=r"real or complex type, got \S+ at params\['a'\]\[1\]\. Take it out"):
-        check_parameters({"a": [np.zeros(2), value]})
 
 
 # Inputs.

@@ -1,4 +1,4 @@
-"""Monte Carlo estimates of kernels: their averages, errors, blocks, and what they are compared with in closed form."""
+"""Monte Carlo estimates of kernels: their averages, errors, tiles, and what they are compared with in closed form."""
 
 import os
 import subprocess
@@ -80,13 +80,13 @@ def test_error_of_one_draw_is_unknown():
 
 @pytest.mark.parametrize("one_batch", [False, True])
 @pytest.mark.parametrize("store_on_device", [False, True])
-def test_blocks_of_any_size_give_the_same(one_batch, store_on_device):
+def test_tiles_of_any_size_give_the_same(one_batch, store_on_device):
     x1, x2 = inputs(5), None if one_batch else inputs(3, 2)
     options = {"trace_axes": (), "diagonal_axes": (1,)}
     whole = nt.monte_carlo_kernel_fn(INIT_FN, APPLY_FN, KEY, 2, **options)(x1, x2)
-    blocks = nt.monte_carlo_kernel_fn(INIT_FN, APPLY_FN, KEY, 2, 2, -1, store_on_device, **options)(x1, x2)
-    assert isinstance(blocks.ntk, jax.Array if store_on_device else np.ndarray)
-    for a, b in zip(whole, blocks, strict=True):
+    tiles = nt.monte_carlo_kernel_fn(INIT_FN, APPLY_FN, KEY, 2, 2, -1, store_on_device, **options)(x1, x2)
+    assert isinstance(tiles.ntk, jax.Array if store_on_device else np.ndarray)
+    for a, b in zip(whole, tiles, strict=True):
         assert a.shape == b.shape == (5, 5 if one_batch else 3, 3)
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
@@ -188,7 +188,7 @@ def test_errors_in_arguments(arguments, error, message):
 
 
 @pytest.mark.parametrize("axes", [{"trace_axes": (0,)}, {"diagonal_axes": (-2,)}])
-def test_blocks_need_the_batch_axis(axes):
+def test_tiles_need_the_batch_axis(axes):
     with pytest.raises(ValueError, match="With `batch_size`, axis 0"):
         nt.monte_carlo_kernel_fn(INIT_FN, APPLY_FN, KEY, 1, batch_size=2, **axes)(inputs(2), None)
     nt.monte_carlo_kernel_fn(INIT_FN, APPLY_FN, KEY, 1, **axes)(inputs(2), None)
@@ -218,4 +218,4 @@ def test_rows_are_spread_over_devices():
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     found = subprocess.run([sys.executable, "-c", DEVICES], env=environment, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
-    assert "6 rows of a block to be divisible by `device_count=4`" in found.stdout
+    assert "6 rows of a tile to be divisible by `device_count=4`" in found.stdout

@@ -37,7 +37,7 @@ def test_sizes_that_do_not_fit():
     for sets in (((1,), ()), ((), (1,))):
         with pytest.raises(ValueError, match=r"Axis 1 is traced or diagonal.*\(3, 4\) and \(2, 5\)"):
             OutputAxes.create((3, 4), (2, 5), *sets, float)
-    with pytest.raises(ValueError, match=r"different numbers of axes: shapes \(3,\) and \(3, 1\)"):
+    with pytest.raises(ValueError, match=r"equally many axes for x1 and x2, got shapes \(3,\) and \(3, 1\)"):
         OutputAxes.create((3,), (3, 1), (), (), float)
 
 

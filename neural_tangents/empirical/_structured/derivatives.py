@@ -18,11 +18,12 @@ from neural_tangents.empirical._structured.uses import Plan, Use
 def structured_derivatives(
     first: Samples, second: Samples, params: PyTree, axes: Sequence[OutputAxes]
 ) -> list[jax.Array]:
-    """`Θ = J(x1) J(x2)ᵀ` of each output, as a sum over the steps of the network that use parameters.
+    """`Θ = J(x1) J(x2)ᵀ` of each output, as a sum over the uses of parameters in the network.
 
-    The Jacobian with respect to one use of a parameter is a product of cotangents and of inputs of that step, and the
-    kernel a contraction of the factors of both Jacobians, in the cheapest order. Parameters used more than once, or in
-    a way that is not known, go through their Jacobian; so do all if the network does different things with x1 and x2.
+    The Jacobian with respect to one use of a parameter is a product of cotangents and of inputs of that step. The
+    kernel is a contraction of the factors of both Jacobians, in the cheapest order. Parameters used more than once, or
+    in an unknown way, go through a Jacobian as an array; so do all parameters if the network takes different steps for
+    x1 and for x2.
     """
     leaves = jax.tree.leaves(params)
     plan1 = _plan(first, params)
@@ -52,7 +53,7 @@ def _plan(batch: Samples, params: PyTree) -> Plan:
 
 
 def _slopes(plan: Plan, leaves: list[Any]) -> list[Any]:
-    """For each use, the derivatives of entries of what is used with respect to their parameters, None if all are 1."""
+    """For each use, the derivative of each entry of its operand with respect to its parameter; None if all are 1."""
     scaled = [value for value in plan.structured if plan.program.boxes[value].scaled]
 
     def prepare(leaves: list[Any]) -> list[Any]:
@@ -67,7 +68,7 @@ def _slopes(plan: Plan, leaves: list[Any]) -> list[Any]:
 def _kernel(
     first: Samples, second: Samples, leaf: int, a: OutputAxes, use1: Use, use2: Use, slopes1: Any, slopes2: Any
 ) -> jax.Array:
-    """The kernel of one output with respect to one use."""
+    """The part of the kernel of one output that is due to one use."""
     arrays: list[jax.Array] = []
     labels: list[Labels] = []
     sides = ((first, use1, a.labels1), (second, use2, a.labels2))
@@ -78,12 +79,12 @@ def _kernel(
         arrays += [cotangent.reshape(shape), *use.factors]
         labels += [(*of_output, *_of_side(use, side, use.labels))]
         labels += [(of_output[0], *_of_side(use, side, term)) for term in use.factor_labels]
-    if slopes1 is not None:
+    if slopes1 is not None:  # the operand is a function of parameters, entry by entry: the chain rule
         sizes = sizes_of([array.shape for array in arrays], labels)
         operand = _of_side(use1, 0, use1.operand_labels)
         arrays.append((slopes1 * slopes2).reshape([sizes.get(label, 1) for label in operand]))
         labels.append(operand)
-    if use1.index is not None and use2.index is not None:
+    if use1.index is not None and use2.index is not None:  # both sides have to have read the same entry
         first_labels = (first.labels(leaf, a.labels1)[0], *_of_side(use1, 0, use1.index_labels))
         second_labels = (second.labels(leaf, a.labels2)[0], *_of_side(use2, 1, use2.index_labels))
         every = tuple(dict.fromkeys((*first_labels, *second_labels)))
@@ -94,7 +95,7 @@ def _kernel(
 
 
 def _of_side(use: Use, side: int, labels: Labels) -> Labels:
-    """Labels of a use in a kernel: axes of the operand are those of both sides."""
+    """Labels of one side's use in a kernel; axes of the operand are shared by both sides, and so summed over."""
     return tuple(("operand", label) if label in use.operand_labels else (side, label) for label in labels)
 
 

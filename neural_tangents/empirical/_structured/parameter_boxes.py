@@ -1,4 +1,4 @@
-"""Where the entries of values that are made of parameters alone come from."""
+"""Which parameters the entries of values depend on, for values that are made of parameters alone."""
 
 import dataclasses
 import math
@@ -11,7 +11,7 @@ Box = tuple[tuple[int, int], ...]
 
 # Each entry of the result is one of the operand.
 _RELABEL = {"reshape", "transpose", "squeeze", "rev", "copy", "copy_p", "expand_dims", "reduce_precision"}
-# Each entry of the result is a function of one entry of the operand, or of each, if others are constant.
+# Each entry of the result is a function of one entry of the operand, provided that any other operand is constant.
 _ELEMENTWISE = {
     *("neg", "exp", "exp2", "expm1", "log", "log1p", "sqrt", "rsqrt", "cbrt", "square", "integer_pow", "abs", "sign"),
     *("tanh", "logistic", "sin", "cos", "tan", "erf", "erfc", "erf_inv", "sinh", "cosh", "asinh", "atan"),
@@ -21,13 +21,13 @@ _ELEMENTWISE = {
 
 @dataclasses.dataclass(frozen=True)
 class ParameterBoxes:
-    """The parameters that a value depends on.
+    """The parameters that a value depends on, as boxes: ranges `start:stop` along each axis of a leaf.
 
     Attributes:
-      pieces: the leaves of the parameters, by number, each with the box of entries that may matter.
-      is_box: whether the value is one such box itself, so that slices of it are smaller boxes.
-      injective: whether each entry depends on one entry of the pieces, different entries on different ones.
-      scaled: whether derivatives of entries are not all 1.
+      pieces: the leaves of the parameters, by number, each with the box of entries that the value may depend on.
+      is_box: whether the value is exactly one such box, so that slices of it are smaller boxes.
+      injective: whether each entry of the value depends on a single parameter, and no two entries on the same one.
+      scaled: whether derivatives of entries with respect to their parameters may differ from 1.
     """
 
     pieces: frozenset[tuple[int, Box]]
@@ -49,7 +49,7 @@ class ParameterBoxes:
 
 
 def boxes_of_results(eqn: Any, operands: Sequence[ParameterBoxes | None]) -> list[ParameterBoxes | None]:
-    """Origins of the results of an equation whose operands are made of parameters, or are constant (None)."""
+    """The boxes of the results of an equation, from those of its operands; None is for constants."""
     found = _boxes_of_results(eqn, operands)
     return [
         boxes if jnp.issubdtype(var.aval.dtype, jnp.inexact) else None
@@ -87,7 +87,7 @@ def _is_complex(aval: Any) -> bool:
 
 
 def _is_rounding(before: Any, after: Any) -> bool:
-    """Whether a conversion changes the precision of numbers only."""
+    """Whether a conversion changes nothing but the precision of numbers."""
     return before.dtype == after.dtype or all(jnp.issubdtype(a.dtype, jnp.floating) for a in (before, after))
 
 
@@ -111,7 +111,7 @@ def _parts_taken(eqn: Any) -> list[Box]:
 
 
 def _part(boxes: ParameterBoxes, box: Box, *, is_box: bool) -> ParameterBoxes:
-    """The boxes of a part of a value; `is_box` says whether it is all of the box, with the axes of the value."""
+    """The boxes of a part of a value; `is_box` says whether that part is itself a box."""
     if not boxes.is_box:
         return dataclasses.replace(boxes, is_box=False)
     ((leaf, outer),) = boxes.pieces

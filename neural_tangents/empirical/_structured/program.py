@@ -1,4 +1,4 @@
-"""A network as a list of steps, sorted into those on parameters alone and those on data."""
+"""A network as a list of steps: first those that involve parameters alone, then those that involve data."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from neural_tangents._compat import bind, is_literal, opened
 from neural_tangents._core.types import PyTree
 from neural_tangents.empirical._structured.parameter_boxes import ParameterBoxes, boxes_of_results
 
-# Calls that are replaced by what they call. Those that define derivatives of their own stay.
+# Calls that are replaced by the steps they contain. Calls with derivatives of their own stay as they are.
 _CALLS = {
     **{name: "jaxpr" for name in ("jit", "pjit", "checkpoint", "remat", "remat2")},
     **{name: "call_jaxpr" for name in ("closed_call", "core_call")},
@@ -19,7 +19,7 @@ _CALLS = {
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One equation: which values it takes, and which it makes, by number."""
+    """One equation of a jaxpr, with the numbers of the values that it takes and of those that it makes."""
 
     jaxpr: Any
     eqn: Any
@@ -35,13 +35,13 @@ class Program:
     """A network for one sample.
 
     Attributes:
-      constants: values that are known.
+      constants: known values, by number.
       parameters: numbers of the leaves of the parameters.
       data: numbers of the leaves of the sample.
       outputs: numbers of the outputs.
       preparation: the steps that do not depend on the sample.
-      steps: those that do.
-      boxes: what parameters the values that do not depend on the sample are made of.
+      steps: the steps that do.
+      boxes: for each value that depends on parameters and not on the sample, which parameters it depends on.
     """
 
     constants: Mapping[int, Any]
@@ -71,7 +71,7 @@ def trace(f: Callable[[PyTree, PyTree], list[Any]], params: PyTree, sample: PyTr
         tracing.boxes[i] = ParameterBoxes.parameter(number, jaxpr.invars[number].aval.shape)
     tracing.on_data.update(inputs[n_params:])
     outputs = tracing.run(jaxpr, constants, inputs)
-    needed, steps = set(outputs), []
+    needed, steps = set(outputs), []  # from the last step to the first, keep what a later one or an output needs
     for step in reversed(tracing.steps):
         if needed.intersection(step.results):
             needed.update(step.operands)
@@ -108,7 +108,7 @@ class _Tracing:
         return number
 
     def run(self, jaxpr: Any, constants: Sequence[Any], inputs: Sequence[int]) -> list[int]:
-        """Adds the steps of a jaxpr; returns the numbers of its results."""
+        """Appends the steps of a jaxpr; returns the numbers of its results."""
         names = dict(zip(jaxpr.constvars, map(self.constant, constants), strict=True))
         names.update(zip(jaxpr.invars, inputs, strict=True))
 

@@ -25,14 +25,15 @@ class Derivative:
     """How a cotangent of an operand follows from that of the result.
 
     Attributes:
-      pull: a linear map to apply to the cotangent of the result first.
-      labels: of the axes of what it gives.
+      pull: a linear map that is applied to the cotangent of the result first.
+      labels: labels of the axes of what `pull` returns.
       factors: arrays of data.
-      factor_labels: of their axes.
-      operand_labels: of the axes of the operand, in an order that is that of its shape, up to a reshape.
-      index: where each entry of the result along `index_labels` was read, along the one axis `"index"` of the operand;
-        negative if it was not. None if there is no such axis.
-      index_labels: of the axes of `index`.
+      factor_labels: for each factor, labels of its axes.
+      operand_labels: labels of the axes of the operand, in the order of its shape, which `reshape` may merge.
+      index: for operations that read entries of their operand at places: for each entry of the result along
+        `index_labels`, the place along the axis `"index"` of the operand that it was read at; negative if it was not
+        read. None for other operations.
+      index_labels: labels of the axes of `index`.
     """
 
     pull: Callable[[jax.Array], jax.Array]
@@ -49,27 +50,13 @@ def derivative(step: Any, position: int, operands: Sequence[Any], allow_index: b
 
     `allow_index` says whether it may have an `index`.
     """
-    eqn = step.eqn
-    name = eqn.primitive.name
-    if name == "dot_general":
-        return _dot_general(eqn, position, operands)
-    if name == "conv_general_dilated" and position == 1 and eqn.params["batch_group_count"] == 1:
-        return _conv(eqn, operands)
-    if name in _ELEMENTWISE and not (name == "select_n" and position == 0):
-        return _elementwise(step, position, operands)
-    if name == "concatenate":
-        return _concatenate(eqn, position)
-    if name == "stack":
-        return _stack(eqn, position)
-    if allow_index and name == "gather" and position == 0:
-        return _gather(eqn, operands)
-    if allow_index and name == "dynamic_slice" and position == 0:
-        return _dynamic_slice(eqn, operands)
-    return None
+    name = step.eqn.primitive.name
+    rule = RULES.get(name) or (READING_RULES.get(name) if allow_index else None)
+    return None if rule is None else rule(step, position, operands)
 
 
-def _dot_general(eqn: Any, position: int, operands: Sequence[Any]) -> Derivative:
-    contracting, batch = eqn.params["dimension_numbers"]
+def _dot_general(step: Any, position: int, operands: Sequence[Any]) -> Derivative:
+    contracting, batch = step.eqn.params["dimension_numbers"]
     labels: list[Labels] = []
     for side in (0, 1):
         named: dict[int, Any] = {axis: ("batch", i) for i, axis in enumerate(batch[side])}
@@ -81,8 +68,11 @@ def _dot_general(eqn: Any, position: int, operands: Sequence[Any]) -> Derivative
     return Derivative(_same, result, (operands[other],), (labels[other],), labels[position])
 
 
-def _conv(eqn: Any, operands: Sequence[Any]) -> Derivative:
-    """With respect to the filters: a product of the cotangent with all windows of the input."""
+def _conv(step: Any, position: int, operands: Sequence[Any]) -> Derivative | None:
+    """With respect to the filters: the product of the cotangent with all windows of the input."""
+    eqn = step.eqn
+    if position != 1 or eqn.params["batch_group_count"] != 1:
+        return None
     lhs, rhs = operands
     lhs_spec, rhs_spec, out_spec = eqn.params["dimension_numbers"]
     groups = eqn.params["feature_group_count"]
@@ -112,15 +102,14 @@ def _conv(eqn: Any, operands: Sequence[Any]) -> Derivative:
     return Derivative(pull, ("input", "group", "out", *positions), (x,), (x_labels,), operand_labels)
 
 
-_ELEMENTWISE = {"add", "add_any", "sub", "mul", "div", "pow", "max", "min", "atan2", "rem", "select_n"}
+def _elementwise(step: Any, position: int, operands: Sequence[Any]) -> Derivative | None:
+    """Each entry of the result depends on one entry of the operand.
 
-
-def _elementwise(step: Any, position: int, operands: Sequence[Any]) -> Derivative:
-    """Each entry of the result depends on one of the operand, which may be repeated along axes of size 1.
-
-    A number, of shape (), is repeated along all axes.
+    An operand of size 1 along some axis, or of shape (), is used again for each entry of the result along that axis.
     """
     operand, name = operands[position], step.eqn.primitive.name
+    if name == "select_n" and position == 0:  # which of the others is chosen: it has no derivative
+        return None
     shape = step.eqn.outvars[0].aval.shape
     labels = tuple(("axis", axis) for axis in range(len(shape)))
     operand_labels = tuple(
@@ -137,10 +126,9 @@ def _elementwise(step: Any, position: int, operands: Sequence[Any]) -> Derivativ
     return Derivative(_same, labels, (slopes,), (labels,), operand_labels)
 
 
-def _concatenate(eqn: Any, position: int) -> Derivative:
-    axis = eqn.params["dimension"]
-    start = sum(atom.aval.shape[axis] for atom in eqn.invars[:position])
-    operand = eqn.invars[position].aval
+def _concatenate(step: Any, position: int, operands: Sequence[Any]) -> Derivative:
+    axis, operand = step.eqn.params["dimension"], operands[position]
+    start = sum(x.shape[axis] for x in operands[:position])
     labels = tuple(("axis", i) for i in range(operand.ndim))
 
     def pull(y: jax.Array) -> jax.Array:
@@ -149,16 +137,19 @@ def _concatenate(eqn: Any, position: int) -> Derivative:
     return Derivative(pull, labels, (), (), labels)
 
 
-def _stack(eqn: Any, position: int) -> Derivative:
-    labels = tuple(("axis", i) for i in range(eqn.invars[position].aval.ndim))
+def _stack(step: Any, position: int, operands: Sequence[Any]) -> Derivative:
+    labels = tuple(("axis", i) for i in range(operands[position].ndim))
 
     def pull(y: jax.Array) -> jax.Array:
-        return lax.index_in_dim(y, position, eqn.params["axis"], keepdims=False)
+        return lax.index_in_dim(y, position, step.eqn.params["axis"], keepdims=False)
 
     return Derivative(pull, labels, (), (), labels)
 
 
-def _gather(eqn: Any, operands: Sequence[Any]) -> Derivative:
+def _gather(step: Any, position: int, operands: Sequence[Any]) -> Derivative | None:
+    if position != 0:
+        return None
+    eqn = step.eqn
     numbers, sizes = eqn.params["dimension_numbers"], eqn.params["slice_sizes"]
     operand, places = operands
     dropped = {*numbers.collapsed_slice_dims, *numbers.operand_batching_dims}
@@ -176,9 +167,11 @@ def _gather(eqn: Any, operands: Sequence[Any]) -> Derivative:
     return _reading(read, operand.shape, sizes, full_axes, eqn.outvars[0].aval.ndim)
 
 
-def _dynamic_slice(eqn: Any, operands: Sequence[Any]) -> Derivative:
+def _dynamic_slice(step: Any, position: int, operands: Sequence[Any]) -> Derivative | None:
+    if position != 0:
+        return None
     operand, *starts = operands
-    sizes = eqn.params["slice_sizes"]
+    sizes = step.eqn.params["slice_sizes"]
     full_axes = {axis: axis for axis, size in enumerate(sizes) if size == operand.shape[axis]}
     return _reading(lambda x, sizes: lax.dynamic_slice(x, starts, sizes), operand.shape, sizes, full_axes, len(sizes))
 
@@ -190,9 +183,10 @@ def _reading(
     full_axes: dict[int, int],
     ndim: int,
 ) -> Derivative:
-    """The derivative of an operation that reads entries of its operand; those read are found by reading their numbers.
+    """The derivative of an operation that reads entries of its operand at places.
 
-    `full_axes` are the axes that are read in full, with those of the result they become.
+    The places are found by applying the operation to an array of consecutive numbers. `full_axes` maps each axis of the
+    operand that is read in full to the axis of the result that it becomes; all others are numbered together.
     """
     numbered_shape = [1 if axis in full_axes else size for axis, size in enumerate(shape)]
     numbered = np.arange(np.prod(numbered_shape, dtype=int), dtype=np.int32).reshape(numbered_shape)
@@ -212,3 +206,19 @@ def _reading(
 
 def _same(x: jax.Array) -> jax.Array:
     return x
+
+
+Rule = Callable[[Any, int, Sequence[Any]], Derivative | None]  # `(step, position, operands)`; None if it does not apply
+
+RULES: dict[str, Rule] = {
+    "dot_general": _dot_general,
+    "conv_general_dilated": _conv,
+    "concatenate": _concatenate,
+    "stack": _stack,
+    **dict.fromkeys(
+        ("add", "add_any", "sub", "mul", "div", "pow", "max", "min", "atan2", "rem", "select_n"), _elementwise
+    ),
+}
+
+# Rules with an `index`, which not all users of a derivative can deal with.
+READING_RULES: dict[str, Rule] = {"gather": _gather, "dynamic_slice": _dynamic_slice}

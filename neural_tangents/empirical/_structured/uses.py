@@ -1,4 +1,9 @@
-"""Derivatives of the outputs of a network with respect to each use of its parameters."""
+"""Derivatives of the outputs of a network with respect to each use of its parameters.
+
+A use is a step on data with an operand that is made of parameters alone, as `w` is in `y = x @ w`. The derivative with
+respect to that operand is a product of two parts: cotangents `∂f/∂y` of the result of the step, which jax computes, and
+`∂y/∂w`, which a rule for the step gives as factors. Keeping the parts apart is what makes the NTK cheap.
+"""
 
 import dataclasses
 import math
@@ -25,13 +30,13 @@ class Use:
     """The Jacobian of each output with respect to one operand of one step, as a product.
 
     Attributes:
-      cotangents: for each output, `(output size, ...)`: one for each entry of the output.
+      cotangents: for each output an array `(output size, ...)`, with a cotangent for each entry of the output.
       factors: arrays of data.
       index: see `Derivative`.
-      labels: of the axes of `cotangents` after the first.
-      factor_labels: of the axes of `factors`.
-      operand_labels: of the axes of the operand.
-      index_labels: of the axes of `index`.
+      labels: labels of the axes of `cotangents` after the first.
+      factor_labels: for each factor, labels of its axes.
+      operand_labels: labels of the axes of the operand.
+      index_labels: labels of the axes of `index`.
     """
 
     cotangents: list[jax.Array]
@@ -47,13 +52,16 @@ class Use:
 class Plan:
     """Which values made of parameters are differentiated by structure, and which through a Jacobian as an array.
 
+    A value is differentiated by structure if it has a single use, and if each of its entries depends on a parameter of
+    its own, on which nothing else in the network depends.
+
     Attributes:
       program: the network for one sample.
-      structured: those that have one use, and one entry of the parameters for each of theirs that no other value has:
-        for each its number, with the number of the step and the position of the operand.
-      by_jacobian: uses of all others: for each step the positions of its operands.
-      jacobian_values: their numbers.
-      jacobian_outputs: outputs that are such values themselves, by number of the output.
+      structured: for each value differentiated by structure, the number of the step that uses it, and the position of
+        the value among the operands of that step.
+      by_jacobian: for each step that uses other values, their positions among its operands.
+      jacobian_values: numbers of these other values.
+      jacobian_outputs: numbers of values made of parameters that are outputs of the network, by number of the output.
     """
 
     program: Program
@@ -65,6 +73,7 @@ class Plan:
     @classmethod
     def create(cls, program: Program) -> "Plan":
         """The plan of a program."""
+        # Steps are read for the uses of every value first: whether a value is alone depends on all the others.
         uses: dict[int, list[tuple[int, int]]] = {}
         for number, step in enumerate(program.steps):
             for position, value in enumerate(step.operands):
@@ -95,12 +104,12 @@ class Plan:
 
     @property
     def signature(self) -> Any:
-        """What two plans must have in common for a kernel of their uses: the same operations on the same operands."""
+        """What two plans must have in common for kernels of their uses: the same operations on the same parameters."""
         steps, boxes = self.program.steps, self.program.boxes
         makers = {result: step for step in self.program.preparation for result in step.results}
 
         def expression(value: int) -> Any:
-            """How a value follows from parameters. Constants may differ, as slopes of both sides do."""
+            """How a value follows from parameters. Constants may differ: they enter through slopes of each side."""
             if value not in makers:
                 return self.program.parameters.index(value) if value in boxes else None
             step = makers[value]
@@ -122,10 +131,17 @@ class Plan:
 
     @property
     def used_steps(self) -> tuple[int, ...]:
+        """Numbers of the steps that use values made of parameters, in order."""
         return tuple(sorted({*self.by_jacobian, *(number for number, _ in self.structured.values())}))
 
     def uses(self, prepared: Mapping[int, Any], leaves: Sequence[Any], sample: Sequence[Any]) -> list[Use]:
-        """Uses of each structured value, then, as Jacobians with respect to them, of each of `jacobian_leaves`."""
+        """The use of each structured value; then the Jacobian of each of `jacobian_leaves`, in the form of a use.
+
+        All outputs share one forward pass. What differs between entries of an output runs under `vmap` over the unit
+        vectors of that output: cotangents, and rows of Jacobians, because the rows for all uses of a leaf have to be
+        added up before any contraction (the kernel of a sum has cross terms). Factors are made of data alone, and so
+        are made once, afterwards.
+        """
         outputs, pull, operands = self._forward(prepared, sample)
         zeros = [jnp.zeros_like(out) for out in outputs]
 
@@ -149,7 +165,12 @@ class Plan:
     def _forward(
         self, prepared: Mapping[int, Any], sample: Sequence[Any]
     ) -> tuple[list[Any], Any, dict[int, list[Any]]]:
-        """Outputs, the map from their cotangents to those of results of used steps, and the operands of these."""
+        """Outputs, the map from their cotangents to those of results of used steps, and the operands of these.
+
+        Zeros are added to the results of used steps, and derivatives are taken with respect to these zeros: so the
+        backward pass stops at the result of each step, before the product with its operands that would make a Jacobian.
+        The operands are kept from the same forward pass; rules make factors of them.
+        """
         program, used = self.program, self.used_steps
 
         def shifted(shifts: dict[int, list[Any]]) -> tuple[list[Any], dict[int, list[Any]]]:
@@ -175,9 +196,11 @@ class Plan:
         return outputs, pull, operands
 
     def _structured(self, cotangents: list[dict[int, list[Any]]], operands: Mapping[int, list[Any]]) -> list[Use]:
+        """The uses of structured values, in the order of `structured`."""
         uses = []
         for value, (number, position) in self.structured.items():
             step, scaled = self.program.steps[number], self.program.boxes[value].scaled
+            # With an index, no array has the entries of the operand along an axis for slopes to be multiplied with.
             rule = derivative(step, position, operands[number], allow_index=not scaled)
             uses.append(_use(step, position, operands[number], [c[number] for c in cotangents], rule))
         return uses
@@ -189,7 +212,11 @@ class Plan:
         leaves: Sequence[Any],
         outputs: Mapping[int, Any],
     ) -> list[Any]:
-        """Cotangents of `jacobian_leaves`, for one cotangent of the outputs."""
+        """Cotangents of `jacobian_leaves`, for one cotangent of the outputs.
+
+        First from results of steps to their operands, added up over all uses of a value; then, for all values in one
+        backward pass, through the steps that made them from the leaves. A leaf thus comes after all that depends on it.
+        """
         if not self.jacobian_values:
             return []
         program, of_steps = self.program, dict(zip(self.used_steps, cotangents, strict=True))
@@ -216,7 +243,7 @@ class Plan:
 def _use(
     step: Step, position: int, operands: Sequence[Any], cotangents: list[list[Any]], rule: Derivative | None
 ) -> Use:
-    """The Jacobian of each output with respect to an operand, from cotangents of the results for all units."""
+    """The Jacobian of each output with respect to an operand, from the cotangents of results for all unit vectors."""
     shape = step.eqn.invars[position].aval.shape
     if rule is None:
         labels = tuple(("axis", axis) for axis in range(len(shape)))
@@ -227,14 +254,14 @@ def _use(
         return Use(
             pulled, rule.factors, rule.index, rule.labels, rule.factor_labels, rule.operand_labels, rule.index_labels
         )
-    # The Jacobian is smaller than what it is made of.
+    # The Jacobian is no larger than what it is made of: multiplied out here, it is a shorter product for the kernel.
     terms, output = [("unit", *rule.labels), *rule.factor_labels], ("unit", *rule.operand_labels)
     jacobians = [contract([c, *rule.factors], terms, output) for c in pulled]
     return Use(jacobians, labels=rule.operand_labels, operand_labels=rule.operand_labels)
 
 
 def _differentiable(step: Step) -> list[Any]:
-    """Shapes and types of the results of a step that have derivatives."""
+    """Shapes and types of those results of a step that have derivatives."""
     return [var.aval for var in step.eqn.outvars if jnp.issubdtype(var.aval.dtype, jnp.inexact)]
 
 
@@ -258,7 +285,7 @@ def _pull_back(step: Step, positions: Sequence[int], operands: Sequence[Any], co
 def _operand_cotangents(
     step: Step, positions: Sequence[int], operands: Sequence[Any], cotangents: list[Any]
 ) -> list[Any]:
-    """Cotangents of some operands of a step, by rules, where all have one."""
+    """Cotangents of some operands of a step: by rules, or by jax if one of them has none."""
     rules = [derivative(step, position, operands, allow_index=False) for position in positions]
     if any(rule is None for rule in rules):
         return _pull_back(step, positions, operands, cotangents)
@@ -268,5 +295,6 @@ def _operand_cotangents(
 
 
 def _product(rule: Derivative, cotangent: jax.Array, operand: jax.Array) -> jax.Array:
+    """The cotangent of an operand, multiplied out."""
     arrays, labels = [rule.pull(cotangent), *rule.factors], [rule.labels, *rule.factor_labels]
     return contract(arrays, labels, rule.operand_labels).reshape(operand.shape).astype(operand.dtype)

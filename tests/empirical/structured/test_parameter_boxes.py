@@ -97,18 +97,18 @@ def test_values_of_common_parameters_overlap():
     """It would be an error to miss an overlap; for slices, none is reported that is not there."""
     found = {name: boxes_of(value) for name, (value, _) in INJECTIVE.items()}
     found |= {name: boxes_of(value) for name, value in NOT_INJECTIVE.items()}
-    for (_, (origin1, jacobian1)), (_, (origin2, jacobian2)) in itertools.combinations(found.items(), 2):
+    for (_, (boxes1, jacobian1)), (_, (boxes2, jacobian2)) in itertools.combinations(found.items(), 2):
         common = (jacobian1 != 0).any(0) & (jacobian2 != 0).any(0)
-        assert origin1.overlaps(origin2) is origin2.overlaps(origin1)
-        assert origin1.overlaps(origin2) or not common.any()
+        assert boxes1.overlaps(boxes2) is boxes2.overlaps(boxes1)
+        assert boxes1.overlaps(boxes2) or not common.any()
     slices = ["row", "rows", "columns", "part of a part", "first half", "second half", "taken apart"]
     for name1, name2 in itertools.combinations(slices, 2):
-        (origin1, jacobian1), (origin2, jacobian2) = found[name1], found[name2]
+        (boxes1, jacobian1), (boxes2, jacobian2) = found[name1], found[name2]
         common = (jacobian1 != 0).any(0) & (jacobian2 != 0).any(0)
-        assert origin1.overlaps(origin2) == common.any()
+        assert boxes1.overlaps(boxes2) == common.any()
 
 
-def test_integers_and_constants_have_no_origin():
+def test_integers_and_constants_have_no_boxes():
     program = trace(
         lambda p, x: [x * jnp.argsort(p)[0], x + jnp.floor(p).astype(np.int32), x * jnp.arange(3)],
         normal(3),

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from finite_networks import DENSE, STRUCTURED, assert_close, normal
+from finite_networks import BY_JACOBIAN, STRUCTURED, assert_close, normal
 from jax import lax
 
 from neural_tangents.empirical._einsum import contract
@@ -246,7 +246,7 @@ def test_all_parameters_are_differentiated_by_structure(name):
 )
 def test_parameters_that_go_through_a_jacobian(name, structured, by_jacobian):
     """Those used twice, or mixed; all others are still differentiated by structure."""
-    net = DENSE[name]
+    net = BY_JACOBIAN[name]
     plan = plan_of(net)
     names = sorted(net.params)
     by_structure = {names[leaf] for value in plan.structured for leaf, _ in plan.program.boxes[value].pieces}
