@@ -14,7 +14,7 @@ from jax import lax
 
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.types import Axes
-from neural_tangents.predict._arguments import as_kernel, common_dtype
+from neural_tangents.predict._arguments import as_kernel, as_targets, check_scalar, common_dtype
 from neural_tangents.predict._nystrom import Nystrom, nystrom
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._regularisation import Regularisation
@@ -79,7 +79,7 @@ def conjugate_gradients(
     the precision of float64. Where both are float32, rounding in products sets a limit to the residual, which grows
     with the condition number of `K_λ`: 8e-5 in an example with 20,000 points and `diag_reg=1e-3`.
 
-    Needs the package lineax, `pip install neural-tangents[large]`.
+    Needs the package lineax: `pip install lineax`.
 
     Args:
       kernel: `K_dd`, symmetric and positive semi-definite: an array, or a function. An array is interleaved as
@@ -116,7 +116,7 @@ def conjugate_gradients(
     https://arxiv.org/abs/1809.11165; for the preconditioner, Frangella, Tropp, Udell, "Randomized Nyström
     Preconditioning", 2021, https://arxiv.org/abs/2110.02820.
     """
-    y_train = jnp.asarray(y_train)
+    y_train = as_targets(y_train)
     outputs = Outputs.create(y_train.shape, trace_axes)
     regularisation = Regularisation(diag_reg, diag_reg_absolute_scale, noise_variance)
     regularisation.check(outputs)
@@ -135,8 +135,9 @@ def conjugate_gradients(
     y_train = y_train.astype(common_dtype(y_train) if is_function else common_dtype(kernel, y_train))
     if tolerance is None:
         tolerance = 1e-6 if y_train.dtype == "float64" else 1e-3
+    check_scalar(tolerance, "tolerance")
     if not 0 < tolerance < 1:
-        raise ValueError(f"Expected `tolerance` between 0 and 1, got {tolerance}.")
+        raise ValueError(f"Expected `tolerance` between 0 and 1, got {tolerance}. Pass None for the default.")
     settings = _Settings(
         outputs,
         diag_reg_absolute_scale,
@@ -339,6 +340,4 @@ def _import_lineax() -> Any:
     try:
         return importlib.import_module("lineax")
     except ImportError as error:
-        raise ImportError(
-            "`conjugate_gradients` needs the package lineax. Install it: pip install 'neural-tangents[large]'."
-        ) from error
+        raise ImportError("`conjugate_gradients` needs the package lineax. Install it: pip install lineax.") from error
