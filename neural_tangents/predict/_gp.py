@@ -214,7 +214,7 @@ def gp_inference(
       >>> x_test, names = jnp.array([[1.0], [8.0]]), ("nngp", "ntk")
       >>> predict_fn = predict.gp_inference(kernel_fn(x_train, None, names), y_train, diag_reg=1e-3)
       >>> predict_fn
-      GaussianProcess(kernels=('nngp', 'ntk'), y_train=float32[3,1], ..., solver='Cholesky', ...)
+      GaussianProcess(kernels=('nngp', 'ntk'), ..., trace_axes=(1,), diag_reg=0.001, ...)
       >>> posterior = predict_fn("ntk", kernel_fn(x_test, x_train, names), kernel_fn(x_test, None, "nngp"))
       >>> posterior.mean.shape, posterior.covariance.shape
       ((2, 1), (2, 2))
