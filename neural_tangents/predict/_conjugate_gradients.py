@@ -70,9 +70,9 @@ def conjugate_gradients(
         x = K_λ⁻¹ y,    K_λ = K_dd + λ I + diag(noise_variance),
 
     so that the mean of a Gaussian process on a test set, and of an ensemble of networks trained to convergence, is
-    `K_td x`. An iteration takes one product. The memory needed is that of the kernel and of a few vectors, of which the
-    preconditioner takes about `4 rank` while it is made and `rank` afterwards. All targets along `trace_axes` are
-    solved for together, as one system with the kernel `K ⊗ I`.
+    `K_td x`. An iteration takes one product. Besides the kernel, memory is needed for a few vectors of the size of
+    `y`, and for the preconditioner: about `4 rank` vectors while it is made, and `rank` afterwards. All targets along
+    `trace_axes` are solved for together, as one system with the kernel `K ⊗ I`.
 
     Solutions have the floating type that `kernel` and `y_train` have together, but a kernel stays in its own: in
     float32 with `y_train` in float64, under `jax.enable_x64`, it takes the memory of float32 and gives a solution to
@@ -92,11 +92,11 @@ def conjugate_gradients(
       noise_variance: of the targets, in the units of the kernel, added to the diagonal of `K_dd` besides `λ`: a scalar,
         or one number for each training point, of shape `y_train.shape[:1]`.
       trace_axes: axes of `y_train` that the kernel lacks, the ones that it was computed with.
-      rank: how many eigenvalues of the kernel, at most, a preconditioner deals with, so that the number of iterations
-        depends on the remaining ones. It takes as many products to make. 0 for no preconditioner.
-      tolerance: the largest residual to accept, a number between 0 and 1; None for 1e-6, or 1e-3 in float32. The last
-        iteration is the first whose residual is below half of it, by the recurrence of the method; the residual that
-        is returned, and has to be accepted, is computed anew.
+      rank: how many of the largest eigenvalues of the kernel the preconditioner deals with, at most. The number of
+        iterations then depends on the remaining ones. Making it takes as many products. 0 for no preconditioner.
+      tolerance: the largest residual to accept, a number between 0 and 1; None for 1e-6, or 1e-3 in float32. Iterations
+        end when the residual that the method keeps up to date is below half of this. The residual that is returned is
+        computed anew from the solution, and has to be below `tolerance`.
       max_iterations: an integer >= 1.
       key: the random key of the preconditioner, None for `jax.random.key(0)`.
 

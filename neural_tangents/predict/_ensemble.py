@@ -41,7 +41,7 @@ class GradientDescentMSEEnsemble:
     _regularisation: Regularisation
     _in_float64: bool
     _keywords: dict[str, Any]
-    _systems: dict[str, TrainSystem] = dataclasses.field(default_factory=dict)  # of the kernels computed so far
+    _systems: dict[str, TrainSystem] = dataclasses.field(default_factory=dict, init=False)  # of kernels computed so far
 
     @overload
     def __call__(
@@ -190,14 +190,14 @@ def gradient_descent_mse_ensemble(
         an object with these attributes for `get=('nngp', 'ntk')`; `x2` is None for a set with itself. Kernels are
         interleaved as `zip(y1.shape, y2.shape)` without the pairs of `trace_axes`, and read as `K ⊗ I` along them. It
         is called when first needed, and only for the kernels needed.
-      x_train: inputs.
-      y_train: targets, one for each input along axis 0.
+      x_train: inputs, `(N, ...)`, or a list or tuple of such arrays.
+      y_train: targets, `(N, ...)`. For one output per input that is `(N, 1)`.
       learning_rate: a scalar.
       diag_reg: `λ` in units of the mean diagonal entry of `K_dd`, a scalar >= 0.
       diag_reg_absolute_scale: whether `diag_reg` is `λ` itself.
       trace_axes: axes of `y_train` that the kernels lack, the ones that `kernel_fn` leaves out.
       noise_variance: of the targets, in the units of the kernel, added to the diagonal of `K_dd` besides `λ`: a scalar,
-        or one number for each training point; None for none.
+        or one number for each training point, `(N,)`; None for none.
       solve_in_float64: whether to factorise matrices in float64, whatever the type of the kernels.
       **kernel_fn_train_train_kwargs: passed to `kernel_fn` for the training set.
 

@@ -11,8 +11,8 @@ the step size. The loop over steps is our own, as that of `odeint` does not suit
 * It does not tell when it gives up, and returns an extrapolation.
 * It cannot stop where nothing changes any more.
 
-`diffrax` could do all this, but is one more package, of which the present releases do not support all releases of jax
-that this library does.
+`diffrax` could do all of this, but it is one more dependency, and its present releases do not support every release of
+jax that this library supports.
 """
 
 import dataclasses
@@ -62,9 +62,9 @@ def integrate(velocity: Callable[[Any], Any], start: Any, spans: jax.Array) -> t
 
     Returns:
       The states at the ends of the spans, with a leading axis of length `K`, and which of them were reached, `[K]`.
-      States that were not reached are NaN: those from where `MAX_STEPS` were tried, velocities are not finite, or a
-      span is negative or NaN. An infinite span is reached if `u` became stationary; its state is the last one in
-      any case but that of velocities that are not finite.
+      A span is not reached, nor are those after it, if `MAX_STEPS` steps were tried, velocities are not finite, or the
+      span is negative or NaN; its state is then NaN. An infinite span is reached if `u` became stationary; if not, its
+      state is still the last one, unless velocities are not finite.
 
       Differentiable in reverse mode, once, with respect to `start`, `spans` and all that `velocity` closes over.
     """

@@ -143,13 +143,13 @@ def gradient_descent_mse(
       k_train_train: `Θ_dd`, the kernel of the training set with itself (an NTK; or an NNGP kernel if only the readout
         layer is trained), interleaved as `zip(y_train.shape, y_train.shape)` without the pairs of `trace_axes`. It is
         read as `Θ ⊗ I` along `trace_axes`.
-      y_train: targets.
+      y_train: targets, `(N, ...)`. For one output per point that is `(N, 1)`.
       learning_rate: a scalar.
       diag_reg: `λ` in units of the mean diagonal entry of `Θ_dd`, a scalar >= 0.
       diag_reg_absolute_scale: whether `diag_reg` is `λ` itself.
       trace_axes: axes of `y_train` that `k_train_train` lacks, the ones that it was computed with.
-      noise_variance: of the targets, in the units of the kernel, added to the diagonal of `K_dd` besides `λ`: a scalar,
-        or one number for each training point; None for none.
+      noise_variance: of the targets, in the units of the kernel, added to the diagonal of `Θ_dd` besides `λ`: a scalar,
+        or one number for each training point, `(N,)`; None for none.
       solve_in_float64: whether to factorise matrices in float64, whatever the type of the kernels.
 
     Returns:

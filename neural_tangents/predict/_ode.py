@@ -206,15 +206,15 @@ def gradient_descent(
     close to 1.
 
     The solver is explicit. It takes about 0.4 steps for each time constant of the fastest decay, and gives up after
-    262,144. For the squared loss `½ mean((f - y)²)` this decay is the largest eigenvalue of `Θ_dd` over `y_train.size`;
-    `gradient_descent_mse` has the closed form.
+    262,144 steps. For the squared loss `½ mean((f - y)²)` the rate of this decay is the largest eigenvalue of `Θ_dd`
+    over `y_train.size`; `gradient_descent_mse` has the closed form.
 
     Args:
       loss: a differentiable function of outputs and targets, both of shape `y_train.shape`, to a scalar.
       k_train_train: `Θ_dd`, the kernel of the training set with itself (an NTK; or an NNGP kernel if only the readout
         layer is trained), interleaved as `zip(y_train.shape, y_train.shape)` without the pairs of `trace_axes`. It is
         read as `Θ ⊗ I` along `trace_axes`.
-      y_train: targets. Integers are converted to floating point.
+      y_train: targets, `(N, ...)`; for one output per point that is `(N, 1)`. Integers are converted to floating point.
       learning_rate: a scalar > 0.
       momentum: `m`, a scalar from 0 to 1; None for gradient flow.
       trace_axes: axes of `y_train` that `k_train_train` lacks, the ones that it was computed with.

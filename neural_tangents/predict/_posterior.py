@@ -38,7 +38,7 @@ def kernels_needed(names: Iterable[str], with_covariance: bool) -> tuple[str, ..
 
 
 def learned(outputs: Outputs, y_train: jax.Array, with_covariance: bool) -> Any:
-    """The prediction on the training set after infinite time: what was learned, without any doubt."""
+    """The prediction on the training set after infinite time: what was learned, with no uncertainty."""
     if not with_covariance:
         return y_train
     sizes = outputs.described_sizes
