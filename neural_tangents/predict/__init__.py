@@ -1,14 +1,42 @@
-"""Predictions of trained networks, of ensembles of them, and of Gaussian processes, from kernels."""
+"""Predictions of trained networks, of ensembles of them, and of Gaussian processes, from kernels.
+
+Functions that take a training set and return a predictor, a function with a few methods:
+
+    gp_inference                   Bayesian networks, and ensembles trained to convergence, from kernels
+    gradient_descent_mse_ensemble  ensembles trained on the squared loss for any time, from a `kernel_fn` and inputs
+    gradient_descent_mse           one network trained on the squared loss for any time, in closed form
+    gradient_descent               one network trained on any loss, with or without momentum, by an ODE solver
+
+What they return, for annotations and help:
+
+    GaussianProcess, GradientDescentMSEEnsemble, GradientDescentMSE, GradientDescent
+
+What predictors return:
+
+    Gaussian     mean and covariance, from which variances, standard deviations and draws follow
+    Gaussians    predictions by name: `nngp`, `ntk`, `ntkgp`
+    ODEState     outputs in training, from which `gradient_descent` can be resumed
+    Diagnostics  how well a kernel is conditioned, and what was done to invert it
+
+Tools for training and for large training sets:
+
+    max_learning_rate                       the largest stable learning rate of gradient descent
+    conjugate_gradients, ConjugateGradients linear systems with kernels too large to be factorised
+
+docs/inference.md says which prediction means what.
+"""
 
 from typing import TYPE_CHECKING
 
 from neural_tangents.predict._conjugate_gradients import ConjugateGradients, conjugate_gradients
-from neural_tangents.predict._ensemble import gradient_descent_mse_ensemble
-from neural_tangents.predict._gp import gp_inference
+from neural_tangents.predict._ensemble import GradientDescentMSEEnsemble, gradient_descent_mse_ensemble
+from neural_tangents.predict._gaussian import Gaussian
+from neural_tangents.predict._gp import GaussianProcess, gp_inference
 from neural_tangents.predict._learning_rate import max_learning_rate
-from neural_tangents.predict._mse import gradient_descent_mse
-from neural_tangents.predict._ode import ODEState, gradient_descent
-from neural_tangents.predict._results import Gaussian
+from neural_tangents.predict._mse import GradientDescentMSE, gradient_descent_mse
+from neural_tangents.predict._ode import GradientDescent, gradient_descent
+from neural_tangents.predict._ode_state import ODEState
+from neural_tangents.predict._results import Gaussians
 from neural_tangents.predict._solve import Diagnostics
 
 if not TYPE_CHECKING:  # which finds names that do not exist by itself
@@ -18,6 +46,11 @@ __all__ = [
     "ConjugateGradients",
     "Diagnostics",
     "Gaussian",
+    "GaussianProcess",
+    "Gaussians",
+    "GradientDescent",
+    "GradientDescentMSE",
+    "GradientDescentMSEEnsemble",
     "ODEState",
     "conjugate_gradients",
     "gp_inference",

@@ -1,4 +1,4 @@
-"""Arguments that several predictors share: kernels given as arrays, times, and the type to compute in."""
+"""Arguments that several predictors share: arrays, scalars, times, and the type to compute in."""
 
 from typing import Any
 
@@ -10,27 +10,67 @@ from neural_tangents._core.concrete import is_concrete
 from neural_tangents.predict._outputs import Outputs
 
 
-def time_per_entry(t: Any, learning_rate: Any, outputs: Outputs, dtype: Any) -> jax.Array | None:
-    """`learning_rate · t / n`, or None for `t = None`; raises `ValueError` if a time is seen to be negative or NaN."""
-    if t is None:
-        return None
-    if is_concrete(t) and not np.all(np.asarray(t) >= 0):
-        raise ValueError(f"Expected times `t` >= 0, got {np.asarray(t).min()}. Pass None or jnp.inf for infinity.")
-    t = jnp.asarray(t, dtype)
-    is_finite = jnp.isfinite(t)  # no learning rate changes infinity: a product with it would have NaN derivatives
-    return jnp.where(is_finite, jnp.where(is_finite, t, 0) * jnp.asarray(learning_rate, dtype) / outputs.size, t)
+def as_array(value: Any, name: str, advice: str) -> jax.Array:
+    """Converts to an array; raises `TypeError` for what is not made of numbers."""
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"Expected `{name}` to be an array of numbers, got {_kind(value)}. {advice}") from error
 
 
 def as_kernel(kernel: Any, name: str) -> jax.Array:
-    """Converts a kernel to an array, or raises `ValueError` if it holds several."""
+    """Converts a kernel to an array; raises `ValueError` if it holds several, and `TypeError` if it is no kernel."""
     if hasattr(kernel, "ntk") or hasattr(kernel, "nngp"):
         raise ValueError(
             f"Expected `{name}` to be one array, got {type(kernel).__name__}, which may hold several kernels. "
             f"Pass one of them, for example its `.ntk`."
         )
-    return jnp.asarray(kernel)
+    return as_array(kernel, name, "Pass a kernel that was computed, such as kernel_fn(x1, x2, 'ntk').")
+
+
+def as_targets(y_train: Any) -> jax.Array:
+    """Converts targets to an array; raises `TypeError` if they are not numbers."""
+    return as_array(y_train, "y_train", "Encode classes as numbers, for example by jax.nn.one_hot(labels, n_classes).")
+
+
+def check_scalar(value: Any, name: str, advice: str = "Pass a number.") -> None:
+    """Raises `ValueError` for an array, and `TypeError` for what is not a number."""
+    if hasattr(value, "ntk") or hasattr(value, "nngp") or not _is_numeric(value):
+        raise TypeError(f"Expected `{name}` to be a scalar, got {_kind(value)}. {advice}")
+    if np.shape(value) != ():
+        raise ValueError(f"Expected `{name}` to be a scalar, got shape {np.shape(value)}. {advice}")
+
+
+def check_times(t: Any) -> None:
+    """Raises `TypeError` for times that are not numbers, and `ValueError` for times seen to be negative or NaN."""
+    if not _is_numeric(t):
+        raise TypeError(f"Expected times `t` to be numbers, got {_kind(t)}. Pass None or jnp.inf for infinity.")
+    if is_concrete(t) and not np.all(np.asarray(t) >= 0):
+        raise ValueError(f"Expected times `t` >= 0, got {np.asarray(t).min()}. Pass None or jnp.inf for infinity.")
+
+
+def time_per_entry(t: Any, learning_rate: Any, outputs: Outputs, dtype: Any) -> jax.Array | None:
+    """`learning_rate · t / n`, or None for `t = None`; raises `ValueError` if a time is seen to be negative or NaN."""
+    if t is None:
+        return None
+    check_times(t)
+    t = jnp.asarray(t, dtype)
+    is_finite = jnp.isfinite(t)  # no learning rate changes infinity: a product with it would have NaN derivatives
+    return jnp.where(is_finite, jnp.where(is_finite, t, 0) * jnp.asarray(learning_rate, dtype) / outputs.size, t)
 
 
 def common_dtype(*arrays: Any) -> Any:
     """The floating type that predictions from these arrays are computed in."""
     return jnp.result_type(*arrays, float)
+
+
+def _is_numeric(value: Any) -> bool:
+    dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
+    return jnp.issubdtype(dtype, np.number) or jnp.issubdtype(dtype, np.bool_)
+
+
+def _kind(value: Any) -> str:
+    """What a value is, in a word or two."""
+    if callable(value):
+        return "a function"
+    return f"an array of type {value.dtype}" if hasattr(value, "dtype") else type(value).__name__

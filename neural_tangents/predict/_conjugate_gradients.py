@@ -14,7 +14,7 @@ from jax import lax
 
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.types import Axes
-from neural_tangents.predict._arguments import as_kernel, common_dtype
+from neural_tangents.predict._arguments import as_kernel, as_targets, check_scalar, common_dtype
 from neural_tangents.predict._nystrom import Nystrom, nystrom
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._regularisation import Regularisation
@@ -70,16 +70,16 @@ def conjugate_gradients(
         x = K_λ⁻¹ y,    K_λ = K_dd + λ I + diag(noise_variance),
 
     so that the mean of a Gaussian process on a test set, and of an ensemble of networks trained to convergence, is
-    `K_td x`. An iteration takes one product. The memory needed is that of the kernel and of a few vectors, of which the
-    preconditioner takes about `4 rank` while it is made and `rank` afterwards. All targets along `trace_axes` are
-    solved for together, as one system with the kernel `K ⊗ I`.
+    `K_td x`. An iteration takes one product. Besides the kernel, memory is needed for a few vectors of the size of
+    `y`, and for the preconditioner: about `4 rank` vectors while it is made, and `rank` afterwards. All targets along
+    `trace_axes` are solved for together, as one system with the kernel `K ⊗ I`.
 
     Solutions have the floating type that `kernel` and `y_train` have together, but a kernel stays in its own: in
     float32 with `y_train` in float64, under `jax.enable_x64`, it takes the memory of float32 and gives a solution to
     the precision of float64. Where both are float32, rounding in products sets a limit to the residual, which grows
     with the condition number of `K_λ`: 8e-5 in an example with 20,000 points and `diag_reg=1e-3`.
 
-    Needs the package lineax, `pip install neural-tangents[large]`.
+    Needs the package lineax: `pip install lineax`.
 
     Args:
       kernel: `K_dd`, symmetric and positive semi-definite: an array, or a function. An array is interleaved as
@@ -92,11 +92,11 @@ def conjugate_gradients(
       noise_variance: of the targets, in the units of the kernel, added to the diagonal of `K_dd` besides `λ`: a scalar,
         or one number for each training point, of shape `y_train.shape[:1]`.
       trace_axes: axes of `y_train` that the kernel lacks, the ones that it was computed with.
-      rank: how many eigenvalues of the kernel, at most, a preconditioner deals with, so that the number of iterations
-        depends on the remaining ones. It takes as many products to make. 0 for no preconditioner.
-      tolerance: the largest residual to accept, a number between 0 and 1; None for 1e-6, or 1e-3 in float32. The last
-        iteration is the first whose residual is below half of it, by the recurrence of the method; the residual that
-        is returned, and has to be accepted, is computed anew.
+      rank: how many of the largest eigenvalues of the kernel the preconditioner deals with, at most. The number of
+        iterations then depends on the remaining ones. Making it takes as many products. 0 for no preconditioner.
+      tolerance: the largest residual to accept, a number between 0 and 1; None for 1e-6, or 1e-3 in float32. Iterations
+        end when the residual that the method keeps up to date is below half of this. The residual that is returned is
+        computed anew from the solution, and has to be below `tolerance`.
       max_iterations: an integer >= 1.
       key: the random key of the preconditioner, None for `jax.random.key(0)`.
 
@@ -116,7 +116,7 @@ def conjugate_gradients(
     https://arxiv.org/abs/1809.11165; for the preconditioner, Frangella, Tropp, Udell, "Randomized Nyström
     Preconditioning", 2021, https://arxiv.org/abs/2110.02820.
     """
-    y_train = jnp.asarray(y_train)
+    y_train = as_targets(y_train)
     outputs = Outputs.create(y_train.shape, trace_axes)
     regularisation = Regularisation(diag_reg, diag_reg_absolute_scale, noise_variance)
     regularisation.check(outputs)
@@ -135,8 +135,9 @@ def conjugate_gradients(
     y_train = y_train.astype(common_dtype(y_train) if is_function else common_dtype(kernel, y_train))
     if tolerance is None:
         tolerance = 1e-6 if y_train.dtype == "float64" else 1e-3
+    check_scalar(tolerance, "tolerance")
     if not 0 < tolerance < 1:
-        raise ValueError(f"Expected `tolerance` between 0 and 1, got {tolerance}.")
+        raise ValueError(f"Expected `tolerance` between 0 and 1, got {tolerance}. Pass None for the default.")
     settings = _Settings(
         outputs,
         diag_reg_absolute_scale,
@@ -339,6 +340,4 @@ def _import_lineax() -> Any:
     try:
         return importlib.import_module("lineax")
     except ImportError as error:
-        raise ImportError(
-            "`conjugate_gradients` needs the package lineax. Install it: pip install 'neural-tangents[large]'."
-        ) from error
+        raise ImportError("`conjugate_gradients` needs the package lineax. Install it: pip install lineax.") from error

@@ -1,36 +1,178 @@
 """Infinite ensembles of wide networks trained by gradient flow on the squared loss."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal, overload
 
 import jax
-import numpy as np
 from jax import numpy as jnp
+from jax.typing import ArrayLike
 
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.types import Axes, Get
 from neural_tangents.predict import _gradient_flow as flow
-from neural_tangents.predict._arguments import time_per_entry
+from neural_tangents.predict._arguments import as_targets, check_scalar, time_per_entry
+from neural_tangents.predict._describe import describe
+from neural_tangents.predict._gaussian import Gaussian
+from neural_tangents.predict._kernel_calls import check_kernel_fn, check_lengths, evaluate, split_keywords
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._posterior import PREDICTIONS, HeldOutKernels, Roles, kernels_needed, learned, posterior
 from neural_tangents.predict._regularisation import Regularisation
-from neural_tangents.predict._results import as_prediction, gaussians, requested, with_methods
+from neural_tangents.predict._results import Gaussians, Names, as_prediction, gaussians, requested
 from neural_tangents.predict._solve import Diagnostics, TrainSystem
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class GradientDescentMSEEnsemble:
+    """Predictions of an infinite ensemble of networks trained on the mean squared loss.
+
+    Made by `gradient_descent_mse_ensemble`, which has the equations. Kernels of the training set and their
+    factorisations are computed when a prediction first needs them, and shared by all later calls. It can be called
+    under `jax.jit` (with `static_argnames=('get', 'compute_cov')`), `jax.vmap` and `jax.grad`; a `jit` compiles the
+    kernels of the training set along, unless an earlier call outside of it has computed them. It can be pickled if
+    `kernel_fn` can, with the kernels computed so far, but without their factorisations.
+    """
+
+    _kernel_fn: Callable[..., Any]
+    _x_train: Any
+    _y_train: jax.Array
+    _outputs: Outputs
+    _learning_rate: Any
+    _regularisation: Regularisation
+    _in_float64: bool
+    _keywords: dict[str, Any]
+    _systems: dict[str, TrainSystem] = dataclasses.field(default_factory=dict, init=False)  # of kernels computed so far
+
+    @overload
+    def __call__(
+        self, t: Any = None, x_test: Any = None, get: Names = None, compute_cov: Literal[False] = False, **kwargs: Any
+    ) -> Gaussians[jax.Array]: ...
+
+    @overload
+    def __call__(
+        self, t: Any = None, x_test: Any = None, get: Names = None, compute_cov: Literal[True] = ..., **kwargs: Any
+    ) -> Gaussians[Gaussian]: ...
+
+    @overload
+    def __call__(
+        self, t: Any = None, x_test: Any = None, get: str = ..., compute_cov: Literal[False] = False, **kwargs: Any
+    ) -> jax.Array: ...
+
+    @overload
+    def __call__(
+        self, t: Any = None, x_test: Any = None, get: str = ..., compute_cov: Literal[True] = ..., **kwargs: Any
+    ) -> Gaussian: ...
+
+    @overload
+    def __call__(
+        self, t: Any = None, x_test: Any = None, get: Get = ..., compute_cov: bool = ..., **kwargs: Any
+    ) -> Any: ...
+
+    def __call__(
+        self,
+        t: Any = None,
+        x_test: Any = None,
+        get: Get = None,
+        compute_cov: bool = False,
+        **kernel_fn_test_test_kwargs: Any,
+    ) -> Any:
+        """Predicts outputs on a test set, or on the training set.
+
+        Args:
+          t: times, a scalar or an array of any shape, whose axes become the leading axes of predictions. None stands
+            for the limit of infinite time, as in `gp_inference`.
+          x_test: inputs; None for the training set.
+          get: `'nngp'`, `'ntk'`, in upper or lower case, or both; None for `('nngp', 'ntk')`.
+          compute_cov: whether to compute covariances too.
+          **kernel_fn_test_test_kwargs: passed to `kernel_fn` for the test set; those not given are as for the training
+            set. For the test set with the training set, a keyword that is a pair is that of `(test, train)`: the first
+            half of the one and the second half of the other. Any other keyword must be the same for both sets.
+
+        Returns:
+          For one name the prediction, for several a named tuple `Gaussians` of them. A prediction is the mean, with the
+          axes of `t` before those of `y_train`, or, with `compute_cov`, `Gaussian(mean, covariance)`.
+
+        Raises:
+          ValueError: sizes of kernels and targets disagree, keywords for the training and the test set disagree, a
+            kernel of the training set is seen to have entries that are not finite, or not to be symmetric, or `t` to
+            be negative.
+          KeyError: a keyword is for the test set only.
+          NotImplementedError: `get` has another name.
+          TypeError: `get` or `t` has the wrong type, or `kernel_fn` returns something other than kernels.
+        """
+        names = requested(get, ("nngp", "ntk"), NotImplementedError)
+        test_train_kwargs, test_test_kwargs = split_keywords(self._keywords, kernel_fn_test_test_kwargs)
+        if t is None and x_test is None:
+            return gaussians(get, names, lambda name: learned(self._outputs, self._y_train, compute_cov))
+        needed = kernels_needed(names, compute_cov)
+        train = self._train_systems(needed)
+        dtype = jnp.result_type(*(train[name].dtype for name in needed))
+        s = time_per_entry(t, self._learning_rate, self._outputs, dtype)
+        y = self._outputs.columns(self._y_train.astype(dtype))
+        if x_test is None:
+            return gaussians(
+                get,
+                names,
+                lambda name: as_prediction(self._outputs, *_on_train(s, PREDICTIONS[name], train, y, compute_cov)),
+            )
+        test_train = evaluate(self._kernel_fn, x_test, self._x_train, needed, test_train_kwargs)
+        priors = ("nngp",) if compute_cov else ()
+        test_test = evaluate(self._kernel_fn, x_test, None, priors, test_test_kwargs)
+        test = HeldOutKernels.create(self._outputs, test_train, test_test, dtype)
+        return gaussians(
+            get, names, lambda name: as_prediction(test.outputs, *_on_test(s, PREDICTIONS[name], train, test, y))
+        )
+
+    def diagnostics(self) -> dict[str, Diagnostics]:
+        """Says how well the matrices `K_λ` are conditioned, and what was done to invert them.
+
+        Where a Cholesky factorisation fails, the smallest sufficient jitter is added to the diagonal, and where none
+        suffices, eigenvalues that are negative or zero up to rounding are left out.
+
+        Returns:
+          `Diagnostics` by the name of the kernel, `'nngp'` or `'ntk'`, for each that a prediction has needed so far.
+        """
+        return {name: system.diagnostics() for name, system in self._systems.items()}
+
+    def __repr__(self) -> str:
+        return describe(
+            self,
+            kernel_fn=self._kernel_fn,
+            computed=tuple(self._systems),
+            y_train=self._y_train,
+            trace_axes=self._outputs.traced,
+            learning_rate=self._learning_rate,
+            **self._regularisation._asdict(),
+            solver="eigendecomposition, or Cholesky for t=None",
+            solve_in_float64=self._in_float64,
+        )
+
+    def _train_systems(self, needed: tuple[str, ...]) -> dict[str, TrainSystem]:
+        """The systems of the needed kernels. Those of concrete kernels are kept, so that none is computed twice."""
+        missing = tuple(name for name in needed if name not in self._systems)
+        kernels = evaluate(self._kernel_fn, self._x_train, None, missing, self._keywords)
+        systems = {}
+        for name, kernel in kernels.items():
+            self._outputs.check(kernel, f"the train-train {name} kernel")
+            dtype = jnp.result_type(kernel, self._y_train)
+            systems[name] = TrainSystem(kernel, self._outputs, dtype, self._regularisation, self._in_float64)
+        self._systems.update({name: systems[name] for name, kernel in kernels.items() if is_concrete(kernel)})
+        return {**self._systems, **systems}
 
 
 def gradient_descent_mse_ensemble(
     kernel_fn: Callable[..., Any],
     x_train: Any,
     y_train: Any,
-    learning_rate: Any = 1.0,
-    diag_reg: Any = 0.0,
+    learning_rate: ArrayLike = 1.0,
+    diag_reg: ArrayLike = 0.0,
     diag_reg_absolute_scale: bool = False,
     trace_axes: Axes = (-1,),
     *,
     noise_variance: Any = None,
     solve_in_float64: bool = False,
     **kernel_fn_train_train_kwargs: Any,
-) -> Callable[..., Any]:
+) -> GradientDescentMSEEnsemble:
     """Predicts the outputs of an infinite ensemble of wide networks trained by gradient flow on the mean squared loss.
 
     Networks start as draws of a Gaussian process with mean 0 and the NNGP kernel `𝒦`, and follow the gradient of the
@@ -48,92 +190,64 @@ def gradient_descent_mse_ensemble(
         an object with these attributes for `get=('nngp', 'ntk')`; `x2` is None for a set with itself. Kernels are
         interleaved as `zip(y1.shape, y2.shape)` without the pairs of `trace_axes`, and read as `K ⊗ I` along them. It
         is called when first needed, and only for the kernels needed.
-      x_train: inputs.
-      y_train: targets, one for each input along axis 0.
+      x_train: inputs, `(N, ...)`, or a list or tuple of such arrays.
+      y_train: targets, `(N, ...)`. For one output per input that is `(N, 1)`.
       learning_rate: a scalar.
       diag_reg: `λ` in units of the mean diagonal entry of `K_dd`, a scalar >= 0.
       diag_reg_absolute_scale: whether `diag_reg` is `λ` itself.
       trace_axes: axes of `y_train` that the kernels lack, the ones that `kernel_fn` leaves out.
       noise_variance: of the targets, in the units of the kernel, added to the diagonal of `K_dd` besides `λ`: a scalar,
-        or one number for each training point; None for none.
+        or one number for each training point, `(N,)`; None for none.
       solve_in_float64: whether to factorise matrices in float64, whatever the type of the kernels.
       **kernel_fn_train_train_kwargs: passed to `kernel_fn` for the training set.
 
     Returns:
-      `predict_fn(t=None, x_test=None, get=None, compute_cov=False, **kernel_fn_test_test_kwargs)`. `t` is a scalar or
-      an array of any shape, which becomes the leading axes of predictions; None is infinity, as in `gp_inference`.
-      `x_test` are inputs; None stands for the training set. `get` is `'nngp'` or `'ntk'`, for a bare prediction, or
-      both, for a named tuple `Gaussians`; None stands for `('nngp', 'ntk')`. A prediction is the mean, or, with
-      `compute_cov`, `Gaussian(mean, covariance)`. The keywords are passed to `kernel_fn` for the test set; those not
-      given are as for the training set. For the test set with the training set, a keyword that is a pair is that of
-      `(test, train)`: the first half of the one and the second half of the other. Any other keyword must be the same
-      for both.
-
-      Kernels of the training set and their factorisations are computed when first needed and shared by all later calls
-      of `predict_fn`. It can be used under `jit` (with `get` and `compute_cov` static), `vmap` and `grad`. A `jit`
-      compiles the kernels of the training set along, unless `predict_fn` has needed them outside of it before.
-
-      `predict_fn.diagnostics()` tells for each kernel that was needed how well `K_λ` is conditioned and what was done
-      to invert it: see `Diagnostics`. Where a Cholesky factorisation fails, the smallest sufficient jitter is added to
-      the diagonal, and where none suffices, eigenvalues that are negative or zero up to rounding are left out.
+      A `GradientDescentMSEEnsemble`, a function `predict_fn(t=None, x_test=None, get=None, compute_cov=False,
+      **kernel_fn_test_test_kwargs)` with the method `diagnostics`.
 
     Raises:
-      ValueError: sizes of inputs, kernels and outputs disagree, keywords for the training and the test set disagree, a
-        kernel of the training set is seen to have entries that are not finite, or not to be symmetric, or `diag_reg`,
-        `noise_variance` or `t` to be negative.
-      KeyError: a keyword is for the test set only.
-      NotImplementedError: `get` has another name.
+      ValueError: numbers of inputs and targets disagree, `learning_rate` or `diag_reg` is no scalar, or `diag_reg` or
+        `noise_variance` is seen to be negative.
+      TypeError: `kernel_fn` is no function, or an argument is not made of numbers.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from neural_tangents import predict, stax
+      >>> _, _, kernel_fn = stax.serial(stax.Dense(512), stax.Erf(), stax.Dense(1))
+      >>> x_train, y_train = jnp.array([[0.0], [1.0], [2.0]]), jnp.array([[0.0], [1.0], [0.0]])
+      >>> predict_fn = predict.gradient_descent_mse_ensemble(kernel_fn, x_train, y_train, diag_reg=1e-3)
+      >>> converged = predict_fn(x_test=jnp.array([[1.0], [8.0]]), get="ntk", compute_cov=True)
+      >>> converged.mean.shape, converged.stddev.shape
+      ((2, 1), (2, 1))
+      >>> predict_fn(t=jnp.array([0.0, 10.0, 1e3]), x_test=jnp.array([[1.0]]), get="ntk").shape
+      (3, 1, 1)
+      >>> both = predict_fn(t=10.0)  # on the training set
+      >>> both.nngp.shape, both.ntk.shape
+      ((3, 1), (3, 1))
 
     Source: Lee et al., "Wide Neural Networks of Any Depth Evolve as Linear Models Under Gradient Descent", 2019,
     https://arxiv.org/abs/1902.06720.
     """
-    y_train = jnp.asarray(y_train)
+    check_kernel_fn(kernel_fn)
+    y_train = as_targets(y_train)
     y_train = y_train.astype(jnp.result_type(y_train, float))
-    _check_lengths(x_train, y_train, kernel_fn_train_train_kwargs)
+    check_lengths(x_train, y_train, kernel_fn_train_train_kwargs)
     outputs = Outputs.create(y_train.shape, trace_axes)
+    check_scalar(
+        learning_rate, "learning_rate", "Pass test inputs later: gradient_descent_mse_ensemble(...)(x_test=...)."
+    )
     regularisation = Regularisation(diag_reg, diag_reg_absolute_scale, noise_variance)
     regularisation.check(outputs)
-    kept: dict[str, TrainSystem] = {}
-
-    def train_systems(needed: tuple[str, ...]) -> dict[str, TrainSystem]:
-        """The systems of the needed kernels. Those of concrete kernels are kept, so that none is computed twice."""
-        missing = tuple(name for name in needed if name not in kept)
-        kernels = _evaluate(kernel_fn, x_train, None, missing, kernel_fn_train_train_kwargs)
-        systems = {}
-        for name, kernel in kernels.items():
-            outputs.check(kernel, f"the train-train {name} kernel")
-            dtype = jnp.result_type(kernel, y_train)
-            systems[name] = TrainSystem(kernel, outputs, dtype, regularisation, solve_in_float64)
-        kept.update({name: systems[name] for name, kernel in kernels.items() if is_concrete(kernel)})
-        return {**kept, **systems}
-
-    def predict_fn(
-        t: Any = None, x_test: Any = None, get: Get = None, compute_cov: bool = False, **kernel_fn_test_test_kwargs: Any
-    ) -> Any:
-        names = requested(get, ("nngp", "ntk"), NotImplementedError)
-        test_train_kwargs, test_test_kwargs = _split_kwargs(kernel_fn_train_train_kwargs, kernel_fn_test_test_kwargs)
-        if t is None and x_test is None:
-            return gaussians(get, names, lambda name: learned(outputs, y_train, compute_cov))
-        needed = kernels_needed(names, compute_cov)
-        train = train_systems(needed)
-        dtype = jnp.result_type(*(train[name].dtype for name in needed))
-        s = time_per_entry(t, learning_rate, outputs, dtype)
-        y = outputs.columns(y_train.astype(dtype))
-        if x_test is None:
-            return gaussians(
-                get, names, lambda name: as_prediction(outputs, *_on_train(s, PREDICTIONS[name], train, y, compute_cov))
-            )
-        test_train = _evaluate(kernel_fn, x_test, x_train, needed, test_train_kwargs)
-        test_test = _evaluate(kernel_fn, x_test, None, ("nngp",) if compute_cov else (), test_test_kwargs)
-        test = HeldOutKernels.create(outputs, test_train, test_test, dtype)
-        return gaussians(
-            get, names, lambda name: as_prediction(test.outputs, *_on_test(s, PREDICTIONS[name], train, test, y))
-        )
-
-    def diagnostics() -> dict[str, Diagnostics]:
-        return {name: system.diagnostics() for name, system in kept.items()}
-
-    return with_methods(predict_fn, diagnostics=diagnostics)
+    return GradientDescentMSEEnsemble(
+        kernel_fn,
+        x_train,
+        y_train,
+        outputs,
+        learning_rate,
+        regularisation,
+        solve_in_float64,
+        kernel_fn_train_train_kwargs,
+    )
 
 
 def _on_train(
@@ -167,60 +281,3 @@ def _on_test(
         return mean, flow.nngp_covariance_test(s, system.spectrum, system.matrix, k_dt, k_tt)
     prior_dd, prior_dt = train[roles.prior].unregularised, test.k_dt[roles.prior]
     return mean, flow.ntk_covariance_test(s, system.spectrum, system.matrix, k_dt, prior_dd, prior_dt, k_tt)
-
-
-def _evaluate(
-    kernel_fn: Callable[..., Any], x1: Any, x2: Any, names: tuple[str, ...], kwargs: Mapping[str, Any]
-) -> dict[str, jax.Array]:
-    """The named kernels, by one call of `kernel_fn`, or by none if there are no names."""
-    if not names:
-        return {}
-    if len(names) == 1:
-        return {names[0]: jnp.asarray(kernel_fn(x1, x2, names[0], **kwargs))}
-    kernels = kernel_fn(x1, x2, names, **kwargs)
-    return {name: jnp.asarray(getattr(kernels, name)) for name in names}
-
-
-def _check_lengths(x_train: Any, y_train: jax.Array, kwargs: Mapping[str, Any]) -> None:
-    """Raises `ValueError` if there are more or fewer inputs than targets."""
-    if "batch_axis" in kwargs:
-        return  # inputs are not counted along axis 0: the shapes of kernels will tell
-    lengths = {np.shape(x)[0] for x in jax.tree.leaves(x_train) if np.ndim(x)}
-    if lengths - {y_train.shape[0]}:
-        raise ValueError(
-            f"Expected one row of `y_train` for each input, got {y_train.shape[0]} rows for `x_train` of length "
-            f"{', '.join(map(str, sorted(lengths)))}. Pass inputs and targets of the same data."
-        )
-
-
-def _split_kwargs(train: Mapping[str, Any], test: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The keywords of `kernel_fn` for test-train and for test-test kernels."""
-    test_train, test_test = dict(train), dict(train)
-    for name, value in test.items():
-        if name not in train:
-            raise KeyError(
-                f"Expected keywords that were also given for the training set, {tuple(train)}, got {name!r}. Pass "
-                f"{name!r} to `gradient_descent_mse_ensemble` too."
-            )
-        if _is_pair(value) and _is_pair(train[name]):
-            test_train[name] = (value[0], train[name][1])
-        elif not _are_equal(value, train[name]):
-            raise ValueError(
-                f"Expected keyword {name!r} to be the same for the training and the test set, or a pair for both, got "
-                f"{train[name]!r} for the training set and {value!r} for the test set."
-            )
-        test_test[name] = value
-    return test_train, test_test
-
-
-def _is_pair(value: Any) -> bool:
-    return type(value) is tuple and len(value) == 2
-
-
-def _are_equal(a: Any, b: Any) -> bool:
-    """Whether two trees have the same structure and leaves. Leaves not known yet are equal to themselves only."""
-    structures: list[Any] = [jax.tree.structure(tree) for tree in (a, b)]
-    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=False)
-    return structures[0] == structures[1] and all(
-        x is y or (is_concrete((x, y)) and np.array_equal(x, y)) for x, y in pairs
-    )

@@ -1,12 +1,16 @@
 """Gaussian process regression, which is also the infinite-time limit of ensembles of wide networks."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal, overload
 
 import jax
-from jax import numpy as jnp
+from jax.typing import ArrayLike
 
 from neural_tangents._core.types import Axes, Get
+from neural_tangents.predict._arguments import as_array, as_targets, common_dtype
+from neural_tangents.predict._describe import describe
+from neural_tangents.predict._gaussian import Gaussian
 from neural_tangents.predict._model_selection import leave_one_out, log_marginal_likelihood
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._posterior import (
@@ -18,26 +22,163 @@ from neural_tangents.predict._posterior import (
     posterior,
 )
 from neural_tangents.predict._regularisation import Regularisation
-from neural_tangents.predict._results import as_prediction, gaussians, requested, with_methods
+from neural_tangents.predict._results import Gaussians, Names, as_prediction, gaussians, requested
 from neural_tangents.predict._solve import Diagnostics, TrainSystem
 
 # The key of a kernel given as an array: that of whichever name is asked for.
 _BARE = ""
 
 
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class GaussianProcess:
+    """Predictions of Gaussian processes, and of networks trained to convergence, from one training set.
+
+    Made by `gp_inference`, which has the equations. Kernels of the training set are factorised when a prediction first
+    needs it, and the factors are shared by all later calls. It can be called under `jax.jit` (with
+    `static_argnames='get'`), `jax.vmap` and `jax.grad`, and pickled (without the factors).
+    """
+
+    _systems: dict[str, TrainSystem]
+    _outputs: Outputs
+    _y_train: jax.Array
+
+    @overload
+    def __call__(
+        self, get: Names = None, k_test_train: Any = None, k_test_test: Literal[False] | None = None
+    ) -> Gaussians[jax.Array]: ...
+
+    @overload
+    def __call__(self, get: Names = None, k_test_train: Any = None, k_test_test: Any = ...) -> Gaussians[Gaussian]: ...
+
+    @overload
+    def __call__(self, get: str, k_test_train: Any = None, k_test_test: Literal[False] | None = None) -> jax.Array: ...
+
+    @overload
+    def __call__(self, get: str, k_test_train: Any = None, k_test_test: Any = ...) -> Gaussian: ...
+
+    def __call__(self, get: Get = None, k_test_train: Any = None, k_test_test: Any = None) -> Any:
+        """Predicts outputs on a test set, or on the training set.
+
+        Args:
+          get: `'nngp'`, `'ntk'` or `'ntkgp'`, in upper or lower case, or several of them; None for `('nngp', 'ntk')`.
+          k_test_train: kernels of the test with the training set, in the same form as `k_train_train`. None for
+            predictions on the training set itself, which is learned exactly: mean `y_train`, covariance 0.
+          k_test_test: kernels of the test set with itself, for covariances; None for means alone. For `'ntk'` the
+            NNGP kernel suffices, also as an array. For the training set, pass True.
+
+        Returns:
+          For one name the prediction, otherwise a named tuple `Gaussians` of one for each name. A prediction is the
+          mean, of the shape of `y_train` but for the test set's length, or, with `k_test_test`,
+          `Gaussian(mean, covariance)`.
+
+        Raises:
+          ValueError: sizes of kernels disagree with those of the training set, or a kernel that `get` needs is missing.
+          AttributeError: `get` has an unknown name.
+          TypeError: `get` is something other than names, or a kernel is not made of numbers.
+        """
+        names = requested(get, tuple(PREDICTIONS), AttributeError)
+        with_covariance = k_test_test is not None and k_test_test is not False
+        if k_test_train is None:
+            return gaussians(get, names, lambda name: learned(self._outputs, self._y_train, with_covariance))
+        needed = kernels_needed(names, with_covariance)
+        train = _pick(self._systems, needed, names, "k_train_train")
+        test_train = _pick(_given(k_test_train, "k_test_train"), needed, names, "k_test_train")
+        priors = tuple(dict.fromkeys(PREDICTIONS[name].prior for name in names))
+        test_test = _pick(_given(k_test_test, "k_test_test"), priors, names, "k_test_test") if with_covariance else {}
+        test = HeldOutKernels.create(self._outputs, test_train, test_test, self._y_train.dtype)
+        y = self._outputs.columns(self._y_train)
+        return gaussians(
+            get, names, lambda name: as_prediction(test.outputs, *posterior(PREDICTIONS[name], train, test, y))
+        )
+
+    def diagnostics(self) -> dict[str, Diagnostics]:
+        """Says how well the matrices `K_λ` are conditioned, and what was done to invert them.
+
+        Where a Cholesky factorisation fails, the smallest sufficient jitter is added to the diagonal, and where none
+        suffices, eigenvalues that are negative or zero up to rounding are left out.
+
+        Returns:
+          `Diagnostics` by the name of the kernel, `'nngp'` or `'ntk'`; `'kernel'` for one given as an array.
+        """
+        return {name or "kernel": system.diagnostics() for name, system in self._systems.items()}
+
+    def log_marginal_likelihood(self, get: str = "nngp") -> jax.Array:
+        """The logarithm of the probability density of `y_train` under a Gaussian process.
+
+            log p(y) = -½ tr(yᵀ K_λ⁻¹ y) - (T / 2) (log det K_λ + M log 2π)
+
+        for targets as `M x T` columns, of which the `T` along `trace_axes` are independent. It can be differentiated in
+        whatever the kernel depends on.
+
+        Args:
+          get: `'nngp'` for the process with kernel `𝒦`, `'ntkgp'` for that with kernel `Θ`.
+
+        Returns:
+          A scalar.
+
+        Raises:
+          ValueError: `get` is not the name of one Gaussian process, or its kernel is missing.
+          AttributeError: `get` is an unknown name.
+
+        Source: Rasmussen, Williams, "Gaussian Processes for Machine Learning", 2006, equation 2.30.
+        """
+        return log_marginal_likelihood(self._process(get), self._outputs.columns(self._y_train))
+
+    def leave_one_out(self, get: str = "nngp") -> Gaussian:
+        """Predicts the target of each training point from all other points.
+
+        With the block `B = [K_λ⁻¹]_ii` of the outputs of point `i`, the mean is `y_i - B⁻¹ [K_λ⁻¹ y]_i` and the
+        covariance, noise included, `B⁻¹`. Both can be differentiated in whatever the kernel depends on.
+
+        Args:
+          get: `'nngp'` for the process with kernel `𝒦`, `'ntkgp'` for that with kernel `Θ`.
+
+        Returns:
+          `Gaussian(mean, covariance)` with a mean of the shape of `y_train`, and a covariance for each point: axis 0
+          numbers the points, and the other axes of outputs come in pairs, without `trace_axes`.
+
+        Raises:
+          ValueError: `get` is not the name of one Gaussian process, its kernel is missing, or `trace_axes` has axis 0.
+          AttributeError: `get` is an unknown name.
+
+        Source: Rasmussen, Williams, "Gaussian Processes for Machine Learning", 2006, equation 5.12.
+        """
+        return leave_one_out(self._process(get), self._outputs, self._y_train)
+
+    def __repr__(self) -> str:
+        system = next(iter(self._systems.values()))
+        return describe(
+            self,
+            kernels=tuple(name or "kernel" for name in self._systems),
+            y_train=self._y_train,
+            trace_axes=self._outputs.traced,
+            **system.regularisation._asdict(),
+            solver="Cholesky",
+            solve_in_float64=system.in_float64,
+        )
+
+    def _process(self, get: str) -> TrainSystem:
+        """The system of the Gaussian process with this name."""
+        names = requested(get, tuple(PREDICTIONS), AttributeError)
+        if len(names) > 1 or PREDICTIONS[names[0]].prior != PREDICTIONS[names[0]].dynamics:
+            raise ValueError(f"Expected `get` to be 'nngp' or 'ntkgp', got {get!r}, which is no Gaussian process.")
+        return next(iter(_pick(self._systems, kernels_needed(names, False), names, "k_train_train").values()))
+
+
 def gp_inference(
     k_train_train: Any,
     y_train: Any,
-    diag_reg: Any = 0.0,
+    diag_reg: ArrayLike = 0.0,
     diag_reg_absolute_scale: bool = False,
     trace_axes: Axes = (-1,),
     *,
     noise_variance: Any = None,
     solve_in_float64: bool = False,
-) -> Callable[..., Any]:
+) -> GaussianProcess:
     """Predicts by Gaussian process regression, and as an infinite ensemble of networks trained to convergence.
 
-    With `K_λ = K_dd + λ I`, the NNGP kernel `𝒦`, the NTK `Θ` and `A = Θ_td Θ_λ⁻¹`:
+    With `K_λ = K_dd + λ I` for kernels of the training set `d` with itself, `K_td` for kernels of the test set `t` with
+    the training set, the NNGP kernel `𝒦`, the NTK `Θ` and `A = Θ_td Θ_λ⁻¹`:
 
         get       mean              covariance
         'nngp'    𝒦_td 𝒦_λ⁻¹ y     𝒦_tt - 𝒦_td 𝒦_λ⁻¹ 𝒦_dt              Bayesian networks; training of the readout
@@ -48,96 +189,70 @@ def gp_inference(
       k_train_train: kernels of the training set with itself: a `Kernel`, a named tuple with fields `nngp`, `ntk`, or an
         array, which then is the one kernel that predictions need. Each is interleaved as `zip(y_train.shape,
         y_train.shape)` without the pairs of `trace_axes`, and read as `K ⊗ I` along `trace_axes`.
-      y_train: targets.
+      y_train: targets, `(N, ...)`. For one output per point that is `(N, 1)`.
       diag_reg: `λ`, the variance of noise in `y_train`, in units of the mean diagonal entry of `K_dd`; a scalar >= 0.
       diag_reg_absolute_scale: whether `diag_reg` is `λ` itself.
       trace_axes: axes of `y_train` that the kernels lack, the ones that they were computed with.
       noise_variance: of the targets, in the units of the kernel, added to the diagonal of `K_dd` besides `λ`: a scalar,
-        or one number for each training point; None for none.
+        or one number for each training point, `(N,)`; None for none.
       solve_in_float64: whether to factorise matrices in float64, whatever the type of the kernels.
 
     Returns:
-      `predict_fn(get=None, k_test_train=None, k_test_test=None)`. `get` is a name in the table, for a bare prediction,
-      or several, for a named tuple `Gaussians` of them; None stands for `('nngp', 'ntk')`. A prediction is the mean,
-      or `Gaussian(mean, covariance)` if `k_test_test` is given. Without `k_test_train` it is about the training set
-      itself, which is learned exactly: mean `y_train`, covariance 0 (and `k_test_test=True` asks for it). For `'ntk'`,
-      `k_test_test` may be the bare NNGP kernel.
-
-      Factorisations are computed when first needed and shared by all later calls of `predict_fn`. It can be used under
-      `jit` (with `get` static), `vmap` and `grad`.
-
-      `predict_fn.diagnostics()` tells for each kernel how well `K_λ` is conditioned and what was done to invert it: see
-      `Diagnostics`. Where a Cholesky factorisation fails, the smallest sufficient jitter is added to the diagonal, and
-      where none suffices, eigenvalues that are negative or zero up to rounding are left out.
-
-      `predict_fn.log_marginal_likelihood(get='nngp')` is `log p(y_train)` under the Gaussian process with kernel `𝒦`,
-      or `Θ` for `'ntkgp'`, and `predict_fn.leave_one_out(get='nngp')` the `Gaussian` predicted for each training point
-      from all others, noise included, with a covariance `(N, ...)` for each point. Both can be differentiated in what
-      the kernels depend on.
+      A `GaussianProcess`, a function `predict_fn(get=None, k_test_train=None, k_test_test=None)` with the methods
+      `diagnostics`, `log_marginal_likelihood` and `leave_one_out`.
 
     Raises:
-      ValueError: sizes of kernels and outputs disagree, `get` needs a kernel not given, a kernel of the training set is
-        seen to have entries that are not finite, or not to be symmetric, or `diag_reg` or `noise_variance` to be
-        negative.
-      AttributeError: `get` has an unknown name.
+      ValueError: sizes of kernels and targets disagree, there is no kernel, a kernel of the training set is seen to
+        have entries that are not finite, or not to be symmetric, or `diag_reg` or `noise_variance` to be negative.
+      TypeError: an argument is not made of numbers.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from neural_tangents import predict, stax
+      >>> _, _, kernel_fn = stax.serial(stax.Dense(512), stax.Erf(), stax.Dense(1))
+      >>> x_train, y_train = jnp.array([[0.0], [1.0], [2.0]]), jnp.array([[0.0], [1.0], [0.0]])
+      >>> x_test, names = jnp.array([[1.0], [8.0]]), ("nngp", "ntk")
+      >>> predict_fn = predict.gp_inference(kernel_fn(x_train, None, names), y_train, diag_reg=1e-3)
+      >>> predict_fn
+      GaussianProcess(kernels=('nngp', 'ntk'), ..., trace_axes=(1,), diag_reg=0.001, ...)
+      >>> posterior = predict_fn("ntk", kernel_fn(x_test, x_train, names), kernel_fn(x_test, None, "nngp"))
+      >>> posterior.mean.shape, posterior.covariance.shape
+      ((2, 1), (2, 2))
+      >>> bool(posterior.stddev[0, 0] < posterior.stddev[1, 0])  # less certain far from the training set
+      True
 
     Source: Lee et al., "Wide Neural Networks of Any Depth Evolve as Linear Models Under Gradient Descent", 2019,
     https://arxiv.org/abs/1902.06720; for `'ntkgp'`, He et al., "Bayesian Deep Ensembles via the Neural Tangent
     Kernel", 2020, https://arxiv.org/abs/2007.05864.
     """
-    y_train = jnp.asarray(y_train)
+    y_train = as_targets(y_train)
     outputs = Outputs.create(y_train.shape, trace_axes)
     regularisation = Regularisation(diag_reg, diag_reg_absolute_scale, noise_variance)
     regularisation.check(outputs)
-    given = _given(k_train_train)
+    given = _given(k_train_train, "k_train_train")
+    if not given:
+        raise ValueError("Expected a kernel in `k_train_train`, got None for both `nngp` and `ntk`.")
     for name, kernel in given.items():
         outputs.check(kernel, kernel_label("k_train_train", name))
-    dtype = jnp.result_type(y_train, *given.values(), float)
-    y_train = y_train.astype(dtype)
+    dtype = common_dtype(y_train, *given.values())
     systems = {
         name: TrainSystem(kernel, outputs, dtype, regularisation, solve_in_float64) for name, kernel in given.items()
     }
-
-    def predict_fn(get: Get = None, k_test_train: Any = None, k_test_test: Any = None) -> Any:
-        names = requested(get, tuple(PREDICTIONS), AttributeError)
-        with_covariance = k_test_test is not None and k_test_test is not False
-        if k_test_train is None:
-            return gaussians(get, names, lambda name: learned(outputs, y_train, with_covariance))
-        needed = kernels_needed(names, with_covariance)
-        train = _pick(systems, needed, names, "k_train_train")
-        test_train = _pick(_given(k_test_train), needed, names, "k_test_train")
-        priors = tuple(dict.fromkeys(PREDICTIONS[name].prior for name in names))
-        test_test = _pick(_given(k_test_test), priors, names, "k_test_test") if with_covariance else {}
-        test = HeldOutKernels.create(outputs, test_train, test_test, dtype)
-        y = outputs.columns(y_train)
-        return gaussians(
-            get, names, lambda name: as_prediction(test.outputs, *posterior(PREDICTIONS[name], train, test, y))
-        )
-
-    def diagnostics() -> dict[str, Diagnostics]:
-        return {name or "kernel": system.diagnostics() for name, system in systems.items()}
-
-    def process(get: str) -> TrainSystem:
-        """The system of the Gaussian process with this name."""
-        (name,) = requested(get, tuple(PREDICTIONS), AttributeError)
-        if PREDICTIONS[name].prior != PREDICTIONS[name].dynamics:
-            raise ValueError(f"Expected `get` to be 'nngp' or 'ntkgp', got {get!r}, which is no Gaussian process.")
-        return next(iter(_pick(systems, kernels_needed((name,), False), (name,), "k_train_train").values()))
-
-    return with_methods(
-        predict_fn,
-        diagnostics=diagnostics,
-        log_marginal_likelihood=lambda get="nngp": log_marginal_likelihood(process(get), outputs.columns(y_train)),
-        leave_one_out=lambda get="nngp": leave_one_out(process(get), outputs, y_train),
-    )
+    return GaussianProcess(systems, outputs, y_train.astype(dtype))
 
 
-def _given(kernels: Any) -> dict[str, jax.Array]:
+def _given(kernels: Any, label: str) -> dict[str, jax.Array]:
     """The kernels by name that a `Kernel` or a named tuple has, or an array, which has no name."""
-    if not (hasattr(kernels, "nngp") or hasattr(kernels, "ntk")):
-        return {_BARE: jnp.asarray(kernels)}
-    found = {name: getattr(kernels, name, None) for name in ("nngp", "ntk")}
-    return {name: jnp.asarray(kernel) for name, kernel in found.items() if kernel is not None}
+    if hasattr(kernels, "nngp") or hasattr(kernels, "ntk"):
+        found = {name: getattr(kernels, name, None) for name in ("nngp", "ntk")}
+    else:
+        found = {_BARE: kernels}
+    advice = "Pass kernels that were computed, such as kernel_fn(x1, x2, ('nngp', 'ntk'))."
+    return {
+        name: as_array(kernel, f"{label}.{name}" if name else label, advice)
+        for name, kernel in found.items()
+        if kernel is not None or name == _BARE
+    }
 
 
 def _pick(given: Mapping[str, Any], needed: tuple[str, ...], names: tuple[str, ...], label: str) -> dict[str, Any]:

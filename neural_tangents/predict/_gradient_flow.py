@@ -19,7 +19,7 @@ _NUMBERS_AT_ONCE = 2**25
 
 
 def _over_times(f: Callable[[jax.Array], jax.Array], s: jax.Array, numbers: int) -> jax.Array:
-    """`f` at every time in `s`, where it takes about as many `numbers` as given to evaluate it at one."""
+    """`f` at every time in `s`; to evaluate it at one of them takes memory for about this many `numbers`."""
     if s.ndim == 0:
         return f(s)
     times = s.reshape(-1)

@@ -11,8 +11,8 @@ the step size. The loop over steps is our own, as that of `odeint` does not suit
 * It does not tell when it gives up, and returns an extrapolation.
 * It cannot stop where nothing changes any more.
 
-`diffrax` could do all this, but is one more package, of which the present releases do not support all releases of jax
-that this library does.
+`diffrax` could do all of this, but it is one more dependency, and its present releases do not support every release of
+jax that this library supports.
 """
 
 import dataclasses
@@ -62,9 +62,9 @@ def integrate(velocity: Callable[[Any], Any], start: Any, spans: jax.Array) -> t
 
     Returns:
       The states at the ends of the spans, with a leading axis of length `K`, and which of them were reached, `[K]`.
-      States that were not reached are NaN: those from where `MAX_STEPS` were tried, velocities are not finite, or a
-      span is negative or NaN. An infinite span is reached if `u` became stationary; its state is the last one in
-      any case but that of velocities that are not finite.
+      A span is not reached, nor are those after it, if `MAX_STEPS` steps were tried, velocities are not finite, or the
+      span is negative or NaN; its state is then NaN. An infinite span is reached if `u` became stationary; if not, its
+      state is still the last one, unless velocities are not finite.
 
       Differentiable in reverse mode, once, with respect to `start`, `spans` and all that `velocity` closes over.
     """
@@ -141,14 +141,42 @@ class _Walk(NamedTuple):
     taken: jax.Array | None  # lengths of accepted steps
 
 
+def _begin(flow: _Flow, start: jax.Array, spans: jax.Array, constants: Constants, record: bool) -> _Walk:
+    """Before the first step, with all results NaN."""
+    no_time, none = jnp.zeros((), spans.dtype), jnp.zeros((), int)
+    return _Walk(
+        tried=none,
+        stuck=jnp.zeros((), bool),
+        span=none,
+        left=spans[0],
+        time=no_time,
+        step=jnp.full_like(no_time, _FIRST_STEP),
+        u=start,
+        du=flow.velocity(start, constants),
+        scale=flow.largest(start),
+        half_time=no_time,
+        half_u=start,
+        states=jnp.full((len(spans), start.size), jnp.nan, start.dtype),
+        reached=jnp.zeros(len(spans), bool),
+        number=none,
+        ends=jnp.zeros(len(spans), int),
+        taken=jnp.zeros(MAX_STEPS, spans.dtype) if record else None,
+    )
+
+
 def _walk(flow: _Flow, start: jax.Array, spans: jax.Array, constants: Constants, record: bool) -> _Walk:
-    """Integrates to the end of all spans, or as far as possible; `record` keeps the lengths of steps."""
+    """Integrates to the end of all spans, or as far as possible; `record` keeps the lengths of steps.
+
+    One loop goes through all spans. So it is compiled once, whatever their number, and a span begins with the length of
+    step that the one before has found. Only lengths of steps are recorded: states would take memory for each step.
+    """
     allowed = tolerance(start.dtype)
 
     def going(w: _Walk) -> jax.Array:
         return (w.span < len(spans)) & ~w.stuck & (w.tried < MAX_STEPS)
 
     def attempt(w: _Walk) -> _Walk:
+        # A step is cut before it is taken, so that a span ends in a state of the solver and nothing is interpolated.
         valid = w.left >= 0
         last = w.step >= w.left
         rest = jnp.where(last, 0, w.left - w.step)
@@ -156,18 +184,22 @@ def _walk(flow: _Flow, start: jax.Array, spans: jax.Array, constants: Constants,
         length = jnp.where(jnp.isinf(w.left) | (rest == w.left), w.step, w.left - rest)
         length = jnp.where(last, w.left, length)
         u, du, error = flow.step(w.u, w.du, length, constants)
+        # The scale comes before the error is judged: from a start at 0, there is none but that of the new state.
         scale = jnp.maximum(w.scale, flow.largest(u))
         ratio = _largest_ratio(flow.largest(error), allowed * scale)
         accepted = valid & (ratio <= 1)
         proposed = ode.optimal_step_size(length, ratio)
+        # After a step that was cut, `proposed` may be short for no reason but the cut: the next span starts with more.
         proposed = jnp.where(accepted & last, jnp.maximum(w.step, proposed), proposed)
 
+        # What has changed since half the time is compared before the state at half the time is replaced, below.
         time = w.time + length
         doubled = time >= 2 * w.half_time
         constant = doubled & (_largest_ratio(flow.largest(u - w.half_u), _STATIONARY * allowed * scale) <= 1)
         settled = (constant & (time >= _GROWING * length)) | (time >= LONGEST)
         ends = jnp.where(jnp.isinf(w.left), settled, last)
 
+        # Both outcomes are made, and one is selected: under `vmap` a branch would be evaluated for all in any case.
         rejected = w._replace(tried=w.tried + 1, stuck=~valid | ((length == 0) & ~last), step=proposed)
         span, number = w.span + ends, w.number + 1
         further = rejected._replace(
@@ -187,26 +219,7 @@ def _walk(flow: _Flow, start: jax.Array, spans: jax.Array, constants: Constants,
         )
         return jax.tree.map(lambda new, old: jnp.where(accepted, new, old), further, rejected)
 
-    no_time, none = jnp.zeros((), spans.dtype), jnp.zeros((), int)
-    begin = _Walk(
-        tried=none,
-        stuck=jnp.zeros((), bool),
-        span=none,
-        left=spans[0],
-        time=no_time,
-        step=jnp.full_like(no_time, _FIRST_STEP),
-        u=start,
-        du=flow.velocity(start, constants),
-        scale=flow.largest(start),
-        half_time=no_time,
-        half_u=start,
-        states=jnp.full((len(spans), start.size), jnp.nan, start.dtype),
-        reached=jnp.zeros(len(spans), bool),
-        number=none,
-        ends=jnp.zeros(len(spans), int),
-        taken=jnp.zeros(MAX_STEPS, spans.dtype) if record else None,
-    )
-    w = lax.while_loop(going, attempt, begin)
+    w = lax.while_loop(going, attempt, _begin(flow, start, spans, constants, record))
     # Steps ran out on the way to infinity: return what there is.
     last = jnp.minimum(w.span, len(spans) - 1)
     on_the_way = (w.span < len(spans)) & ~w.stuck & jnp.isinf(w.left)
@@ -216,7 +229,13 @@ def _walk(flow: _Flow, start: jax.Array, spans: jax.Array, constants: Constants,
 def _backpropagate(
     flow: _Flow, states_bar: jax.Array, start: jax.Array, spans: jax.Array, constants: Constants, walk: _Walk
 ) -> tuple[jax.Array, jax.Array, tuple[jax.Array | None, ...]]:
-    """Pulls cotangents of `walk.states` back to the start, the spans and the constants."""
+    """Pulls cotangents of `walk.states` back to the start, the spans and the constants.
+
+    Pulling back a step needs the state before it. Steps are pulled back from the last to the first, but states can only
+    be computed from the first to the last. So the `n` steps are first taken again, and one state in about `√n` is kept
+    as a mark. Then, block by block from the end, the states of a block are computed from its mark, and its steps are
+    pulled back.
+    """
     assert walk.taken is not None
     taken, number = walk.taken, walk.number
     moving = [i for i, c in enumerate(constants) if jnp.issubdtype(c.dtype, jnp.inexact)]
@@ -240,6 +259,7 @@ def _backpropagate(
     def pull(k: jax.Array, u: jax.Array, carry: Any) -> Any:
         """From after step `k` to before it, where the state is `u`."""
         u_bar, span, spans_bar, values_bar = carry
+        # If a span ends after this step, the cotangent of its result joins before the step is pulled back.
         end = (span >= 0) & (walk.ends[span] == k + 1)
         u_bar += jnp.where(end, states_bar[span], 0)
         u_bar, length_bar, step_bar = jax.vjp(advance, u, taken[k], [constants[i] for i in moving])[1](u_bar)

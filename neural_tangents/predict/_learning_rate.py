@@ -7,7 +7,7 @@ import jax
 from jax import numpy as jnp
 
 from neural_tangents._core.axes import unzip_axes
-from neural_tangents.predict._arguments import as_kernel
+from neural_tangents.predict._arguments import as_kernel, check_scalar
 
 
 def max_learning_rate(
@@ -23,16 +23,25 @@ def max_learning_rate(
       ntk_train_train: `Θ_dd`, `[M, M]`, or interleaved, of shape `zip(y_train.shape, y_train.shape)` without the pairs
         of `trace_axes`.
       y_train_size: the number of entries of `y_train`; None for `M`, which is right for `trace_axes=()` only.
-      momentum: the momentum of heavy-ball gradient descent; 0 for gradient descent.
+      momentum: the momentum of heavy-ball gradient descent, from 0 to 1; 0 for gradient descent.
       eps: keeps the result finite for a kernel of zeros.
 
     Returns:
       A scalar.
 
     Raises:
-      ValueError: `ntk_train_train` is not a kernel of a set with itself.
+      ValueError: `ntk_train_train` is not a kernel of a set with itself, or another argument is no scalar.
+      TypeError: an argument is not made of numbers.
+
+    Source: Polyak, "Some methods of speeding up the convergence of iteration methods", USSR Computational Mathematics
+    and Mathematical Physics 4(5), 1964, https://doi.org/10.1016/0041-5553(64)90137-5: heavy-ball steps on a quadratic
+    loss of which the Hessian has eigenvalues from 0 to `L` converge for `η < 2 (1 + momentum) / L`, here with
+    `L = λ_max / y_train_size`. Without momentum, Lee et al., "Wide Neural Networks of Any Depth Evolve as Linear Models
+    Under Gradient Descent", 2019, https://arxiv.org/abs/1902.06720, section 2.
     """
     kernel = as_kernel(ntk_train_train, "ntk_train_train")
+    check_scalar(1 if y_train_size is None else y_train_size, "y_train_size", "Pass `y_train.size`.")
+    check_scalar(momentum, "momentum")
     if kernel.ndim == 0 or kernel.ndim % 2 or kernel.shape[::2] != kernel.shape[1::2] or not kernel.size:
         raise ValueError(
             f"Expected `ntk_train_train` to be a square matrix, or to have axes in pairs of equal length, got shape "

@@ -6,28 +6,24 @@ import jax
 from jax import numpy as jnp
 
 from neural_tangents._core.axes import zip_axes
+from neural_tangents.predict._gaussian import Gaussian
 from neural_tangents.predict._outputs import Outputs
-from neural_tangents.predict._results import Gaussian
 from neural_tangents.predict._solve import TrainSystem
 
 
 def log_marginal_likelihood(system: TrainSystem, y: jax.Array) -> jax.Array:
-    """`log p(y) = -½ tr(yᵀ K_λ⁻¹ y) - (T / 2) (log det K_λ + M log 2π)`, for columns `y` of shape `M x T`."""
+    """The density of columns `y` (`M x T`): the equation is that of `GaussianProcess.log_marginal_likelihood`."""
     quadratic = jnp.sum(y * system.solve(y))
     rows, columns = y.shape
     return -quadratic / 2 - columns / 2 * (system.log_determinant() + rows * math.log(2 * math.pi))
 
 
 def leave_one_out(system: TrainSystem, outputs: Outputs, y_train: jax.Array) -> Gaussian:
-    """What is predicted for each training point from all others, noise included.
-
-    With the block `B = [K_λ⁻¹]_ii` of the outputs of one point, the mean is `y_i - B⁻¹ [K_λ⁻¹ y]_i` and the covariance
-    `B⁻¹` (Rasmussen and Williams, 2006, section 5.4.2).
-    """
+    """What is predicted for each training point from all others: the equations of `GaussianProcess.leave_one_out`."""
     if 0 in outputs.traced:
         raise ValueError(
             "Expected kernels that tell training points apart, to leave out one: axis 0 of `y_train` is one of the "
-            f"`trace_axes`, {outputs.traced}."
+            f"`trace_axes`, {outputs.traced}. Compute the kernel without it."
         )
     y = outputs.columns(y_train)
     points = y_train.shape[0]

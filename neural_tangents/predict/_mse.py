@@ -1,32 +1,134 @@
 """Outputs of one network trained by gradient flow on the squared loss."""
 
-from collections.abc import Callable
-from typing import Any
+import dataclasses
+from typing import Any, overload
 
 import jax
-from jax import numpy as jnp
+from jax.typing import ArrayLike
 
 from neural_tangents._core.types import Axes
-from neural_tangents.predict._arguments import as_kernel, common_dtype, time_per_entry
+from neural_tangents.predict._arguments import as_kernel, as_targets, check_scalar, common_dtype, time_per_entry
+from neural_tangents.predict._describe import describe
 from neural_tangents.predict._gradient_flow import mean_test, mean_train
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._regularisation import Regularisation
-from neural_tangents.predict._results import with_methods
-from neural_tangents.predict._solve import TrainSystem
+from neural_tangents.predict._solve import Diagnostics, TrainSystem
 from neural_tangents.predict._spectral import matmul
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class GradientDescentMSE:
+    """Predictions of one network trained on the mean squared loss.
+
+    Made by `gradient_descent_mse`, which has the equations. The kernel of the training set is decomposed when a
+    prediction first needs it, and the decomposition is shared by all later calls. It can be called under `jax.jit`,
+    `jax.vmap` and `jax.grad`, and pickled (without the decomposition).
+    """
+
+    _system: TrainSystem
+    _y_train: jax.Array
+    _learning_rate: Any
+
+    @overload
+    def __call__(
+        self, t: Any = None, fx_train_0: Any = 0.0, fx_test_0: None = None, k_test_train: Any = None
+    ) -> jax.Array: ...
+
+    @overload
+    def __call__(self, t: Any, fx_train_0: None, fx_test_0: Any, k_test_train: Any) -> jax.Array: ...
+
+    @overload
+    def __call__(
+        self, t: Any = None, fx_train_0: Any = 0.0, fx_test_0: Any = ..., k_test_train: Any = ...
+    ) -> tuple[jax.Array, jax.Array]: ...
+
+    def __call__(self, t: Any = None, fx_train_0: Any = 0.0, fx_test_0: Any = None, k_test_train: Any = None) -> Any:
+        """Predicts outputs on the training set, a test set, or both.
+
+        Args:
+          t: times, a scalar or an array of any shape, whose axes become the leading axes of predictions. None stands
+            for the limit of infinite time, for which the kernel is not decomposed (on the training set: `y_train`).
+          fx_train_0: outputs on the training set before training, a scalar or in the shape of `y_train`. None for 0,
+            and no predictions on the training set.
+          fx_test_0: outputs on the test set before training, a scalar or in full. None for no predictions there.
+          k_test_train: `Θ_td`, the kernel of the test with the training set. Needed for the test set.
+
+        Returns:
+          Outputs on the training set, outputs on the test set, or a pair of both.
+
+        Raises:
+          ValueError: sizes disagree, there is nothing to predict, `k_test_train` is missing, or `t` is seen to be
+            negative.
+          TypeError: `t` or `k_test_train` is not made of numbers.
+        """
+        if fx_train_0 is None and fx_test_0 is None:
+            raise ValueError(
+                "Expected `fx_train_0`, `fx_test_0` or both, got None for both. Pass the outputs before training, or "
+                "0., for every set to predict on."
+            )
+        outputs, dtype = self._system.outputs, self._system.dtype
+        s = time_per_entry(t, self._learning_rate, outputs, dtype)
+        y = outputs.columns(self._y_train)
+        f0 = outputs.initial(0.0 if fx_train_0 is None else fx_train_0, "fx_train_0", dtype)
+
+        if fx_test_0 is None:
+            return self._on_train(s, f0, y)
+        if k_test_train is None:
+            raise ValueError("Predictions on the test set need the test-train kernel. Pass `k_test_train`.")
+        kernel = as_kernel(k_test_train, "k_test_train")
+        test_outputs = outputs.held_out(kernel, "`k_test_train`")
+        k_dt = outputs.matrix(kernel.astype(dtype)).T
+        f0_test = test_outputs.initial(fx_test_0, "fx_test_0", dtype)
+        f_test = test_outputs.from_columns(self._on_test(s, k_dt, f0, f0_test, y))
+        return f_test if fx_train_0 is None else (self._on_train(s, f0, y), f_test)
+
+    def diagnostics(self) -> Diagnostics:
+        """Says how well the matrix `Θ_λ` is conditioned, and what was done to invert it.
+
+        Where a Cholesky factorisation fails, the smallest sufficient jitter is added to the diagonal, and where none
+        suffices, eigenvalues that are negative or zero up to rounding are left out.
+
+        Returns:
+          `Diagnostics`.
+        """
+        return self._system.diagnostics()
+
+    def __repr__(self) -> str:
+        return describe(
+            self,
+            y_train=self._y_train,
+            trace_axes=self._system.outputs.traced,
+            learning_rate=self._learning_rate,
+            **self._system.regularisation._asdict(),
+            solver="eigendecomposition, or Cholesky for t=None",
+            solve_in_float64=self._system.in_float64,
+        )
+
+    def _on_train(self, s: jax.Array | None, f0: jax.Array, y: jax.Array) -> jax.Array:
+        system = self._system
+        columns = y if s is None else mean_train(s, system.spectrum, system.matrix, f0, y)
+        return system.outputs.from_columns(columns)
+
+    def _on_test(
+        self, s: jax.Array | None, k_dt: jax.Array, f0: jax.Array, f0_test: jax.Array, y: jax.Array
+    ) -> jax.Array:
+        system = self._system
+        if s is None:
+            return f0_test + matmul(k_dt.T, system.solve(y - f0))
+        return mean_test(s, system.spectrum, system.matrix, k_dt, f0, f0_test, y)
 
 
 def gradient_descent_mse(
     k_train_train: Any,
     y_train: Any,
-    learning_rate: Any = 1.0,
-    diag_reg: Any = 0.0,
+    learning_rate: ArrayLike = 1.0,
+    diag_reg: ArrayLike = 0.0,
     diag_reg_absolute_scale: bool = False,
     trace_axes: Axes = (-1,),
     *,
     noise_variance: Any = None,
     solve_in_float64: bool = False,
-) -> Callable[..., Any]:
+) -> GradientDescentMSE:
     """Predicts the outputs of a wide (or linearised) network trained by gradient flow on the mean squared loss.
 
     For the loss `½ mean((f - y)²)` the outputs obey a linear equation, with the solution
@@ -41,73 +143,36 @@ def gradient_descent_mse(
       k_train_train: `Θ_dd`, the kernel of the training set with itself (an NTK; or an NNGP kernel if only the readout
         layer is trained), interleaved as `zip(y_train.shape, y_train.shape)` without the pairs of `trace_axes`. It is
         read as `Θ ⊗ I` along `trace_axes`.
-      y_train: targets.
+      y_train: targets, `(N, ...)`. For one output per point that is `(N, 1)`.
       learning_rate: a scalar.
       diag_reg: `λ` in units of the mean diagonal entry of `Θ_dd`, a scalar >= 0.
       diag_reg_absolute_scale: whether `diag_reg` is `λ` itself.
       trace_axes: axes of `y_train` that `k_train_train` lacks, the ones that it was computed with.
-      noise_variance: of the targets, in the units of the kernel, added to the diagonal of `K_dd` besides `λ`: a scalar,
-        or one number for each training point; None for none.
+      noise_variance: of the targets, in the units of the kernel, added to the diagonal of `Θ_dd` besides `λ`: a scalar,
+        or one number for each training point, `(N,)`; None for none.
       solve_in_float64: whether to factorise matrices in float64, whatever the type of the kernels.
 
     Returns:
-      `predict_fn(t=None, fx_train_0=0., fx_test_0=None, k_test_train=None)`. `t` is a scalar or an array of any shape,
-      which becomes the leading axes of predictions; None stands for the limit of infinite time, obtained by a solve
-      without a decomposition (on the training set: `y_train`). `fx_train_0` and `fx_test_0` are outputs before
-      training, scalars or in full; None leaves out predictions on that set, and for `fx_train_0` then stands for 0.
-      `k_test_train` is `Θ_td`, needed for the test set. Returned are train outputs, test outputs, or a pair of both.
-
-      Decompositions are computed when first needed and shared by all later calls of `predict_fn`. It can be used under
-      `jit`, `vmap` and `grad`.
-
-      `predict_fn.diagnostics()` tells how well `Θ_λ` is conditioned and what was done to invert it: see `Diagnostics`.
-      Where a Cholesky factorisation fails, the smallest sufficient jitter is added to the diagonal, and where none
-      suffices, eigenvalues that are negative or zero up to rounding are left out.
+      A `GradientDescentMSE`, a function `predict_fn(t=None, fx_train_0=0., fx_test_0=None, k_test_train=None)` with the
+      method `diagnostics`.
 
     Raises:
-      ValueError: sizes of kernels and outputs disagree, there is nothing to predict, `k_test_train` is missing,
-        `k_train_train` is seen to have entries that are not finite, or not to be symmetric, or `diag_reg`,
-        `noise_variance` or `t` to be negative.
+      ValueError: sizes of kernels and targets disagree, `learning_rate` or `diag_reg` is no scalar, `k_train_train` is
+        seen to have entries that are not finite, or not to be symmetric, or `diag_reg` or `noise_variance` to be
+        negative.
+      TypeError: an argument is not made of numbers.
 
     Source: Lee et al., "Wide Neural Networks of Any Depth Evolve as Linear Models Under Gradient Descent", 2019,
     https://arxiv.org/abs/1902.06720.
     """
-    kernel, y_train = as_kernel(k_train_train, "k_train_train"), jnp.asarray(y_train)
+    kernel, y_train = as_kernel(k_train_train, "k_train_train"), as_targets(y_train)
     outputs = Outputs.create(y_train.shape, trace_axes)
+    check_scalar(
+        learning_rate, "learning_rate", "Pass test kernels later: gradient_descent_mse(...)(k_test_train=...)."
+    )
     regularisation = Regularisation(diag_reg, diag_reg_absolute_scale, noise_variance)
     regularisation.check(outputs)
     outputs.check(kernel, "`k_train_train`")
     dtype = common_dtype(kernel, y_train)
     system = TrainSystem(kernel, outputs, dtype, regularisation, solve_in_float64)
-    y_train = y_train.astype(dtype)
-
-    def predict_fn(t: Any = None, fx_train_0: Any = 0.0, fx_test_0: Any = None, k_test_train: Any = None) -> Any:
-        if fx_train_0 is None and fx_test_0 is None:
-            raise ValueError(
-                "Expected `fx_train_0`, `fx_test_0` or both, got None for both. Pass the outputs before training, or "
-                "0., for every set to predict on."
-            )
-        s = time_per_entry(t, learning_rate, outputs, dtype)
-        y = outputs.columns(y_train)
-        f0 = outputs.initial(0.0 if fx_train_0 is None else fx_train_0, "fx_train_0", dtype)
-
-        if fx_test_0 is None:
-            return _train(s, system, outputs, f0, y)
-        if k_test_train is None:
-            raise ValueError("Predictions on the test set need the test-train kernel. Pass `k_test_train`.")
-        kernel = as_kernel(k_test_train, "k_test_train")
-        test_outputs = outputs.held_out(kernel, "`k_test_train`")
-        k_dt = outputs.matrix(kernel.astype(dtype)).T
-        f0_test = test_outputs.initial(fx_test_0, "fx_test_0", dtype)
-        if s is None:
-            f_test = f0_test + matmul(k_dt.T, system.solve(y - f0))
-        else:
-            f_test = mean_test(s, system.spectrum, system.matrix, k_dt, f0, f0_test, y)
-        f_test = test_outputs.from_columns(f_test)
-        return f_test if fx_train_0 is None else (_train(s, system, outputs, f0, y), f_test)
-
-    return with_methods(predict_fn, diagnostics=system.diagnostics)
-
-
-def _train(s: jax.Array | None, system: TrainSystem, outputs: Outputs, f0: jax.Array, y: jax.Array) -> jax.Array:
-    return outputs.from_columns(y if s is None else mean_train(s, system.spectrum, system.matrix, f0, y))
+    return GradientDescentMSE(system, y_train.astype(dtype), learning_rate)

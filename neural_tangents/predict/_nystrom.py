@@ -32,8 +32,8 @@ class Nystrom(NamedTuple):
 def nystrom(product: Callable[[jax.Array], jax.Array], diagonal: jax.Array, rank: int, key: Any, eps: float) -> Nystrom:
     """The randomised Nyström preconditioner of `K + D`, from one product of `K` with a random matrix `Ω`.
 
-    From the best approximation that the product tells of, `K Ω (Ωᵀ K Ω)⁻¹ (K Ω)ᵀ = U Λ Uᵀ`, with the smallest of its
-    eigenvalues, `λ`, for the directions of which it does not tell,
+    The product gives the approximation `K Ω (Ωᵀ K Ω)⁻¹ (K Ω)ᵀ = U Λ Uᵀ` of `K`. It says nothing about directions
+    orthogonal to `U`: there, `K` is taken to be `λ`, the smallest of the eigenvalues in `Λ`. So
 
         P = U Λ Uᵀ + λ (I - U Uᵀ) + D.
 

@@ -27,7 +27,17 @@ class Outputs:
 
     @classmethod
     def create(cls, shape: Sequence[int], trace_axes: Axes) -> "Outputs":
-        return cls(tuple(shape), canonical_axes(trace_axes, len(shape)))
+        """Raises `ValueError` if `trace_axes` are not axes of `shape`, and `TypeError` if they are not integers."""
+        try:
+            return cls(tuple(shape), canonical_axes(trace_axes, len(shape)))
+        except TypeError as error:
+            raise TypeError(
+                f"Expected `trace_axes` to be an integer or a sequence of integers, got {trace_axes!r}. Pass () "
+                "for none."
+            ) from error
+        except ValueError as error:
+            error.add_note(f"This is about `trace_axes={trace_axes!r}`, for outputs of shape {tuple(shape)}.")
+            raise
 
     @property
     def size(self) -> int:
@@ -57,6 +67,12 @@ class Outputs:
         return Outputs(tuple(sizes.get(axis, size) for axis, size in enumerate(self.shape)), self.traced)
 
     def _mismatch(self, kernel: jax.Array, name: str, expected: str) -> str:
+        if len(self.shape) == 1 and self.traced and kernel.ndim == 2:
+            return (
+                f"Expected {name} to be a scalar, since `trace_axes={self.traced}` is the only axis of targets of "
+                f"shape {self.shape}, got shape {kernel.shape}. Pass targets with an axis of outputs, "
+                f"`y_train[:, None]`, or `trace_axes=()`."
+            )
         return (
             f"Expected {name} of shape {expected} for outputs of shape {self.shape} with trace_axes={self.traced} "
             f"(their sizes in interleaved pairs, without trace_axes), got shape {kernel.shape}. Pass kernels and "
@@ -86,5 +102,8 @@ class Outputs:
     def initial(self, y: Any, name: str, dtype: Any) -> jax.Array:
         """Initial outputs, given in full or as a scalar -> `M x T` columns."""
         if np.shape(y) not in ((), self.shape):
-            raise ValueError(f"Expected `{name}` to be a scalar or of shape {self.shape}, got shape {np.shape(y)}.")
+            raise ValueError(
+                f"Expected `{name}` to be a scalar or of shape {self.shape}, got shape {np.shape(y)}. "
+                "Pass the outputs of the network before training."
+            )
         return self.columns(jnp.broadcast_to(jnp.asarray(y, dtype), self.shape))

@@ -7,9 +7,9 @@ import jax
 from jax import numpy as jnp
 
 from neural_tangents._core.axes import zip_flat
+from neural_tangents.predict._gaussian import Gaussian
 from neural_tangents.predict._gradient_flow import residual_covariance
 from neural_tangents.predict._outputs import Outputs
-from neural_tangents.predict._results import Gaussian
 from neural_tangents.predict._solve import TrainSystem
 from neural_tangents.predict._spectral import matmul
 
@@ -38,7 +38,7 @@ def kernels_needed(names: Iterable[str], with_covariance: bool) -> tuple[str, ..
 
 
 def learned(outputs: Outputs, y_train: jax.Array, with_covariance: bool) -> Any:
-    """The prediction on the training set after infinite time: what was learned, without any doubt."""
+    """The prediction on the training set after infinite time: what was learned, with no uncertainty."""
     if not with_covariance:
         return y_train
     sizes = outputs.described_sizes

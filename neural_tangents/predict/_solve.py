@@ -1,5 +1,6 @@
 """The one place where a train-train kernel is checked, regularised and factorised."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -34,66 +35,71 @@ class Diagnostics(NamedTuple):
     left_out: jax.Array
 
 
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class TrainSystem:
     """The matrix `K_λ = K + λ I + diag(noise)` (`M x M`) of one train-train kernel, factorised at most once.
 
     Predictors reach `K_λ` through `solve` and `log_determinant`, and through `spectrum` at finite times, so that any
-    other way to solve or to decompose has its place here. `in_float64` says whether to factorise in that type.
+    other way to solve or to decompose has its place here. Pickled without the factors: they are computed anew.
+
+    Attributes:
+      kernel: the interleaved train-train kernel `K`.
+      outputs: the outputs on the training set.
+      dtype: the type of predictions.
+      regularisation: what is added to the diagonal of `K`.
+      in_float64: whether to factorise in float64, whatever `dtype`.
 
     Raises:
       ValueError: the kernel is seen to have entries that are not finite, or not to be symmetric.
     """
 
-    def __init__(
-        self,
-        kernel: jax.Array,
-        outputs: Outputs,
-        dtype: Any,
-        regularisation: Regularisation,
-        in_float64: bool,
-    ):
-        self._kernel = kernel
-        self._outputs = outputs
-        self.dtype = dtype
-        self._regularisation = regularisation
-        self._in_float64 = in_float64
-        if is_concrete(kernel):
-            _check_entries(kernel, outputs)
+    kernel: jax.Array
+    outputs: Outputs
+    dtype: Any
+    regularisation: Regularisation
+    in_float64: bool
+
+    def __post_init__(self) -> None:
+        if is_concrete(self.kernel):
+            _check_entries(self.kernel, self.outputs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TrainSystem, tuple(getattr(self, field.name) for field in dataclasses.fields(self))
 
     @kept_if_concrete
     def unregularised(self) -> jax.Array:
         """`K`."""
-        return self._outputs.matrix(self._kernel.astype(self.dtype))
+        return self.outputs.matrix(self.kernel.astype(self.dtype))
 
     @kept_if_concrete
     def matrix(self) -> jax.Array:
         """`K_λ`."""
         # A kernel is symmetric up to rounding. Different factorisations read different halves, and must see one matrix.
         symmetric = (self.unregularised + self.unregularised.T) / 2
-        return symmetric + jnp.diag(self._regularisation.diagonal(symmetric, self._outputs))
+        return symmetric + jnp.diag(self.regularisation.diagonal(symmetric, self.outputs))
 
     @kept_if_concrete
     def spectrum(self) -> Spectrum:
         """The eigendecomposition of `K_λ`."""
-        with widened(self._in_float64) as wide:
+        with widened(self.in_float64) as wide:
             return jax.tree.map(lambda x: x.astype(self.dtype), decompose(wide(self.matrix)))
 
     @kept_if_concrete
     def _factors(self) -> Factors:
-        with widened(self._in_float64) as wide:
+        with widened(self.in_float64) as wide:
             return factorise(lax.stop_gradient(wide(self.matrix)))
 
     def solve(self, rhs: jax.Array) -> jax.Array:
         """`K_λ⁻¹ rhs`, for `rhs` of shape `M x R`."""
-        return solve(self.matrix, self._factors, rhs, self._in_float64)
+        return solve(self.matrix, self._factors, rhs, self.in_float64)
 
     def log_determinant(self) -> jax.Array:
         """`log det K_λ`, of the eigenvalues that are not left out."""
-        return log_determinant(self.matrix, self._factors, self._in_float64)
+        return log_determinant(self.matrix, self._factors, self.in_float64)
 
     def diagnostics(self) -> Diagnostics:
         """What is known of `K_λ`."""
-        with widened(self._in_float64) as wide:
+        with widened(self.in_float64) as wide:
             values = jnp.linalg.eigvalsh(wide(self.matrix))
             smallest, largest = values[0].astype(self.dtype), values[-1].astype(self.dtype)
             left_out = jnp.where(self._factors.is_cholesky, 0, jnp.sum(self._factors.values == 0))

@@ -1,0 +1,81 @@
+"""Calls of `kernel_fn` for the training and the test set, and the keyword arguments of each."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from neural_tangents._core.concrete import is_concrete
+from neural_tangents.predict._arguments import as_kernel
+
+
+def evaluate(
+    kernel_fn: Callable[..., Any], x1: Any, x2: Any, names: tuple[str, ...], kwargs: Mapping[str, Any]
+) -> dict[str, jax.Array]:
+    """The named kernels, by one call of `kernel_fn`, or by none if there are no names."""
+    if not names:
+        return {}
+    if len(names) == 1:
+        return {names[0]: as_kernel(kernel_fn(x1, x2, names[0], **kwargs), f"kernel_fn(x1, x2, {names[0]!r})")}
+    kernels = kernel_fn(x1, x2, names, **kwargs)
+    if not all(hasattr(kernels, name) for name in names):
+        raise TypeError(
+            f"Expected `kernel_fn(x1, x2, {names})` to return an object with the attributes {names}, got "
+            f"{type(kernels).__name__}. Return a named tuple, or ask for one prediction with `get`."
+        )
+    return {name: as_kernel(getattr(kernels, name), f"kernel_fn(x1, x2, {names}).{name}") for name in names}
+
+
+def check_kernel_fn(kernel_fn: Any) -> None:
+    """Raises `TypeError` if it is not a function."""
+    if not callable(kernel_fn):
+        raise TypeError(
+            f"Expected `kernel_fn` to be a function of inputs, got {type(kernel_fn).__name__}. Of a layer, pass the "
+            "third element, `_, _, kernel_fn = stax.serial(...)`; kernels that were computed are for `gp_inference`."
+        )
+
+
+def check_lengths(x_train: Any, y_train: jax.Array, kwargs: Mapping[str, Any]) -> None:
+    """Raises `ValueError` if there are more or fewer inputs than targets."""
+    if "batch_axis" in kwargs:
+        return  # inputs are not counted along axis 0: the shapes of kernels will tell
+    lengths = {np.shape(x)[0] for x in jax.tree.leaves(x_train) if np.ndim(x)}
+    if lengths - {y_train.shape[0]}:
+        raise ValueError(
+            f"Expected one row of `y_train` for each input, got {y_train.shape[0]} rows for `x_train` of length "
+            f"{', '.join(map(str, sorted(lengths)))}. Pass inputs and targets of the same data."
+        )
+
+
+def split_keywords(train: Mapping[str, Any], test: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The keywords of `kernel_fn` for test-train and for test-test kernels."""
+    test_train, test_test = dict(train), dict(train)
+    for name, value in test.items():
+        if name not in train:
+            raise KeyError(
+                f"Expected keywords that were also given for the training set, {tuple(train)}, got {name!r}. Pass "
+                f"{name!r} to `gradient_descent_mse_ensemble` too."
+            )
+        if _is_pair(value) and _is_pair(train[name]):
+            test_train[name] = (value[0], train[name][1])
+        elif not _are_equal(value, train[name]):
+            raise ValueError(
+                f"Expected keyword {name!r} to be the same for the training and the test set, or a pair for both, got "
+                f"{train[name]!r} for the training set and {value!r} for the test set."
+            )
+        test_test[name] = value
+    return test_train, test_test
+
+
+def _is_pair(value: Any) -> bool:
+    return type(value) is tuple and len(value) == 2
+
+
+def _are_equal(a: Any, b: Any) -> bool:
+    """Whether two trees have the same structure and leaves. Leaves not known yet are equal to themselves only."""
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (a, b)]
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=False)
+    return structures[0] == structures[1] and all(
+        x is y or (is_concrete((x, y)) and np.array_equal(x, y)) for x, y in pairs
+    )
