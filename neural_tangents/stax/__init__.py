@@ -18,29 +18,18 @@ from neural_tangents.stax._layers.normalise import Dropout, LayerNorm
 from neural_tangents.stax._layers.pool import AvgPool, SumPool
 from neural_tangents.stax._layers.resize import ImageResize
 from neural_tangents.stax._layers.shape import Flatten, Identity
-from neural_tangents.stax._nonlinearities.public import (
-    ABRelu,
-    Abs,
-    Cos,
-    Elementwise,
-    ElementwiseNumerical,
-    Erf,
-    Exp,
-    ExpNormalized,
-    Gabor,
-    Gaussian,
-    Gelu,
-    Hermite,
-    LeakyRelu,
-    Monomial,
-    Polynomial,
-    Rbf,
-    RectifiedMonomial,
-    Relu,
-    Sigmoid_like,
-    Sign,
-    Sin,
-)
+from neural_tangents.stax._nonlinearities.abrelu import ABRelu, Abs, LeakyRelu, Relu
+from neural_tangents.stax._nonlinearities.elementwise import Elementwise
+from neural_tangents.stax._nonlinearities.erf import Erf, Sigmoid_like
+from neural_tangents.stax._nonlinearities.exponential import Exp, ExpNormalized
+from neural_tangents.stax._nonlinearities.gabor import Gabor
+from neural_tangents.stax._nonlinearities.gaussian import Gaussian
+from neural_tangents.stax._nonlinearities.gelu import Gelu
+from neural_tangents.stax._nonlinearities.polynomial import Hermite, Monomial, Polynomial
+from neural_tangents.stax._nonlinearities.quadrature import ElementwiseNumerical
+from neural_tangents.stax._nonlinearities.rectified_monomial import RectifiedMonomial
+from neural_tangents.stax._nonlinearities.sign import Sign
+from neural_tangents.stax._nonlinearities.trigonometric import Cos, Rbf, Sin
 from neural_tangents.stax._window import Padding
 
 __all__ = [

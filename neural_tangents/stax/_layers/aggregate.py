@@ -18,12 +18,18 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.precision import matmul_precision
 from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents._core.types import Axes
+from neural_tangents.stax._arguments import check_axes, check_function, whole, wholes
 from neural_tangents.stax._build import public_layer
 from neural_tangents.stax._spec import LayerSpec, leaf
 
 
 class AggregateImplementation(enum.Enum):
-    """How the graphs of `Aggregate` are given: as adjacency matrices, or as lists of edges."""
+    """How the graphs of `Aggregate` are given. The layer also takes the names as strings.
+
+    Attributes:
+      DENSE: as adjacency matrices.
+      SPARSE: as lists of edges.
+    """
 
     DENSE = "DENSE"
     SPARSE = "SPARSE"
@@ -81,6 +87,12 @@ def Aggregate(
     Graph networks: Kipf and Welling, 2017 (arXiv:1609.02907); their infinite width: Du et al., 2019 (arXiv:1905.13192).
     """
     form = _implementation(implementation)
+    check_axes("Aggregate", batch_axis=batch_axis, channel_axis=channel_axis)
+    if isinstance(aggregate_axis, Iterable):
+        wholes("Aggregate", "aggregate_axis", aggregate_axis, least=None, where="axis to act on")
+    elif aggregate_axis is not None:
+        whole("Aggregate", "aggregate_axis", aggregate_axis, least=None)
+    check_function("Aggregate", "to_dense", to_dense, optional=True)
     if form is AggregateImplementation.SPARSE:
         warnings.warn(
             "Edges with a negative coordinate in `pattern` are left out: they do not count from the end, as negative "
@@ -212,7 +224,7 @@ def _implementation(implementation: Any) -> AggregateImplementation:
         return AggregateImplementation(implementation)
     except ValueError:
         names = [form.value for form in AggregateImplementation]
-        raise ValueError(f"`implementation` must be one of {names}, got {implementation!r}.") from None
+        raise ValueError(f"Aggregate: `implementation` must be one of {names}, got {implementation!r}.") from None
 
 
 def _axes(ndim: int, batch_axis: int, channel_axis: int, aggregate_axis: Any) -> tuple[int, tuple[int, ...]]:

@@ -9,8 +9,9 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.masking import all_over
 from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents._core.types import Shape
+from neural_tangents.stax._arguments import check_axes, whole
 from neural_tangents.stax._build import public_layer
-from neural_tangents.stax._layers.affine import Affine
+from neural_tangents.stax._layers.affine import Affine, weights_and_bias
 from neural_tangents.stax._spec import LayerSpec, identity, leaf
 
 
@@ -55,8 +56,9 @@ def Dense(
 
     Jacot et al., 2018 (arXiv:1806.07572); for 'standard', Sohl-Dickstein et al., 2020 (arXiv:2001.07301).
     """
-    affine = Affine.of(W_std, b_std, parameterization, s)
-    width = out_dim * affine.s_out
+    affine = Affine.of(W_std, b_std, parameterization, s, "Dense")
+    width = whole("Dense", "out_dim", out_dim) * affine.s_out
+    check_axes("Dense", batch_axis=batch_axis, channel_axis=channel_axis)
 
     def out_shape(shape: Shape) -> Shape:
         axis = channel_axis % len(shape)
@@ -68,7 +70,7 @@ def Dense(
         return affine.draw(rng, (channels, width), biases, fan_in=channels)
 
     def apply(params: tuple[Any, Any], x: Array) -> Array:
-        w, b = params
+        w, b = weights_and_bias("Dense", params, (x.shape[channel_axis], None), x.shape, b_std is not None)
         product = jnp.moveaxis(jnp.tensordot(x, w, (channel_axis, 0)), -1, channel_axis)
         return affine.outputs(product, b, fan_in=x.shape[channel_axis])
 

@@ -9,6 +9,7 @@ from jax import Array
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents._core.types import Shape
+from neural_tangents.stax._arguments import check_axes
 from neural_tangents.stax._build import public_layer
 from neural_tangents.stax._spatial import check_positions_masked, full_mask, spatial_axes
 from neural_tangents.stax._spec import LayerSpec, Pool, leaf
@@ -56,6 +57,8 @@ def GlobalSumPool(batch_axis: int = 0, channel_axis: int = -1) -> LayerSpec:
 
 
 def _global_pool(name: str, mean: bool, batch_axis: int, channel_axis: int) -> LayerSpec:
+    check_axes(name, batch_axis=batch_axis, channel_axis=channel_axis)
+
     def axes_of(shape: Shape) -> tuple[int, ...]:
         return spatial_axes(name, shape, batch_axis, channel_axis)
 

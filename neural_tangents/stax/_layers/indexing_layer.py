@@ -7,6 +7,7 @@ from jax import Array
 from neural_tangents._core.indexing import canonical_index, indexed_mask, indexed_shape
 from neural_tangents._core.requirements import Requirements
 from neural_tangents._core.types import Shape
+from neural_tangents.stax._arguments import check_axes
 from neural_tangents.stax._build import public_layer
 from neural_tangents.stax._spec import LayerSpec, leaf
 
@@ -32,6 +33,8 @@ def Index(idx: Any, batch_axis: int = 0, channel_axis: int = -1) -> LayerSpec:
       ValueError: an axis of unknown size is indexed.
       NotImplementedError: the kernel of indexed channels, or with an integer for the batch axis.
     """
+
+    check_axes("Index", batch_axis=batch_axis, channel_axis=channel_axis)
 
     def out_shape(shape: Shape) -> Shape:
         return indexed_shape(canonical_index(idx, len(shape)), shape)

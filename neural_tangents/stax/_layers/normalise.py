@@ -10,6 +10,7 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.masking import drop_channel
 from neural_tangents._core.requirements import Requirements
 from neural_tangents._core.types import Axes, Shape
+from neural_tangents.stax._arguments import check_axes, number, wholes
 from neural_tangents.stax._build import public_layer
 from neural_tangents.stax._spec import LayerSpec, identity, leaf
 from neural_tangents.stax._streaming.run_geometry import MixesOffsets, RunGeometry
@@ -41,8 +42,11 @@ def LayerNorm(axis: Axes = -1, eps: float = 1e-12, batch_axis: int = 0, channel_
     Ba et al., 2016 (arXiv:1607.06450).
     """
 
+    given = wholes("LayerNorm", "axis", [axis] if isinstance(axis, int) else axis, least=None, where="axis to act on")
+    check_axes("LayerNorm", batch_axis=batch_axis, channel_axis=channel_axis)
+    number("LayerNorm", "eps", eps)
+
     def axes_of(ndim: int) -> tuple[int, ...]:
-        given = (axis,) if isinstance(axis, int) else tuple(axis)
         axes = tuple(a % ndim for a in given)
         if len(set(axes)) < len(axes) or any(not -ndim <= a < ndim for a in given):
             raise ValueError(f"LayerNorm: `axis={axis}` does not name different axes of inputs with {ndim} axes.")
@@ -127,10 +131,10 @@ def Dropout(rate: float, mode: str = "train") -> LayerSpec:
 
     Srivastava et al., 2014 (JMLR 15).
     """
-    if not 0 < rate <= 1:
-        raise ValueError(f"`rate`, the probability to keep an activation, must be in (0, 1], got {rate}.")
+    if not 0 < number("Dropout", "rate", rate) <= 1:
+        raise ValueError(f"Dropout needs a `rate`, the probability to KEEP an activation, in (0, 1], got {rate}.")
     if mode not in ("train", "test"):
-        raise ValueError(f"`mode` must be 'train' or 'test', got {mode!r}.")
+        raise ValueError(f"Dropout needs `mode` 'train' or 'test', got {mode!r}.")
     train = mode == "train"
 
     def apply(params: Any, x: Array, rng: Array | None = None) -> Array:

@@ -10,6 +10,7 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.layout import Layout
 from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents._core.types import Shape
+from neural_tangents.stax._arguments import check_axes
 from neural_tangents.stax._build import public_layer
 from neural_tangents.stax._spatial import check_positions_masked, full_mask, spatial_axes
 from neural_tangents.stax._spec import LayerSpec, Pool, leaf
@@ -91,6 +92,7 @@ def SumPool(
 
 def _pool(name: str, sliding: tuple[Window, ...], weight: Any, batch_axis: int, channel_axis: int) -> LayerSpec:
     """Sums over windows, times `weight(window, n, dtype)` along each axis."""
+    check_axes(name, batch_axis=batch_axis, channel_axis=channel_axis)
 
     def axes_of(shape: Shape) -> tuple[int, ...]:
         axes = spatial_axes(name, shape, batch_axis, channel_axis)

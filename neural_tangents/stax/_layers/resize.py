@@ -11,6 +11,7 @@ from jax.image import ResizeMethod
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.layout import Spatial
 from neural_tangents._core.types import Shape
+from neural_tangents.stax._arguments import check_axes, wholes
 from neural_tangents.stax._build import public_layer
 from neural_tangents.stax._layers.dot_general_layer import mixing_requirements
 from neural_tangents.stax._spec import LayerSpec, leaf
@@ -48,10 +49,11 @@ def ImageResize(
       ValueError: an unknown method; `shape` does not fit the inputs; the kernel of resized channels.
       NotImplementedError: the kernel of another method than linear or nearest interpolation.
     """
-    sizes = tuple(int(size) for size in shape)
+    sizes = wholes("ImageResize", "shape", shape, least=None, where="axis of the inputs")
     if any(size < -1 for size in sizes):
-        raise ValueError(f"Expected sizes of axes, or -1 to keep one, got `shape={sizes}`.")
-    resize_method = ResizeMethod.from_string(method) if isinstance(method, str) else ResizeMethod(method)
+        raise ValueError(f"ImageResize needs sizes of axes, or -1 to keep one, got `shape={sizes}`.")
+    check_axes("ImageResize", batch_axis=batch_axis, channel_axis=channel_axis)
+    resize_method = _method(method)
     batch, channel = (axis % max(len(sizes), 1) for axis in (batch_axis, channel_axis))
     resized = {axis for axis, size in enumerate(sizes) if size != -1}
     options = dict(method=resize_method, antialias=antialias, precision=precision)
@@ -96,6 +98,16 @@ def ImageResize(
         remask=True,  # Rounding makes weights that should be zero tiny.
         requirements=mixing_requirements(batch in resized, not resized <= {batch, channel}, batch_axis, channel_axis),
     )
+
+
+def _method(method: str | ResizeMethod) -> ResizeMethod:
+    try:
+        return ResizeMethod.from_string(method) if isinstance(method, str) else ResizeMethod(method)
+    except ValueError:
+        raise ValueError(
+            f"ImageResize: unknown resize method {method!r}. Use 'linear' or 'nearest', or another one of "
+            "`jax.image.ResizeMethod` for a finite network."
+        ) from None
 
 
 def resize_covariance(

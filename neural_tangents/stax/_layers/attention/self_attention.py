@@ -7,6 +7,7 @@ from jax import Array
 
 from neural_tangents._core.masking import all_over
 from neural_tangents._core.requirements import Bool, Diagonal, Requirements
+from neural_tangents.stax._arguments import check_axes, check_function, check_numbers, member, whole
 from neural_tangents.stax._build import public_layer
 from neural_tangents.stax._layers.attention.attention_config import Attention
 from neural_tangents.stax._layers.attention.attention_kernel import attention_kernel
@@ -98,29 +99,35 @@ def GlobalSelfAttention(
 
     Hron et al., 2020 (arXiv:2006.10540).
     """
+    name = "GlobalSelfAttention"
+    check_axes(name, batch_axis=batch_axis, channel_axis=channel_axis)
+    check_numbers(name, W_key_std=W_key_std, W_value_std=W_value_std, W_query_std=W_query_std, W_out_std=W_out_std)
+    check_numbers(name, W_pos_emb_std=W_pos_emb_std, pos_emb_p_norm=pos_emb_p_norm)
+    check_numbers(name, b_std=0.0 if b_std is None else b_std)
+    check_function(name, "pos_emb_decay_fn", pos_emb_decay_fn, optional=True)
     attention = Attention(
-        n_out=n_chan_out,
-        n_heads=n_heads,
-        n_key=n_chan_key,
-        n_value=n_chan_val,
+        n_out=whole(name, "n_chan_out", n_chan_out),
+        n_heads=whole(name, "n_heads", n_heads),
+        n_key=whole(name, "n_chan_key", n_chan_key),
+        n_value=whole(name, "n_chan_val", n_chan_val),
         tied=linear_scaling,
         query_key_std=W_query_std * W_key_std,
         out_value_std=W_out_std * W_value_std,
         b_std=b_std,
-        mechanism=AttentionMechanism(attention_mechanism),
+        mechanism=member(name, AttentionMechanism, attention_mechanism),
         embedding=Embedding(
-            kind=PositionalEmbedding(pos_emb_type),
+            kind=member(name, PositionalEmbedding, pos_emb_type),
             std=W_pos_emb_std,
             p_norm=pos_emb_p_norm,
             decay_fn=pos_emb_decay_fn,
-            channels=n_chan_pos_emb,
+            channels=None if n_chan_pos_emb is None else whole(name, "n_chan_pos_emb", n_chan_pos_emb),
             in_values=val_pos_emb,
         ),
         batch_axis=batch_axis,
         channel_axis=channel_axis,
     )
     return leaf(
-        "GlobalSelfAttention",
+        name,
         init=partial(init_attention, attention),
         apply=partial(apply_attention, attention),
         kernel=partial(attention_kernel, attention),

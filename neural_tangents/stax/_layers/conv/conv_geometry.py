@@ -50,12 +50,17 @@ class Geometry:
         """What a user's arguments stand for.
 
         Raises:
-          ValueError: an argument is not of the form that layers document.
+          TypeError, ValueError: an argument is not of the form that layers document.
         """
-        sliding = windows(name, filter_shape, strides, padding, kind)
+        sliding = windows(name, filter_shape, strides, padding, kind, "filter_shape")
         spatial = string.ascii_lowercase[: len(sliding)]
+        default = f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"
         if dimension_numbers is None:
-            dimension_numbers = f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"
+            dimension_numbers = default
+        if isinstance(dimension_numbers, str) or any(not isinstance(axes, str) for axes in dimension_numbers):
+            raise TypeError(
+                f"{name} needs three strings as `dimension_numbers`, such as {default}, got {dimension_numbers!r}."
+            )
         letters = [frozenset(axes) - frozenset(names) for axes, names in zip(dimension_numbers, _NAMES, strict=False)]
         if (
             len(dimension_numbers) != len(_NAMES)
@@ -65,7 +70,7 @@ class Geometry:
         ):
             raise ValueError(
                 f"{name} with filters of {len(sliding)} spatial axes needs `dimension_numbers` such as "
-                f"{(f'N{spatial}C', f'{spatial}IO', f'N{spatial}C')}, of different letters, got {dimension_numbers}."
+                f"{default}, of different letters, got {dimension_numbers}."
             )
         return cls(name, *dimension_numbers, windows=sliding)
 

@@ -9,8 +9,9 @@ from jax import Array, lax
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents._core.types import Shape
+from neural_tangents.stax._arguments import whole
 from neural_tangents.stax._build import public_layer
-from neural_tangents.stax._layers.affine import Affine
+from neural_tangents.stax._layers.affine import Affine, weights_and_bias
 from neural_tangents.stax._layers.conv.conv_geometry import DimensionNumbers, Geometry
 from neural_tangents.stax._spec import LayerSpec, leaf
 from neural_tangents.stax._streaming.run_geometry import MixesOffsets, RunGeometry
@@ -68,7 +69,7 @@ def Conv(
         x, pads = padded(x, geometry)
         return lax.conv_general_dilated(x, w, geometry.strides, pads, dimension_numbers=specs(geometry))
 
-    return _shared(geometry, Affine.of(W_std, b_std, parameterization, s), out_chan, product)
+    return _shared(geometry, Affine.of(W_std, b_std, parameterization, s, geometry.name), out_chan, product)
 
 
 @public_layer
@@ -121,22 +122,24 @@ def ConvTranspose(
             x = window.padded(x, (axis,))
         return lax.conv_general_dilated(x, w, (1,) * len(geometry.sizes), "VALID", dimension_numbers=specs(geometry))
 
-    return _shared(geometry, Affine.of(W_std, b_std, parameterization, s), out_chan, product)
+    return _shared(geometry, Affine.of(W_std, b_std, parameterization, s, geometry.name), out_chan, product)
 
 
 def _shared(geometry: Geometry, affine: Affine, out_chan: int, product: Any) -> LayerSpec:
     """A layer whose outputs are `product(x, w)` of inputs and a filter, scaled, plus a bias."""
-    width = out_chan * affine.s_out
+    width = whole(geometry.name, "out_chan", out_chan) * affine.s_out
+
+    def weight_shape(shape: Shape, width: int | None) -> tuple:
+        sizes = dict(zip(geometry.spatial, geometry.sizes, strict=True))
+        return tuple({**sizes, "O": width, "I": shape[geometry.inputs.index("C")]}[c] for c in geometry.filters)
 
     def init(rng: Array, shape: Shape) -> tuple[Array, Array | None]:
-        sizes = dict(zip(geometry.spatial, geometry.sizes, strict=True))
-        sizes.update(O=width, I=shape[geometry.inputs.index("C")])
         biases = tuple(width if c == "C" else 1 for c in geometry.outputs)
-        return affine.draw(rng, tuple(sizes[c] for c in geometry.filters), biases, geometry.fan_in(shape))
+        return affine.draw(rng, weight_shape(shape, width), biases, geometry.fan_in(shape))
 
     def apply(params: tuple[Any, Any], x: Array) -> Array:
         geometry.positions(x.shape)
-        w, b = params
+        w, b = weights_and_bias(geometry.name, params, weight_shape(x.shape, None), x.shape, affine.b_std is not None)
         dtype = jnp.result_type(x, w)
         return affine.outputs(product(jnp.asarray(x, dtype), jnp.asarray(w, dtype)), b, geometry.fan_in(x.shape))
 
