@@ -1,4 +1,27 @@
-"""Layers and combinators of infinitely wide networks; each layer is a triple `(init_fn, apply_fn, kernel_fn)`."""
+"""Layers of neural networks, each with its finite width and its infinite one.
+
+A layer, and a network made of layers, is a triple of functions:
+
+    init_fn(rng, input_shape) -> (output_shape, params)    draws parameters of the finite network;
+    apply_fn(params, x, **keywords) -> outputs             applies it;
+    kernel_fn(x1, x2, get, **keywords) -> kernels          gives NNGP and NTK of the infinite one.
+
+Networks          `serial` one layer after another, `parallel` side by side, `repeat` one layer many times
+Branches          `FanOut` copies; `FanInSum`, `FanInProd`, `FanInConcat` join
+Random weights    `Dense`, `Conv`, `ConvTranspose`, `ConvLocal`, `GlobalSelfAttention`
+Pooling, readout  `AvgPool`, `SumPool`, `GlobalAvgPool`, `GlobalSumPool`, `Flatten`
+Shape             `Identity`, `Index` (with `Slice`), `ImageResize`, `DotGeneral`
+Graphs            `Aggregate`
+Regularisation    `LayerNorm`, `Dropout`
+Nonlinearities    `Relu`, `LeakyRelu`, `ABRelu`, `Abs`, `Sign`, `RectifiedMonomial` of half-lines
+                  `Erf`, `Sigmoid_like`, `Gelu` like a step
+                  `Sin`, `Cos`, `Rbf`, `Exp`, `ExpNormalized`, `Gaussian`, `Gabor` of exponentials
+                  `Monomial`, `Polynomial`, `Hermite`
+                  `Elementwise`, `ElementwiseNumerical` your own: of a known kernel, or by quadrature
+Your own layers   `layer`, `requires`, `supports_masking`; `Diagonal` and `Bool` say what a layer requires
+Masked inputs     `MaskedArray`, `unmask_fn`
+Choices           `Padding`, `AttentionMechanism`, `PositionalEmbedding`, `AggregateImplementation`
+"""
 
 from neural_tangents._core.masking import MaskedArray, unmask_fn
 from neural_tangents._core.requirements import Bool, Diagonal

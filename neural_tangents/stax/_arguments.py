@@ -2,6 +2,7 @@
 
 import enum
 import math
+import numbers
 import operator
 from typing import Any, TypeVar
 
@@ -34,15 +35,15 @@ def wholes(layer: str, argument: str, values: Any, least: int | None = 1, where:
       ValueError: a number is smaller than `least`.
     """
     try:
-        numbers = tuple(map(operator.index, values))
+        sizes = tuple(map(operator.index, values))
     except TypeError:
         advice = f" For two of them write `({values}, {values})`." if isinstance(values, int) else ""
         raise TypeError(
             f"{layer} needs a tuple of whole numbers as `{argument}`, one for each {where}, got {values!r}.{advice}"
         ) from None
-    if least is not None and min(numbers, default=least) < least:
-        raise ValueError(f"{layer} needs `{argument}` of at least {least}, got {numbers}.")
-    return numbers
+    if least is not None and min(sizes, default=least) < least:
+        raise ValueError(f"{layer} needs `{argument}` of at least {least}, got {sizes}.")
+    return sizes
 
 
 def degree_of(layer: str, degree: Any, largest: float = math.inf) -> int:
@@ -69,20 +70,20 @@ def number(layer: str, argument: str, value: Any) -> Any:
     Raises:
       TypeError: it is something else, such as None, a string, or an array with axes.
     """
-    try:
-        is_number = jnp.shape(value) == () and not isinstance(value, str | None)
-        is_number = is_number and not jnp.iscomplexobj(value)
-    except TypeError:
-        is_number = False
+    if hasattr(value, "dtype"):
+        kinds = (jnp.integer, jnp.floating, jnp.bool_)
+        is_number = value.shape == () and any(jnp.issubdtype(value.dtype, kind) for kind in kinds)
+    else:
+        is_number = isinstance(value, numbers.Real)
     if not is_number:
         got = f"an array of shape {value.shape}" if getattr(value, "shape", ()) else repr(value)
         raise TypeError(f"{layer} needs a single real number as `{argument}`, got {got}.")
     return value
 
 
-def check_numbers(layer: str, **numbers: Any) -> None:
+def check_numbers(layer: str, **values: Any) -> None:
     """Raises a `TypeError` if one, given by the name of its argument, is not a single real number."""
-    for argument, value in numbers.items():
+    for argument, value in values.items():
         number(layer, argument, value)
 
 

@@ -84,7 +84,9 @@ def Aggregate(
       TypeError: coordinates that are not integers.
       NotImplementedError: one of the two patterns is None, and the other one not.
 
-    Graph networks: Kipf and Welling, 2017 (arXiv:1609.02907); their infinite width: Du et al., 2019 (arXiv:1905.13192).
+    Source: Kipf & Welling, "Semi-Supervised Classification with Graph Convolutional Networks", 2017,
+    https://arxiv.org/abs/1609.02907; for the kernel, Du et al., "Graph Neural Tangent Kernel", 2019,
+    https://arxiv.org/abs/1905.13192.
     """
     form = _implementation(implementation)
     check_axes("Aggregate", batch_axis=batch_axis, channel_axis=channel_axis)

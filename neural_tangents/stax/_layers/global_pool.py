@@ -31,7 +31,12 @@ def GlobalAvgPool(batch_axis: int = 0, channel_axis: int = -1) -> LayerSpec:
       A layer without parameters, whose outputs have a batch and a channel axis, in the order they had before.
 
     Raises:
+      TypeError: an axis that is not a whole number.
+      ValueError: at a call, batch and channel axis are one, or not axes of the inputs.
       NotImplementedError: masks differ between channels.
+
+    Source: Novak et al., "Bayesian Deep Convolutional Networks with Many Channels are Gaussian Processes", 2019,
+    https://arxiv.org/abs/1810.05148, section 3.
     """
     return _global_pool("GlobalAvgPool", True, batch_axis, channel_axis)
 
@@ -51,7 +56,12 @@ def GlobalSumPool(batch_axis: int = 0, channel_axis: int = -1) -> LayerSpec:
       A layer without parameters, whose outputs have a batch and a channel axis, in the order they had before.
 
     Raises:
+      TypeError: an axis that is not a whole number.
+      ValueError: at a call, batch and channel axis are one, or not axes of the inputs.
       NotImplementedError: masks differ between channels.
+
+    Source: Novak et al., "Bayesian Deep Convolutional Networks with Many Channels are Gaussian Processes", 2019,
+    https://arxiv.org/abs/1810.05148, section 3.
     """
     return _global_pool("GlobalSumPool", False, batch_axis, channel_axis)
 

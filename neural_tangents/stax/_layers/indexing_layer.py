@@ -32,6 +32,13 @@ def Index(idx: Any, batch_axis: int = 0, channel_axis: int = -1) -> LayerSpec:
       IndexError: more indices than axes, or an integer out of range.
       ValueError: an axis of unknown size is indexed.
       NotImplementedError: the kernel of indexed channels, or with an integer for the batch axis.
+
+    Example:
+      >>> image = jnp.arange(16.0).reshape((1, 4, 4, 1))
+      >>> _, apply_fn, _ = stax.Index(stax.Slice[:, 1:3, ::3])
+      >>> apply_fn((), image)[0, ..., 0]
+      Array([[ 4.,  7.],
+             [ 8., 11.]], dtype=float32)
     """
 
     check_axes("Index", batch_axis=batch_axis, channel_axis=channel_axis)
@@ -52,14 +59,20 @@ def Index(idx: Any, batch_axis: int = 0, channel_axis: int = -1) -> LayerSpec:
     )
 
 
-class _Slice:
-    """Writes an index as between brackets."""
+class SliceType:
+    """The type of `stax.Slice`, which writes an index for `Index` as one writes it between the brackets of an array.
+
+    Example:
+      >>> stax.Slice[:, 1:-1]
+      (slice(None, None, None), slice(1, -1, None))
+    """
 
     def __getitem__(self, idx: Any) -> Any:
+        """The index itself: an integer, a slice, `...`, or a tuple of such."""
         return idx
 
     def __repr__(self) -> str:
         return "Slice"
 
 
-Slice = _Slice()
+Slice: SliceType = SliceType()

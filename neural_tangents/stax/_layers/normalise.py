@@ -39,7 +39,9 @@ def LayerNorm(axis: Axes = -1, eps: float = 1e-12, batch_axis: int = 0, channel_
       ValueError: `axis` has duplicates, or not the channel axis.
       NotImplementedError: inputs are not Gaussian, or masks differ between channels.
 
-    Ba et al., 2016 (arXiv:1607.06450).
+    Source: Ba et al., "Layer Normalization", 2016, https://arxiv.org/abs/1607.06450; for the kernel, Yang, "Wide
+    Feedforward or Recurrent Neural Networks of Any Architecture are Gaussian Processes", 2019,
+    https://arxiv.org/abs/1910.12478.
     """
 
     given = wholes("LayerNorm", "axis", [axis] if isinstance(axis, int) else axis, least=None, where="axis to act on")
@@ -129,7 +131,8 @@ def Dropout(rate: float, mode: str = "train") -> LayerSpec:
       ValueError: `rate` or `mode` is none of the above; at a call: no `rng`, or dropout on the inputs of the network,
         whose kernel does not exist, as they have a finite number of channels.
 
-    Srivastava et al., 2014 (JMLR 15).
+    Source: Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", 2014; for the
+    kernel, Schoenholz et al., "Deep Information Propagation", 2017, https://arxiv.org/abs/1611.01232, section 5.
     """
     if not 0 < number("Dropout", "rate", rate) <= 1:
         raise ValueError(f"Dropout needs a `rate`, the probability to KEEP an activation, in (0, 1], got {rate}.")

@@ -44,9 +44,13 @@ def AvgPool(
       A layer without parameters.
 
     Raises:
+      TypeError: a window or strides that are not tuples of whole numbers.
       ValueError: unknown padding, sizes that are not positive; at a call, inputs with a wrong number of axes, a window
         larger than the image with padding 'VALID'.
       NotImplementedError: masks differ between channels.
+
+    Source: Novak et al., "Bayesian Deep Convolutional Networks with Many Channels are Gaussian Processes", 2019,
+    https://arxiv.org/abs/1810.05148, section 3.
     """
     sliding = windows("AvgPool", window_shape, strides, padding, Window)
 
@@ -82,9 +86,13 @@ def SumPool(
       A layer without parameters.
 
     Raises:
+      TypeError: a window or strides that are not tuples of whole numbers.
       ValueError: unknown padding, sizes that are not positive; at a call, inputs with a wrong number of axes, a window
         larger than the image with padding 'VALID'.
       NotImplementedError: masks differ between channels.
+
+    Source: Novak et al., "Bayesian Deep Convolutional Networks with Many Channels are Gaussian Processes", 2019,
+    https://arxiv.org/abs/1810.05148, section 3.
     """
     sliding = windows("SumPool", window_shape, strides, padding, Window)
     return _pool("SumPool", sliding, None, batch_axis, channel_axis)

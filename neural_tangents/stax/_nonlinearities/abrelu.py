@@ -48,9 +48,9 @@ def Relu(do_stabilize: bool = False) -> LayerSpec:
     Example:
       >>> x = jnp.array([[1.0, 0.0], [0.0, 1.0]])
       >>> _, _, kernel_fn = stax.serial(stax.Dense(512), stax.Relu(), stax.Dense(1))
-      >>> print(kernel_fn(x, None, "nngp"))  # 1 / 4 for each input with itself, 1 / (4 pi) for two at a right angle
-      [[0.25       0.07957747]
-       [0.07957747 0.25      ]]
+      >>> print(kernel_fn(x, None, "nngp").round(4))  # 1/4 for equal inputs, 1 / (4 pi) for a right angle
+      [[0.25   0.0796]
+       [0.0796 0.25  ]]
 
     Source: Cho & Saul, "Kernel Methods for Deep Learning", 2009, eq. (6).
     """

@@ -72,10 +72,10 @@ def GlobalSelfAttention(
       linear_scaling: whether products of queries and keys are divided by the number of their channels, and not by its
         root. Queries are keys then: if they were independent, all products would go to zero.
       W_key_std: standard deviation of the weights of keys.
-      W_value_std: of those of values.
-      W_query_std: of those of queries.
-      W_out_std: of those of outputs.
-      b_std: of the bias; None for no bias.
+      W_value_std: standard deviation of the weights of values.
+      W_query_std: standard deviation of the weights of queries.
+      W_out_std: standard deviation of the weights of outputs.
+      b_std: standard deviation of the bias; None for no bias.
       attention_mechanism: `zeta`, an `AttentionMechanism` or its name.
       pos_emb_type: how positions are embedded, a `PositionalEmbedding` or its name.
       pos_emb_p_norm: `p` of the distance `sum |i - j|^p`, over the spatial axes, of two positions.
@@ -89,15 +89,18 @@ def GlobalSelfAttention(
     Returns:
       A layer with parameters `(Q, K, V, O, b, embeddings)` of shapes `(n_heads, C~, n_chan_key)` twice,
       `(n_heads, D, n_chan_val)` and `(n_heads * n_chan_val, n_chan_out)`; `b` and embeddings have the axes of inputs,
-      with a batch of 1 (and for `b`, one position). `Q` is None for linear scaling, and what there is none of. Row
-      `n_heads * c + h` of `O` belongs to channel `c` of head `h`.
+      with a batch of 1 (and for `b`, one position). `Q` is None for linear scaling, `b` without bias, and embeddings if
+      `pos_emb_type` is `'NONE'`. Row `n_heads * c + h` of `O` belongs to channel `c` of head `h`.
 
     Raises:
-      ValueError: unknown mechanism or embedding; embeddings to be summed do not have the channels of the inputs; at
-        initialisation: `R` is no covariance.
+      TypeError: arguments of the wrong type.
+      ValueError: numbers of channels or heads that are not positive; unknown mechanism or embedding; embeddings to be
+        summed do not have the channels of the inputs; at initialisation: `R` is no covariance; in `apply_fn`: inputs
+        that do not fit the parameters.
       NotImplementedError: kernel with square-root scaling of another mechanism than IDENTITY.
 
-    Hron et al., 2020 (arXiv:2006.10540).
+    Source: Hron et al., "Infinite Attention: NNGP and NTK for Deep Attention Networks", 2020,
+    https://arxiv.org/abs/2006.10540.
     """
     name = "GlobalSelfAttention"
     check_axes(name, batch_axis=batch_axis, channel_axis=channel_axis)

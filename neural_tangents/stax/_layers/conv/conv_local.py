@@ -54,9 +54,11 @@ def ConvLocal(
     Raises:
       ValueError: unknown padding or parameterization, sizes that are not positive, axes that do not match; at a call,
         a filter larger than the image with padding 'VALID', or unknown spatial sizes in `init_fn`.
-      TypeError: at a call, inputs with a wrong number of axes.
+      TypeError: arguments of the wrong type, such as a single number as `filter_shape`; at a call, inputs with a wrong
+        number of axes, or parameters of another layer.
 
-    Novak et al., 2019 (arXiv:1810.05148), section 5.
+    Source: Novak et al., "Bayesian Deep Convolutional Networks with Many Channels are Gaussian Processes", 2019,
+    https://arxiv.org/abs/1810.05148, section 5.
     """
     geometry = Geometry.of("ConvLocal", filter_shape, strides, padding, dimension_numbers)
     affine = Affine.of(W_std, b_std, parameterization, s, "ConvLocal")

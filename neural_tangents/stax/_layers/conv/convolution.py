@@ -59,9 +59,22 @@ def Conv(
     Raises:
       ValueError: unknown padding or parameterization, sizes that are not positive, axes that do not match; at a call,
         a filter larger than the image with padding 'VALID'.
-      TypeError: at a call, inputs with a wrong number of axes.
+      TypeError: arguments of the wrong type, such as a single number as `filter_shape`; at a call, inputs with a wrong
+        number of axes, or parameters of another layer.
 
-    Novak et al., 2019 (arXiv:1810.05148), eq. 7; Arora et al., 2019 (arXiv:1904.11955), section 4.
+    Example:
+      >>> images = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
+      >>> init_fn, _, kernel_fn = stax.serial(
+      ...     stax.Conv(64, (3, 3), padding="SAME"), stax.Relu(), stax.Conv(64, (3, 3), strides=(2, 2)), stax.Flatten()
+      ... )
+      >>> init_fn(jax.random.key(1), images.shape)[0]
+      (2, 576)
+      >>> kernel_fn(images, None, "ntk").shape
+      (2, 2)
+
+    Source: Novak et al., "Bayesian Deep Convolutional Networks with Many Channels are Gaussian Processes", 2019,
+    https://arxiv.org/abs/1810.05148, eq. (7); Arora et al., "On Exact Computation with an Infinitely Wide Neural Net",
+    2019, https://arxiv.org/abs/1904.11955, section 4.
     """
     geometry = Geometry.of("Conv", filter_shape, strides, padding, dimension_numbers)
 
@@ -111,9 +124,11 @@ def ConvTranspose(
 
     Raises:
       ValueError: unknown padding or parameterization, sizes that are not positive, axes that do not match.
-      TypeError: at a call, inputs with a wrong number of axes.
+      TypeError: arguments of the wrong type, such as a single number as `filter_shape`; at a call, inputs with a wrong
+        number of axes, or parameters of another layer.
 
-    Dumoulin and Visin, 2016 (arXiv:1603.07285), chapter 4.
+    Source: Dumoulin & Visin, "A Guide to Convolution Arithmetic for Deep Learning", 2016,
+    https://arxiv.org/abs/1603.07285, chapter 4.
     """
     geometry = Geometry.of("ConvTranspose", filter_shape, strides, padding, dimension_numbers, TransposedWindow)
 
