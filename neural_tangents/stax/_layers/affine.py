@@ -35,7 +35,7 @@ class Affine:
 
     @classmethod
     def of(cls, W_std: Any, b_std: Any, parameterization: str, s: tuple[int, int], layer: str = "Affine") -> "Affine":
-        """What a user's arguments stand for.
+        """The map that a user's arguments describe.
 
         Raises:
           TypeError: standard deviations are not numbers, or `s` is not a pair of numbers.

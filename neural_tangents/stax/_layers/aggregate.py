@@ -60,9 +60,9 @@ def Aggregate(
 
         'DENSE':   weights `(N, X, Y, ..., X, Y, ...)`, from the first node to the second;
         'SPARSE':  integers `(N, n_edges, n_axes, 2)`, or `(N, n_edges, 2)` for one axis: along each aggregated axis,
-                   the coordinates of the node that an edge comes from, and of that it goes to. Edges have weight one;
-                   repeated ones add. One with a negative coordinate is left out, so that graphs with different numbers
-                   of edges can share an array.
+                   the coordinates of the node that an edge comes from, and of the one it goes to. Edges have weight
+                   one; repeated ones add. An edge with a negative coordinate is left out, so that graphs with different
+                   numbers of edges can share an array.
 
     With `V` nodes and `E` edges, 'DENSE' takes time `O(V^2)` in the finite network and `O(V^3)` per pair of inputs in
     the infinite one, 'SPARSE' `O(V + E)` and `O(V^2 + E V)`.
@@ -72,7 +72,7 @@ def Aggregate(
         order that they have in the inputs.
       batch_axis: batch axis of the inputs.
       channel_axis: channel axis of the inputs.
-      to_dense: for 'DENSE', what makes the weights above of what is given as `pattern`; None does nothing.
+      to_dense: for 'DENSE', a function that turns what is given as `pattern` into the weights above; None for none.
       implementation: `'DENSE'` or `'SPARSE'`, also as a member of `AggregateImplementation`.
 
     Returns:

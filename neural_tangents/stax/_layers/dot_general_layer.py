@@ -45,7 +45,8 @@ def DotGeneral(
       channel_axis: channel axis of the inputs.
 
     Returns:
-      A layer without parameters. Outputs are masked if all that contributes to them is, at weights other than zero.
+      A layer without parameters. An output is masked if every input that it depends on, with a weight other than zero,
+      is masked.
 
     Raises:
       ValueError: both `lhs` and `rhs` are given; dimension numbers do not fit the inputs, or name the channel axis.

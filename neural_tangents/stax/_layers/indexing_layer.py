@@ -25,7 +25,7 @@ def Index(idx: Any, batch_axis: int = 0, channel_axis: int = -1) -> LayerSpec:
       channel_axis: channel axis of the inputs.
 
     Returns:
-      A layer without parameters. `init_fn` takes shapes with axes of unknown size, -1 or None, that `idx` leaves whole.
+      A layer without parameters. `init_fn` takes -1 or None as the size of axes that `idx` leaves whole.
 
     Raises:
       TypeError: `idx` holds something else.

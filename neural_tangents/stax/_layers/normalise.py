@@ -20,7 +20,7 @@ from neural_tangents.stax._streaming.run_geometry import MixesOffsets, RunGeomet
 def LayerNorm(axis: Axes = -1, eps: float = 1e-12, batch_axis: int = 0, channel_axis: int = -1) -> LayerSpec:
     """Normalises activations to zero mean and unit variance over some axes: `(x - mean) / sqrt(eps + variance)`.
 
-    With `m` the mean of the variances over those of the axes that are not the channel axis,
+    With `m1`, `m2` the variances of both inputs, averaged over those of the axes that are not the channel axis,
 
         nngp' = nngp / sqrt((eps + m1) (eps + m2)),
 
@@ -36,7 +36,7 @@ def LayerNorm(axis: Axes = -1, eps: float = 1e-12, batch_axis: int = 0, channel_
       A layer without parameters.
 
     Raises:
-      ValueError: `axis` has duplicates, or not the channel axis.
+      ValueError: `axis` has duplicates, or lacks the channel axis.
       NotImplementedError: inputs are not Gaussian, or masks differ between channels.
 
     Source: Ba et al., "Layer Normalization", 2016, https://arxiv.org/abs/1607.06450; for the kernel, Yang, "Wide
@@ -115,10 +115,13 @@ def _masked_mean(x: Array, mask: Array | None, axes: Sequence[int]) -> Array:
 
 @public_layer
 def Dropout(rate: float, mode: str = "train") -> LayerSpec:
-    """Keeps each activation with probability `rate`, divided by `rate`, and sets it to zero otherwise.
+    """Keeps each activation with probability `rate` and divides it by `rate`, or else sets it to zero.
 
-    `rate` is the probability to KEEP an activation. In the kernel, entries of an input and position with itself become
-    `1 / rate` times larger: in `cov1` and `cov2` always, in `nngp` and `ntk` where the two batches are the same.
+    `rate` is the probability to KEEP an activation. The kernel of an input and position with itself is divided by it,
+
+        nngp' = nngp / rate,    ntk' = ntk / rate;
+
+    all other entries stay. That concerns `cov1` and `cov2`, and `nngp` and `ntk` if the two batches are the same.
 
     Args:
       rate: probability of keeping an activation, `0 < rate <= 1`.
@@ -128,7 +131,7 @@ def Dropout(rate: float, mode: str = "train") -> LayerSpec:
       A layer without parameters.
 
     Raises:
-      ValueError: `rate` or `mode` is none of the above; at a call: no `rng`, or dropout on the inputs of the network,
+      ValueError: another `rate` or `mode`; at a call: no `rng`, or dropout on the inputs of the network,
         whose kernel does not exist, as they have a finite number of channels.
 
     Source: Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", 2014; for the

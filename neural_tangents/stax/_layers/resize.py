@@ -39,11 +39,11 @@ def ImageResize(
         `jax.image.ResizeMethod`, for which there is no kernel; by name or as a member.
       antialias: whether to smooth when an axis becomes shorter; see `jax.image.resize`.
       precision: precision of the products; see `jax.image.resize`.
-      batch_axis: batch axis of the inputs. If it is resized, outputs are a mixture of the inputs of a batch.
+      batch_axis: batch axis of the inputs. If it is resized, outputs mix the inputs of a batch.
       channel_axis: channel axis of the inputs.
 
     Returns:
-      A layer without parameters. Outputs are masked if all that contributes to them is.
+      A layer without parameters. An output is masked if every input that it depends on is masked.
 
     Raises:
       ValueError: an unknown method; `shape` does not fit the inputs; the kernel of resized channels.
@@ -120,7 +120,7 @@ def resize_covariance(
       n_batch_axes: number of batch axes.
       batch: new size of the batch.
       spatial: new sizes of the spatial axes.
-      width: how often each spatial axis stands in `cov`.
+      width: how many axes of `cov` each spatial axis has: 1 or 2.
       options: keyword arguments of `jax.image.resize`.
     """
     sizes = (*[batch] * n_batch_axes, *(size for size in spatial for _ in range(width)))

@@ -41,13 +41,13 @@ def GlobalSelfAttention(
 ) -> LayerSpec:
     """Scaled dot-product self-attention with several heads, over all spatial positions of an input.
 
-    With `x` of shape `(positions, C)` an input, `x~` the same joined with embeddings of the positions, of shape
-    `(positions, C~)`, `v` either of them with `D` channels, and parameters drawn from `N(0, 1)`:
+    Let `x`, of shape `(positions, C)`, be an input, `x~`, of shape `(positions, C~)`, the same input joined with
+    embeddings of the positions, and `v`, with `D` channels, one of the two. With parameters drawn from `N(0, 1)`:
 
         G_h = zeta(W_query_std W_key_std / (C~ n_chan_key^a) (x~ Q_h) (x~ K_h)^T),
         x -> W_out_std W_value_std / sqrt(D n_chan_val n_heads) [G_1 v V_1, G_2 v V_2, ...] O + b_std b,
 
-    `a = 1` and `Q_h = K_h` for linear scaling, and `a = 1/2` otherwise.
+    where `a = 1` and `Q_h = K_h` for linear scaling, and `a = 1/2` otherwise.
 
     The kernel is the limit of infinitely many heads and channels of keys, values, and inputs (unless these are those of
     the network, without embeddings), with an error of the order of one over these numbers. Let `cov` and `ntk` be those
@@ -61,8 +61,8 @@ def GlobalSelfAttention(
                  nngp' = c <K~, B> K~ + b_std^2,
                  ntk' = c ((<T~, B> + <K~, T_B>) K~ + <K~, B> (T~ + 4 K~)) + b_std^2.
 
-    Summed embeddings have `w_in = 1` and `w_pos = W_pos_emb_std^2`; concatenated ones these times their share of the
-    `C~` channels. Masked positions are never attended to.
+    Summed embeddings have `w_in = 1` and `w_pos = W_pos_emb_std^2`. If they are concatenated, each of the two is
+    multiplied by its share of the `C~` channels. Masked positions are never attended to.
 
     Args:
       n_chan_out: number of outputs.
@@ -95,8 +95,8 @@ def GlobalSelfAttention(
     Raises:
       TypeError: arguments of the wrong type.
       ValueError: numbers of channels or heads that are not positive; unknown mechanism or embedding; embeddings to be
-        summed do not have the channels of the inputs; at initialisation: `R` is no covariance; in `apply_fn`: inputs
-        that do not fit the parameters.
+        summed do not have the channels of the inputs; in `init_fn`: `R` is not positive semi-definite; in `apply_fn`:
+        inputs that do not fit the parameters.
       NotImplementedError: kernel with square-root scaling of another mechanism than IDENTITY.
 
     Source: Hron et al., "Infinite Attention: NNGP and NTK for Deep Attention Networks", 2020,

@@ -47,7 +47,7 @@ class Geometry:
         dimension_numbers: DimensionNumbers | None,
         kind: Callable[..., Any] = Window,
     ) -> "Geometry":
-        """What a user's arguments stand for.
+        """The geometry that a user's arguments describe.
 
         Raises:
           TypeError, ValueError: an argument is not of the form that layers document.
@@ -123,7 +123,7 @@ class Geometry:
         return tuple(sizes[c] for c in self.outputs)
 
     def mask(self, mask: Array, shape: Shape) -> Array:
-        """The mask of the outputs: positions as windows say; a position counts as masked if all its channels are."""
+        """The mask of the outputs: that of the position a window says, which is masked if all its channels are."""
         mask = full_mask(jnp.asarray(all_over(mask, self.inputs.index("C"))), shape, self.input_axes)
         for window, axis in zip(self.windows, self.input_axes, strict=True):
             mask = window.mask(mask, axis)
@@ -161,7 +161,7 @@ _NAMES = ("NC", "OI", "NC")
 
 
 def window_mean(cov: Array, n_batch_axes: int, layout: Layout, sliding: Sequence[Sliding]) -> Array:
-    """What a filter with independent weights, shared by all positions, makes of a covariance.
+    """The covariance after a filter with independent weights that all positions share.
 
         cov'[p, p'] = 1 / |D| sum_{d in D} cov[stride p - lo + d, stride p' - lo + d],
 

@@ -194,7 +194,7 @@ def conv_leaf(
 
 
 def padded(x: Array, geometry: Geometry) -> tuple[Array, list[tuple[int, int]]]:
-    """Inputs, with periodic copies where these surround them, and how many zeros have yet to be put around them."""
+    """Inputs with their periodic copies around them, if padding is periodic, and how many zeros to add."""
     pairs = list(zip(geometry.windows, geometry.input_axes, strict=True))
     if not geometry.wraps:
         return x, [window.pads(x.shape[axis]) for window, axis in pairs]
