@@ -1,4 +1,14 @@
-"""Infinitely wide neural networks in JAX: their kernels, and inference with them."""
+"""Infinitely wide neural networks in JAX: their kernels, and inference with them.
+
+Infinite networks     `stax`: layers, each with its kernels; `Kernel`: what they compute
+Predictions           `predict`: Gaussian processes, and networks trained by gradient descent
+Finite networks of    `empirical_ntk_fn`, `empirical_nngp_fn`, `empirical_kernel_fn`: their kernels;
+any library           `empirical_ntk_vp_fn`, `empirical_ntk_operator_fn`: products with the NTK, without storing it;
+                      `NtkImplementation`: ways to compute it; `linearize`, `taylor_expand`: networks near parameters
+No closed form        `monte_carlo_kernel_fn`: kernels averaged over draws of finite networks
+
+`empirical` has all names for finite networks.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -57,6 +57,10 @@ class Kernel:
       channel_axis: channel axis of the activations.
       mask1: boolean array that broadcasts against `shape1`, True where an entry does not exist, or None.
       mask2: the same for `x2`.
+
+    Source: Lee et al., "Deep Neural Networks as Gaussian Processes", 2018, https://arxiv.org/abs/1711.00165; Jacot et
+    al., "Neural Tangent Kernel: Convergence and Generalization in Neural Networks", 2018,
+    https://arxiv.org/abs/1806.07572.
     """
 
     nngp: Any = _data()
@@ -87,7 +91,14 @@ class Kernel:
         return self.cov2 is None
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some attributes changed."""
+        """A copy with some attributes changed.
+
+        Args:
+          **changes: new values of attributes, by name.
+
+        Raises:
+          TypeError: there is no such attribute.
+        """
         return dataclasses.replace(self, **changes)
 
     def asdict(self) -> dict[str, Any]:
@@ -99,7 +110,12 @@ class Kernel:
         return tuple(self.asdict().values())
 
     def map_covariances(self, fn: Any) -> "Kernel":
-        """A copy with `fn(cov, n_batch_axes)` in place of each covariance that exists; a scalar `ntk` stays."""
+        """A copy with a function of them in place of `nngp`, `ntk`, `cov1` and `cov2`, of those that exist.
+
+        Args:
+          fn: `(cov, n_batch_axes) -> cov`, where the covariance has 1 or 2 batch axes before its spatial ones. It is
+            not applied to an `ntk` that is a scalar, that of inputs.
+        """
         own = 1 if self.diagonal_batch else 2
         return self.replace(
             nngp=fn(self.nngp, 2),
@@ -109,7 +125,12 @@ class Kernel:
         )
 
     def scaled(self, scale1: Array, scale2: Array) -> "Kernel":
-        """The kernel of activations times numbers `(N, *spatial)` for each input and position of both batches."""
+        """The kernel of activations that are multiplied by one number for each input and position.
+
+        Args:
+          scale1: factors of the activations of `x1`, `(N1, *spatial)`; a size may be 1.
+          scale2: the same for `x2`, `(N2, *spatial)`.
+        """
         s1, s2 = self.layout.spread(scale1, scale2)
 
         def own(cov: Any, scale: Array) -> Any:
@@ -124,7 +145,12 @@ class Kernel:
         )
 
     def slice(self, n1_slice: slice, n2_slice: slice) -> "Kernel":
-        """The kernel of some of the inputs: `x1[n1_slice]` against `x2[n2_slice]`."""
+        """The kernel of some of the inputs: `x1[n1_slice]` against `x2[n2_slice]`.
+
+        Args:
+          n1_slice: which inputs of `x1` to keep.
+          n2_slice: which inputs of `x2`, or of `x1` if `x2` is None, to keep.
+        """
         cov2 = self.cov1 if self.cov2 is None else self.cov2
 
         def own(cov: Array, index: slice) -> Array:
@@ -185,6 +211,11 @@ class Kernel:
 
     def mask(self, mask1: Array | None, mask2: Array | None) -> "Kernel":
         """A copy with the given masks, and with zeros in covariances wherever one of the two entries is masked.
+
+        Args:
+          mask1: boolean array that broadcasts against `shape1`, with size 1 along the channel axis, True where an entry
+            does not exist; None for no mask.
+          mask2: the same for `x2`.
 
         Raises:
           NotImplementedError: a mask differs between channels.
@@ -305,6 +336,7 @@ class Kernel:
     __rmul__ = __mul__
 
     def __truediv__(self, other: float) -> "Kernel":
+        """The kernel of the activations divided by a number."""
         return self.map_covariances(lambda cov, _: cov / other**2)
 
     def __add__(self, other: float) -> "Kernel":
@@ -314,7 +346,9 @@ class Kernel:
     __sub__ = __add__
 
     def __neg__(self) -> "Kernel":
+        """The kernel of minus the activations: the same."""
         return self
 
     def __pos__(self) -> "Kernel":
+        """The kernel of the activations: the same."""
         return self

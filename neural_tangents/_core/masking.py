@@ -18,7 +18,15 @@ class MaskedArray:
 
     Attributes:
       masked_value: the array. Its masked entries have no meaning.
-      mask: `None` if nothing is masked.
+      mask: boolean array; None if nothing is masked.
+
+    Example:
+      >>> words = jnp.array([[[1.0], [2.0]], [[3.0], [100.0]]])  # two sentences, the second of one word
+      >>> _, apply_fn, _ = stax.GlobalAvgPool()
+      >>> means = apply_fn((), stax.MaskedArray(words, words == 100.0))
+      >>> print(means.masked_value)
+      [[1.5]
+       [3. ]]
     """
 
     masked_value: Any = dataclasses.field(metadata={"pytree_node": True})
@@ -69,6 +77,13 @@ def unmask_fn(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     Returns:
       A function of the same arguments that returns the same tree, of plain arrays.
+
+    Example:
+      >>> words = jnp.array([[[1.0], [2.0]], [[3.0], [100.0]]])
+      >>> _, apply_fn, _ = stax.GlobalAvgPool()
+      >>> print(stax.unmask_fn(apply_fn)((), words, mask_constant=100.0))
+      [[1.5]
+       [3. ]]
     """
 
     def unmasked(*args: Any, **kwargs: Any) -> Any:

@@ -12,13 +12,20 @@ from frozendict import frozendict
 
 
 class Bool(enum.IntEnum):
-    """Logic with a third value between no and yes; `a & b` is the smaller one."""
+    """Logic with a third value between no and yes.
+
+    Attributes:
+      NO: no.
+      MAYBE: yes on a condition; which one, `Diagonal` says.
+      YES: yes.
+    """
 
     NO = 0
     MAYBE = 1
     YES = 2
 
     def __and__(self, other: Any) -> "Bool":
+        """Whether both hold: the smaller one."""
         return Bool(min(self, other))
 
     __rand__ = __and__
@@ -51,6 +58,7 @@ class Diagonal:
         return Diagonal(needed, other.output)
 
     def __lshift__(self, other: "Diagonal") -> "Diagonal":
+        """The requirements of `other` followed by this layer."""
         return other >> self
 
     def __and__(self, other: "Diagonal") -> "Diagonal":
@@ -58,6 +66,7 @@ class Diagonal:
         return Diagonal(self.input & other.input, self.output & other.output)
 
     def __bool__(self) -> bool:
+        """Whether a whole network that requires this needs covariances of equal positions only."""
         return self.input == Bool.YES and self.output > Bool.NO
 
 

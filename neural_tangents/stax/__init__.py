@@ -1,4 +1,27 @@
-"""Layers and combinators of infinitely wide networks; each layer is a triple `(init_fn, apply_fn, kernel_fn)`."""
+"""Layers of neural networks, each with its finite width and its infinite one.
+
+A layer, and a network made of layers, is a triple of functions:
+
+    init_fn(rng, input_shape) -> (output_shape, params)    draws parameters of the finite network;
+    apply_fn(params, x, **keywords) -> outputs             applies it;
+    kernel_fn(x1, x2, get, **keywords) -> kernels          gives NNGP and NTK of the infinite one.
+
+Networks          `serial` one layer after another, `parallel` side by side, `repeat` one layer many times
+Branches          `FanOut` copies; `FanInSum`, `FanInProd`, `FanInConcat` join
+Random weights    `Dense`, `Conv`, `ConvTranspose`, `ConvLocal`, `GlobalSelfAttention`
+Pooling, readout  `AvgPool`, `SumPool`, `GlobalAvgPool`, `GlobalSumPool`, `Flatten`
+Shape             `Identity`, `Index` (with `Slice`), `ImageResize`, `DotGeneral`
+Graphs            `Aggregate`
+Regularisation    `LayerNorm`, `Dropout`
+Nonlinearities    `Relu`, `LeakyRelu`, `ABRelu`, `Abs`, `Sign`, `RectifiedMonomial` of half-lines
+                  `Erf`, `Sigmoid_like`, `Gelu` like a step
+                  `Sin`, `Cos`, `Rbf`, `Exp`, `ExpNormalized`, `Gaussian`, `Gabor` of exponentials
+                  `Monomial`, `Polynomial`, `Hermite`
+                  `Elementwise`, `ElementwiseNumerical` your own: of a known kernel, or by quadrature
+Your own layers   `layer`, `requires`, `supports_masking`; `Diagonal` and `Bool` say what a layer requires
+Masked inputs     `MaskedArray`, `unmask_fn`
+Choices           `Padding`, `AttentionMechanism`, `PositionalEmbedding`, `AggregateImplementation`
+"""
 
 from typing import TYPE_CHECKING
 
@@ -20,29 +43,18 @@ from neural_tangents.stax._layers.normalise import Dropout, LayerNorm
 from neural_tangents.stax._layers.pool import AvgPool, SumPool
 from neural_tangents.stax._layers.resize import ImageResize
 from neural_tangents.stax._layers.shape import Flatten, Identity
-from neural_tangents.stax._nonlinearities.public import (
-    ABRelu,
-    Abs,
-    Cos,
-    Elementwise,
-    ElementwiseNumerical,
-    Erf,
-    Exp,
-    ExpNormalized,
-    Gabor,
-    Gaussian,
-    Gelu,
-    Hermite,
-    LeakyRelu,
-    Monomial,
-    Polynomial,
-    Rbf,
-    RectifiedMonomial,
-    Relu,
-    Sigmoid_like,
-    Sign,
-    Sin,
-)
+from neural_tangents.stax._nonlinearities.abrelu import ABRelu, Abs, LeakyRelu, Relu
+from neural_tangents.stax._nonlinearities.elementwise import Elementwise
+from neural_tangents.stax._nonlinearities.erf import Erf, Sigmoid_like
+from neural_tangents.stax._nonlinearities.exponential import Exp, ExpNormalized
+from neural_tangents.stax._nonlinearities.gabor import Gabor
+from neural_tangents.stax._nonlinearities.gaussian import Gaussian
+from neural_tangents.stax._nonlinearities.gelu import Gelu
+from neural_tangents.stax._nonlinearities.polynomial import Hermite, Monomial, Polynomial
+from neural_tangents.stax._nonlinearities.quadrature import ElementwiseNumerical
+from neural_tangents.stax._nonlinearities.rectified_monomial import RectifiedMonomial
+from neural_tangents.stax._nonlinearities.sign import Sign
+from neural_tangents.stax._nonlinearities.trigonometric import Cos, Rbf, Sin
 from neural_tangents.stax._streaming.explain import explain
 from neural_tangents.stax._window import Padding
 

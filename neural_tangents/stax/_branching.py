@@ -13,6 +13,7 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.trees import is_shape
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
+from neural_tangents.stax._hyperparameters import whole
 from neural_tangents.stax._spec import LayerSpec, Leaf
 from neural_tangents.stax._streaming.run_geometry import RunGeometry
 
@@ -30,6 +31,7 @@ def FanOut(num: int) -> LayerSpec:
     Raises:
       ValueError: `num` is less than 1.
     """
+    whole("FanOut", "num", num, least=None)
     if num < 1:
         raise ValueError(f"FanOut needs num >= 1 copies, got {num}.")
 
@@ -141,6 +143,8 @@ def FanInConcat(axis: int = -1) -> LayerSpec:
       ValueError: inputs differ in other sizes; along a spatial or the batch axis, two of them are not independent.
       NotImplementedError: an input is not Gaussian, for an axis that is not the channel axis.
     """
+
+    whole("FanInConcat", "axis", axis, least=None)
 
     def out_shape(shapes: Sequence[Shape]) -> Shape:
         _check_branches("FanInConcat", shapes)

@@ -14,6 +14,7 @@ from neural_tangents._core.requirements import Requirements
 from neural_tangents._core.trees import is_node, is_shape, tree_map
 from neural_tangents.stax._build import public_layer
 from neural_tangents.stax._custom import as_spec
+from neural_tangents.stax._hyperparameters import whole
 from neural_tangents.stax._loop import equal_form, in_sequence, scan
 from neural_tangents.stax._spec import LayerSpec, Step, pick, places, sequence
 from neural_tangents.stax._streaming.explain import observed
@@ -258,6 +259,7 @@ def repeat(layer: Any, n: int) -> LayerSpec:
         be one loop.
     """
     spec = as_spec(layer)
+    whole("repeat", "n", n, least=None)
     if n < 0:
         raise ValueError(f"repeat needs a number of copies n >= 0, got {n}.")
     (place,) = places("repeat", [spec])

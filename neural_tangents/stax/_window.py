@@ -14,13 +14,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from neural_tangents.stax._hyperparameters import member, wholes
+
 W = TypeVar("W")
 
 
 class Padding(enum.Enum):
-    """What surrounds an image: nothing (`VALID`), zeros (`SAME`), or its own periodic copies (`CIRCULAR`).
+    """What surrounds an image, for windows that reach over its edge. Layers also take the names as strings.
 
-    With `SAME` and `CIRCULAR`, an image of `n` positions has `ceil(n / stride)` windows.
+    Attributes:
+      CIRCULAR: periodic copies of the image. An image of `n` positions has `ceil(n / stride)` windows.
+      SAME: zeros, as many before as after it, or one more after it. There are as many windows.
+      VALID: nothing: windows stay inside, and there are `floor((n - size) / stride) + 1` of them.
     """
 
     CIRCULAR = "CIRCULAR"
@@ -136,7 +141,12 @@ Sliding: TypeAlias = Window | TransposedWindow
 
 
 def windows(
-    name: str, shape: Sequence[int], strides: Sequence[int] | None, padding: Any, kind: Callable[..., W]
+    name: str,
+    shape: Sequence[int],
+    strides: Sequence[int] | None,
+    padding: Any,
+    kind: Callable[..., W],
+    argument: str = "window_shape",
 ) -> tuple[W, ...]:
     """One window for each spatial axis.
 
@@ -146,17 +156,16 @@ def windows(
       strides: None for 1 along each axis.
       padding: a `Padding` or its name.
       kind: `Window` or `TransposedWindow`.
+      argument: what the layer calls `shape`, for errors.
 
     Raises:
+      TypeError: sizes or strides are not tuples of whole numbers.
       ValueError: sizes and strides differ in number or are not positive; an unknown padding.
     """
-    shape, padding = tuple(shape), Padding(padding)
-    strides = (1,) * len(shape) if strides is None else tuple(strides)
+    shape, padding = wholes(name, argument, shape), member(name, Padding, padding)
+    strides = (1,) * len(shape) if strides is None else wholes(name, "strides", strides)
     if len(strides) != len(shape):
-        raise ValueError(f"{name} needs one stride for each axis of its window {shape}, got strides {strides}.")
-    for what, sizes in (("window sizes", shape), ("strides", strides)):
-        if any(operator.index(size) < 1 for size in sizes):
-            raise ValueError(f"{name} needs {what} of at least 1, got {sizes}.")
+        raise ValueError(f"{name} needs one stride for each axis of its `{argument}` {shape}, got `strides` {strides}.")
     return tuple(kind(size, stride, padding) for size, stride in zip(shape, strides, strict=True))
 
 

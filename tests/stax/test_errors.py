@@ -37,6 +37,15 @@ def needs_pairs_of_positions():
     return serial((lambda rng, s: (s, ()), lambda params, x: x, kernel_fn))
 
 
+def attention(n_heads=4, **options):
+    return stax.GlobalSelfAttention(1, 2, 3, n_heads, **options)
+
+
+def apply(layer, shape, x):
+    """Outputs for some inputs with parameters that were drawn for others, of another shape."""
+    return layer[1](layer[0](KEY, shape)[1], x)
+
+
 IMAGES = np.ones((2, 3, 3))
 
 CASES = {
@@ -205,6 +214,108 @@ CASES = {
     ),
     "normalized exponential": (lambda: stax.ExpNormalized()[1]((), X), NotImplementedError, "only a kernel"),
     "nodes": (lambda: stax.ElementwiseNumerical(jnp.tanh, 0), ValueError, "deg"),
+    # Hyper-parameters
+    "size of a filter": (lambda: stax.Conv(64, 3), TypeError, r"Conv needs a tuple .* `filter_shape`.*got 3.*\(3, 3\)"),
+    "fraction in a filter": (lambda: stax.Conv(64, (3, 2.5)), TypeError, r"`filter_shape`.*got \(3, 2.5\)"),
+    "negative filter": (
+        lambda: stax.ConvTranspose(64, (3, -3)),
+        ValueError,
+        r"ConvTranspose.*at least 1, got \(3, -3\)",
+    ),
+    "stride": (lambda: stax.ConvLocal(64, (3, 3), strides=2), TypeError, "ConvLocal.*`strides`.*got 2"),
+    "channels": (lambda: stax.Conv(0, (3, 3)), ValueError, "Conv needs `out_chan` of at least 1, got 0"),
+    "letters of axes": (
+        lambda: stax.Conv(64, (3, 3), dimension_numbers="NHWC"),
+        TypeError,
+        "Conv needs three strings as `dimension_numbers`",
+    ),
+    "padding": (lambda: stax.Conv(64, (3, 3), padding="same"), ValueError, "Conv: `padding` .* got 'same'"),
+    "negative width": (lambda: Dense(-3), ValueError, "Dense needs `out_dim` of at least 1, got -3"),
+    "fractional width": (lambda: Dense(3.5), TypeError, "Dense needs a whole number as `out_dim`, got 3.5"),
+    "text for a number": (lambda: Dense(3, "1"), TypeError, "Dense needs a single real number as `W_std`, got '1'"),
+    "one number for each": (lambda: Dense(3, 1.0, np.ones(3)), TypeError, r"`b_std`, got an array of shape \(3,\)"),
+    "axis": (lambda: Dense(3, channel_axis=None), TypeError, "Dense needs a whole number as `channel_axis`, got None"),
+    "no parameterization": (lambda: Dense(3, parameterization=None), ValueError, "Dense: .* got None"),
+    "single multiplier": (lambda: Dense(3, s=2), TypeError, r"Dense needs a pair .*\(s_in, s_out\)`.*got 2"),
+    "zero multiplier": (lambda: Dense(3, s=(0, 1)), ValueError, r"Dense needs positive .*`s`, got \(0, 1\)"),
+    "window": (lambda: stax.AvgPool(2), TypeError, "AvgPool needs a tuple .* `window_shape`"),
+    "stride of a pool": (lambda: stax.SumPool((2, 2), (0, 1)), ValueError, "SumPool needs `strides` of at least 1"),
+    "axis of a pool": (lambda: stax.GlobalAvgPool(channel_axis="C"), TypeError, "GlobalAvgPool .* `channel_axis`"),
+    "axes to normalise": (lambda: stax.LayerNorm(axis=None), TypeError, "LayerNorm needs .* `axis`.*got None"),
+    "epsilon": (lambda: stax.LayerNorm(eps=None), TypeError, "LayerNorm needs a single real number as `eps`"),
+    "rate of another type": (lambda: stax.Dropout("0.5"), TypeError, "Dropout needs .* `rate`, got '0.5'"),
+    "axis to index": (lambda: stax.Index(0, batch_axis=None), TypeError, "Index needs a whole number as `batch_axis`"),
+    "axis to flatten": (lambda: stax.Flatten("0"), TypeError, "Flatten needs a whole number as `batch_axis`, got '0'"),
+    "size of images": (lambda: stax.ImageResize((-1, 2.5, -1), "linear"), TypeError, "ImageResize .* `shape`"),
+    "method": (lambda: stax.ImageResize((-1, 2, -1), None), ValueError, "ImageResize: unknown resize method None"),
+    "axis of a graph": (lambda: stax.Aggregate(1.5), TypeError, "Aggregate needs a whole number as `aggregate_axis`"),
+    "axes of a graph": (lambda: stax.Aggregate("xy"), TypeError, "Aggregate needs .* `aggregate_axis`.*got 'xy'"),
+    "making a graph": (
+        lambda: stax.Aggregate(to_dense=3),
+        TypeError,
+        "Aggregate needs a function as `to_dense`, got 3",
+    ),
+    "form of graphs": (lambda: stax.Aggregate(implementation="dense"), ValueError, "Aggregate: `implementation`"),
+    "constant without axes": (
+        lambda: stax.DotGeneral(lhs=np.ones((2, 4)), dimension_numbers=((1,), (1,))),
+        TypeError,
+        "DotGeneral needs axes .* `dimension_numbers`",
+    ),
+    "no heads": (lambda: attention(n_heads=0), ValueError, "GlobalSelfAttention needs `n_heads` of at least 1, got 0"),
+    "fractional heads": (lambda: attention(n_heads=4.0), TypeError, "GlobalSelfAttention .* `n_heads`, got 4.0"),
+    "mechanism": (lambda: attention(attention_mechanism="softmax"), ValueError, "GlobalSelfAttention: .*'SOFTMAX'"),
+    "embedding": (lambda: attention(pos_emb_type=None), ValueError, "GlobalSelfAttention: .*'NONE'.*got None"),
+    "decay": (lambda: attention(pos_emb_decay_fn=2), TypeError, "GlobalSelfAttention .* `pos_emb_decay_fn`, got 2"),
+    "bias of attention": (lambda: attention(b_std="x"), TypeError, "GlobalSelfAttention needs .* `b_std`, got 'x'"),
+    "fraction of a copy": (lambda: FanOut(2.5), TypeError, "FanOut needs a whole number as `num`, got 2.5"),
+    "name of an axis": (lambda: FanInConcat("x"), TypeError, "FanInConcat needs a whole number as `axis`, got 'x'"),
+    "fraction of a layer": (lambda: stax.repeat(Dense(3), 2.5), TypeError, "repeat needs a whole number as `n`"),
+    "slope": (lambda: stax.LeakyRelu(np.ones(2)), TypeError, r"LeakyRelu .* `alpha`, got an array of shape \(2,\)"),
+    "no frequency": (lambda: stax.Sin(b=None), TypeError, "Sin needs a single real number as `b`, got None"),
+    "fraction of a degree": (lambda: stax.Monomial(2.5), NotImplementedError, "Monomial .* `degree`, got 2.5"),
+    "degree of another type": (lambda: stax.Hermite("2"), TypeError, "Hermite needs .* `degree`, got '2'"),
+    "coefficient": (
+        lambda: stax.Polynomial(2.0),
+        ValueError,
+        r"Polynomial needs a sequence .*got an array of shape \(\)",
+    ),
+    "no function": (lambda: stax.Elementwise(3), TypeError, "Elementwise needs a function as `fn`, got 3"),
+    "no function to sum": (lambda: stax.ElementwiseNumerical(None, 3), TypeError, "needs a function as `fn`, got None"),
+    # Parameters
+    "features of parameters": (
+        lambda: apply(Dense(5), (2, 4), X),
+        ValueError,
+        r"Dense needs weights of shape \(3, \*\) for inputs of shape \(2, 3\), got \(4, 5\)",
+    ),
+    "features of a filter": (
+        lambda: apply(stax.Conv(5, (2,)), (2, 3, 2), IMAGES),
+        ValueError,
+        r"Conv needs weights of shape \(2, 3, \*\) for inputs of shape \(2, 3, 3\), got \(2, 2, 5\)",
+    ),
+    "features of a transposed filter": (
+        lambda: apply(stax.ConvTranspose(5, (2,)), (2, 3, 2), IMAGES),
+        ValueError,
+        "ConvTranspose needs weights of shape",
+    ),
+    "positions of parameters": (
+        lambda: apply(stax.ConvLocal(5, (2,)), (2, 4, 3), IMAGES),
+        ValueError,
+        r"ConvLocal needs weights of shape \(2, 6, \*\) for inputs of shape \(2, 3, 3\), got \(3, 6, 5\)",
+    ),
+    "filter of another size": (
+        lambda: stax.Conv(5, (2,))[1](stax.Conv(5, (3,))[0](KEY, IMAGES.shape)[1], IMAGES),
+        ValueError,
+        r"\(2, 3, \*\) .* got \(3, 3, 5\)",
+    ),
+    "features of attention": (
+        lambda: apply(attention(linear_scaling=False), (2, 3, 4), IMAGES),
+        ValueError,
+        r"`K` of shape \(4, 3, 2\) for inputs of shape \(2, 3, 3\)",
+    ),
+    "no parameters": (lambda: Dense(5)[1]((), X), TypeError, r"Dense needs a pair `\(W, b\)` .* got tuple of 0"),
+    "parameters of another library": (lambda: Dense(5)[1]({"w": X}, X), TypeError, "Dense needs a pair .* got dict"),
+    "no bias": (lambda: Dense(5, 1.0, 1.0)[1](Dense(5)[0](KEY, (2, 3))[1], X), TypeError, "Dense got no bias"),
+    "another bias": (lambda: Dense(5)[1](Dense(5, 1.0, 1.0)[0](KEY, (2, 3))[1], X), TypeError, "Dense got a bias"),
 }
 
 

@@ -1,13 +1,15 @@
 """Random weights and biases: how they are drawn, scaled, and what they do to covariances, in both parameterizations."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 from jax import Array, random
 
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.types import Shape
+from neural_tangents.stax._hyperparameters import check_numbers, number, whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,15 +34,22 @@ class Affine:
     s_out: int
 
     @classmethod
-    def of(cls, W_std: Any, b_std: Any, parameterization: str, s: tuple[int, int]) -> "Affine":
-        """What a user's arguments stand for.
+    def of(cls, W_std: Any, b_std: Any, parameterization: str, s: tuple[int, int], layer: str = "Affine") -> "Affine":
+        """The map that a user's arguments describe.
 
         Raises:
-          ValueError: unknown parameterization.
+          TypeError: standard deviations are not numbers, or `s` is not a pair of numbers.
+          ValueError: unknown parameterization; `s` is not positive.
         """
-        form = parameterization.lower()
+        check_numbers(layer, W_std=W_std, b_std=0.0 if b_std is None else b_std)
+        if not isinstance(s, Sequence) or len(s) != 2:
+            raise TypeError(f"{layer} needs a pair of whole numbers `(s_in, s_out)` as `s`, got {s!r}.")
+        whole(layer, "s", s[1])
+        if not number(layer, "s", s[0]) > 0:
+            raise ValueError(f"{layer} needs positive width multipliers `s`, got {s}.")
+        form = parameterization.lower() if isinstance(parameterization, str) else parameterization
         if form not in ("ntk", "standard"):
-            raise ValueError(f"`parameterization` must be 'ntk' or 'standard', got {parameterization!r}.")
+            raise ValueError(f"{layer}: `parameterization` must be 'ntk' or 'standard', got {parameterization!r}.")
         return cls(W_std, b_std, form == "standard", *(s if form == "standard" else (1, 1)))
 
     def draw(self, rng: Array, weights: Shape, biases: Shape, fan_in: int) -> tuple[Array, Array | None]:
@@ -86,6 +95,38 @@ class Affine:
             cov2=None if m.cov2 is None else affine_covariance(m.cov2, self.W_std, self.b_std),
             is_gaussian=True,
         )
+
+
+def weights_and_bias(
+    layer: str, params: Any, needed: Sequence[int | None], x_shape: Shape, has_bias: bool
+) -> tuple[Array, Any]:
+    """The weights and the bias of a layer's parameters, if they fit its inputs.
+
+    Args:
+      layer: name of the layer, for errors.
+      params: what `apply_fn` was given.
+      needed: shape of weights that fit; None stands for any size.
+      x_shape: shape of the inputs, for errors.
+      has_bias: whether there should be a bias.
+
+    Raises:
+      TypeError: parameters are not a pair of weights and a bias (None for no bias).
+      ValueError: weights are for inputs of another shape.
+    """
+    advice = f"Use parameters that `init_fn(rng, {tuple(x_shape)})` of this layer returns."
+    if not isinstance(params, tuple | list) or len(params) != 2:
+        got = f"{type(params).__name__} of {len(params)}" if isinstance(params, tuple | list) else type(params).__name__
+        raise TypeError(f"{layer} needs a pair `(W, b)` of parameters, got {got}. {advice}")
+    if (params[1] is not None) != has_bias:
+        given, wanted = ("no bias", "one") if has_bias else ("a bias", "none, as its `b_std` is None")
+        raise TypeError(f"{layer} got {given} among its parameters, and needs {wanted}. {advice}")
+    shape = jnp.shape(params[0])
+    if len(shape) != len(needed) or any(n not in (None, size) for n, size in zip(needed, shape, strict=True)):
+        text = ", ".join("*" if n is None else str(n) for n in needed)
+        raise ValueError(
+            f"{layer} needs weights of shape ({text}) for inputs of shape {tuple(x_shape)}, got {shape}. {advice}"
+        )
+    return params[0], params[1]
 
 
 def affine_covariance(cov: Array, W_std: Any, b_std: Any) -> Array:

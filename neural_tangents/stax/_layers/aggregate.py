@@ -19,11 +19,17 @@ from neural_tangents._core.precision import matmul_precision
 from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents._core.types import Axes
 from neural_tangents.stax._build import public_layer
+from neural_tangents.stax._hyperparameters import check_axes, check_function, whole, wholes
 from neural_tangents.stax._spec import LayerSpec, Leaf
 
 
 class AggregateImplementation(enum.Enum):
-    """How the graphs of `Aggregate` are given: as adjacency matrices, or as lists of edges."""
+    """How the graphs of `Aggregate` are given. The layer also takes the names as strings.
+
+    Attributes:
+      DENSE: as adjacency matrices.
+      SPARSE: as lists of edges.
+    """
 
     DENSE = "DENSE"
     SPARSE = "SPARSE"
@@ -54,9 +60,9 @@ def Aggregate(
 
         'DENSE':   weights `(N, X, Y, ..., X, Y, ...)`, from the first node to the second;
         'SPARSE':  integers `(N, n_edges, n_axes, 2)`, or `(N, n_edges, 2)` for one axis: along each aggregated axis,
-                   the coordinates of the node that an edge comes from, and of that it goes to. Edges have weight one;
-                   repeated ones add. One with a negative coordinate is left out, so that graphs with different numbers
-                   of edges can share an array.
+                   the coordinates of the node that an edge comes from, and of the one it goes to. Edges have weight
+                   one; repeated ones add. An edge with a negative coordinate is left out, so that graphs with different
+                   numbers of edges can share an array.
 
     With `V` nodes and `E` edges, 'DENSE' takes time `O(V^2)` in the finite network and `O(V^3)` per pair of inputs in
     the infinite one, 'SPARSE' `O(V + E)` and `O(V^2 + E V)`.
@@ -66,7 +72,7 @@ def Aggregate(
         order that they have in the inputs.
       batch_axis: batch axis of the inputs.
       channel_axis: channel axis of the inputs.
-      to_dense: for 'DENSE', what makes the weights above of what is given as `pattern`; None does nothing.
+      to_dense: for 'DENSE', a function that turns what is given as `pattern` into the weights above; None for none.
       implementation: `'DENSE'` or `'SPARSE'`, also as a member of `AggregateImplementation`.
 
     Returns:
@@ -78,9 +84,17 @@ def Aggregate(
       TypeError: coordinates that are not integers.
       NotImplementedError: one of the two patterns is None, and the other one not.
 
-    Graph networks: Kipf and Welling, 2017 (arXiv:1609.02907); their infinite width: Du et al., 2019 (arXiv:1905.13192).
+    Source: Kipf & Welling, "Semi-Supervised Classification with Graph Convolutional Networks", 2017,
+    https://arxiv.org/abs/1609.02907; for the kernel, Du et al., "Graph Neural Tangent Kernel", 2019,
+    https://arxiv.org/abs/1905.13192.
     """
     form = _implementation(implementation)
+    check_axes("Aggregate", batch_axis=batch_axis, channel_axis=channel_axis)
+    if isinstance(aggregate_axis, Iterable):
+        wholes("Aggregate", "aggregate_axis", aggregate_axis, least=None, where="axis to act on")
+    elif aggregate_axis is not None:
+        whole("Aggregate", "aggregate_axis", aggregate_axis, least=None)
+    check_function("Aggregate", "to_dense", to_dense, optional=True)
     if form is AggregateImplementation.SPARSE:
         warnings.warn(
             "Edges with a negative coordinate in `pattern` are left out: they do not count from the end, as negative "
@@ -212,7 +226,7 @@ def _implementation(implementation: Any) -> AggregateImplementation:
         return AggregateImplementation(implementation)
     except ValueError:
         names = [form.value for form in AggregateImplementation]
-        raise ValueError(f"`implementation` must be one of {names}, got {implementation!r}.") from None
+        raise ValueError(f"Aggregate: `implementation` must be one of {names}, got {implementation!r}.") from None
 
 
 def _axes(ndim: int, batch_axis: int, channel_axis: int, aggregate_axis: Any) -> tuple[int, tuple[int, ...]]:

@@ -10,7 +10,8 @@ from neural_tangents._core.masking import all_over
 from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
-from neural_tangents.stax._layers.affine import Affine
+from neural_tangents.stax._hyperparameters import check_axes, whole
+from neural_tangents.stax._layers.affine import Affine, weights_and_bias
 from neural_tangents.stax._spec import LayerSpec, Leaf
 
 
@@ -38,12 +39,12 @@ def Dense(
                      nngp' as above,    ntk' = N nngp + W_std^2 ntk (+ 1 if there is a bias).
 
     Args:
-      out_dim: number of outputs.
-      W_std: standard deviation of the weights.
-      b_std: standard deviation of the bias; None for no bias.
-      batch_axis: batch axis of the inputs.
-      channel_axis: channel axis of the inputs.
-      parameterization: `'ntk'` or `'standard'`.
+      out_dim: number of outputs, at least 1; it has no effect on the kernel.
+      W_std: standard deviation of the weights, by default 1.
+      b_std: standard deviation of the bias; None, the default, for no bias.
+      batch_axis: batch axis of the inputs, by default the first.
+      channel_axis: channel axis of the inputs, by default the last.
+      parameterization: `'ntk'`, the default, or `'standard'`.
       s: width multipliers of inputs and outputs for `'standard'`: the first layer has `s_in = 1`, the last `s_out = 1`,
         and each other `s_in` is the `s_out` of the layer before.
 
@@ -51,12 +52,28 @@ def Dense(
       A layer with parameters `(W, b)`, `b` of size 1 in all axes but the channels, or None.
 
     Raises:
-      ValueError: unknown parameterization.
+      TypeError: sizes that are not whole, standard deviations that are not numbers; in `apply_fn`, parameters of
+        another layer.
+      ValueError: sizes that are not positive, an unknown parameterization; in `apply_fn`, inputs whose channels are not
+        as many as those that the parameters were drawn for.
 
-    Jacot et al., 2018 (arXiv:1806.07572); for 'standard', Sohl-Dickstein et al., 2020 (arXiv:2001.07301).
+    Example:
+      >>> init_fn, apply_fn, kernel_fn = stax.Dense(512, W_std=2.0, b_std=1.0)
+      >>> x = jnp.array([[1.0, 0.0], [0.0, 1.0]])
+      >>> print(kernel_fn(x, None, "nngp"))  # W_std^2 x x^T / 2 + b_std^2
+      [[3. 1.]
+       [1. 3.]]
+      >>> output_shape, params = init_fn(jax.random.key(0), x.shape)
+      >>> output_shape, apply_fn(params, x).shape
+      ((2, 512), (2, 512))
+
+    Source: Jacot et al., "Neural Tangent Kernel: Convergence and Generalization in Neural Networks", 2018,
+    https://arxiv.org/abs/1806.07572; for `'standard'`, Sohl-Dickstein et al., "On the Infinite Width Limit of Neural
+    Networks with a Standard Parameterization", 2020, https://arxiv.org/abs/2001.07301.
     """
-    affine = Affine.of(W_std, b_std, parameterization, s)
-    width = out_dim * affine.s_out
+    affine = Affine.of(W_std, b_std, parameterization, s, "Dense")
+    width = whole("Dense", "out_dim", out_dim) * affine.s_out
+    check_axes("Dense", batch_axis=batch_axis, channel_axis=channel_axis)
 
     def out_shape(shape: Shape) -> Shape:
         axis = channel_axis % len(shape)
@@ -68,7 +85,7 @@ def Dense(
         return affine.draw(rng, (channels, width), biases, fan_in=channels)
 
     def apply(params: tuple[Any, Any], x: Array) -> Array:
-        w, b = params
+        w, b = weights_and_bias("Dense", params, (x.shape[channel_axis], None), x.shape, b_std is not None)
         product = jnp.moveaxis(jnp.tensordot(x, w, (channel_axis, 0)), -1, channel_axis)
         return affine.outputs(product, b, fan_in=x.shape[channel_axis])
 

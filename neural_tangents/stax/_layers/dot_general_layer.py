@@ -1,7 +1,7 @@
 """`DotGeneral`: the dot product of activations with a constant."""
 
 import dataclasses
-from typing import Any
+from typing import Any, SupportsIndex
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -12,6 +12,7 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
+from neural_tangents.stax._hyperparameters import check_axes
 from neural_tangents.stax._spec import LayerSpec, Leaf
 
 
@@ -44,7 +45,8 @@ def DotGeneral(
       channel_axis: channel axis of the inputs.
 
     Returns:
-      A layer without parameters. Outputs are masked if all that contributes to them is, at weights other than zero.
+      A layer without parameters. An output is masked if every input that it depends on, with a weight other than zero,
+      is masked.
 
     Raises:
       ValueError: both `lhs` and `rhs` are given; dimension numbers do not fit the inputs, or name the channel axis.
@@ -55,6 +57,12 @@ def DotGeneral(
     """
     if lhs is not None and rhs is not None:
         raise ValueError("DotGeneral has one constant operand, got both `lhs` and `rhs`. The inputs are the other one.")
+    check_axes("DotGeneral", batch_axis=batch_axis, channel_axis=channel_axis)
+    if not _are_dimension_numbers(dimension_numbers):
+        raise TypeError(
+            "DotGeneral needs axes `((contracted of lhs, of rhs), (batch of lhs, of rhs))` as `dimension_numbers`, "
+            f"each a tuple, such as (((1,), (0,)), ((), ())); got {dimension_numbers!r}."
+        )
     constant, is_lhs = (rhs, False) if lhs is None else (lhs, True)
 
     def dot(ndim: int) -> Dot:
@@ -84,6 +92,15 @@ def DotGeneral(
         mask=mask,
         requirements=mixing_requirements(mixes_batch, bool(contracted), batch_axis, channel_axis),
     ).spec()
+
+
+def _are_dimension_numbers(value: Any) -> bool:
+    try:
+        (contracted_lhs, contracted_rhs), (batch_lhs, batch_rhs) = value
+        axes = [*contracted_lhs, *contracted_rhs, *batch_lhs, *batch_rhs]
+    except (TypeError, ValueError):
+        return False
+    return all(isinstance(axis, SupportsIndex) for axis in axes)
 
 
 def dot_constant(

@@ -10,6 +10,7 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
+from neural_tangents.stax._hyperparameters import check_axes
 from neural_tangents.stax._spatial import check_positions_masked, full_mask, spatial_axes
 from neural_tangents.stax._spec import LayerSpec, Leaf, Pool
 from neural_tangents.stax._window import Padding, Window
@@ -30,7 +31,12 @@ def GlobalAvgPool(batch_axis: int = 0, channel_axis: int = -1) -> LayerSpec:
       A layer without parameters, whose outputs have a batch and a channel axis, in the order they had before.
 
     Raises:
+      TypeError: an axis that is not a whole number.
+      ValueError: at a call, batch and channel axis are one, or not axes of the inputs.
       NotImplementedError: masks differ between channels.
+
+    Source: Novak et al., "Bayesian Deep Convolutional Networks with Many Channels are Gaussian Processes", 2019,
+    https://arxiv.org/abs/1810.05148, section 3.
     """
     return _global_pool("GlobalAvgPool", True, batch_axis, channel_axis)
 
@@ -50,12 +56,19 @@ def GlobalSumPool(batch_axis: int = 0, channel_axis: int = -1) -> LayerSpec:
       A layer without parameters, whose outputs have a batch and a channel axis, in the order they had before.
 
     Raises:
+      TypeError: an axis that is not a whole number.
+      ValueError: at a call, batch and channel axis are one, or not axes of the inputs.
       NotImplementedError: masks differ between channels.
+
+    Source: Novak et al., "Bayesian Deep Convolutional Networks with Many Channels are Gaussian Processes", 2019,
+    https://arxiv.org/abs/1810.05148, section 3.
     """
     return _global_pool("GlobalSumPool", False, batch_axis, channel_axis)
 
 
 def _global_pool(name: str, mean: bool, batch_axis: int, channel_axis: int) -> LayerSpec:
+    check_axes(name, batch_axis=batch_axis, channel_axis=channel_axis)
+
     def axes_of(shape: Shape) -> tuple[int, ...]:
         return spatial_axes(name, shape, batch_axis, channel_axis)
 

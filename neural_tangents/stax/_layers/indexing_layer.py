@@ -8,6 +8,7 @@ from neural_tangents._core.indexing import canonical_index, indexed_mask, indexe
 from neural_tangents._core.requirements import Requirements
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
+from neural_tangents.stax._hyperparameters import check_axes
 from neural_tangents.stax._spec import LayerSpec, Leaf
 
 
@@ -24,14 +25,23 @@ def Index(idx: Any, batch_axis: int = 0, channel_axis: int = -1) -> LayerSpec:
       channel_axis: channel axis of the inputs.
 
     Returns:
-      A layer without parameters. `init_fn` takes shapes with axes of unknown size, -1 or None, that `idx` leaves whole.
+      A layer without parameters. `init_fn` takes -1 or None as the size of axes that `idx` leaves whole.
 
     Raises:
       TypeError: `idx` holds something else.
       IndexError: more indices than axes, or an integer out of range.
       ValueError: an axis of unknown size is indexed.
       NotImplementedError: the kernel of indexed channels, or with an integer for the batch axis.
+
+    Example:
+      >>> image = jnp.arange(16.0).reshape((1, 4, 4, 1))
+      >>> _, apply_fn, _ = stax.Index(stax.Slice[:, 1:3, ::3])
+      >>> apply_fn((), image)[0, ..., 0]
+      Array([[ 4.,  7.],
+             [ 8., 11.]], dtype=float32)
     """
+
+    check_axes("Index", batch_axis=batch_axis, channel_axis=channel_axis)
 
     def out_shape(shape: Shape) -> Shape:
         return indexed_shape(canonical_index(idx, len(shape)), shape)
@@ -49,14 +59,20 @@ def Index(idx: Any, batch_axis: int = 0, channel_axis: int = -1) -> LayerSpec:
     ).spec()
 
 
-class _Slice:
-    """Writes an index as between brackets."""
+class SliceType:
+    """The type of `stax.Slice`, which writes an index for `Index` as one writes it between the brackets of an array.
+
+    Example:
+      >>> stax.Slice[:, 1:-1]
+      (slice(None, None, None), slice(1, -1, None))
+    """
 
     def __getitem__(self, idx: Any) -> Any:
+        """The index itself: an integer, a slice, `...`, or a tuple of such."""
         return idx
 
     def __repr__(self) -> str:
         return "Slice"
 
 
-Slice = _Slice()
+Slice: SliceType = SliceType()

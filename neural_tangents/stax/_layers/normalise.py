@@ -11,6 +11,7 @@ from neural_tangents._core.masking import drop_channel
 from neural_tangents._core.requirements import Requirements
 from neural_tangents._core.types import Axes, Shape
 from neural_tangents.stax._build import public_layer
+from neural_tangents.stax._hyperparameters import check_axes, number, wholes
 from neural_tangents.stax._spec import LayerSpec, Leaf
 from neural_tangents.stax._streaming.run_geometry import MixesOffsets, RunGeometry
 
@@ -19,7 +20,7 @@ from neural_tangents.stax._streaming.run_geometry import MixesOffsets, RunGeomet
 def LayerNorm(axis: Axes = -1, eps: float = 1e-12, batch_axis: int = 0, channel_axis: int = -1) -> LayerSpec:
     """Normalises activations to zero mean and unit variance over some axes: `(x - mean) / sqrt(eps + variance)`.
 
-    With `m` the mean of the variances over those of the axes that are not the channel axis,
+    With `m1`, `m2` the variances of both inputs, averaged over those of the axes that are not the channel axis,
 
         nngp' = nngp / sqrt((eps + m1) (eps + m2)),
 
@@ -35,14 +36,19 @@ def LayerNorm(axis: Axes = -1, eps: float = 1e-12, batch_axis: int = 0, channel_
       A layer without parameters.
 
     Raises:
-      ValueError: `axis` has duplicates, or not the channel axis.
+      ValueError: `axis` has duplicates, or lacks the channel axis.
       NotImplementedError: inputs are not Gaussian, or masks differ between channels.
 
-    Ba et al., 2016 (arXiv:1607.06450).
+    Source: Ba et al., "Layer Normalization", 2016, https://arxiv.org/abs/1607.06450; for the kernel, Yang, "Wide
+    Feedforward or Recurrent Neural Networks of Any Architecture are Gaussian Processes", 2019,
+    https://arxiv.org/abs/1910.12478.
     """
 
+    given = wholes("LayerNorm", "axis", [axis] if isinstance(axis, int) else axis, least=None, where="axis to act on")
+    check_axes("LayerNorm", batch_axis=batch_axis, channel_axis=channel_axis)
+    number("LayerNorm", "eps", eps)
+
     def axes_of(ndim: int) -> tuple[int, ...]:
-        given = (axis,) if isinstance(axis, int) else tuple(axis)
         axes = tuple(a % ndim for a in given)
         if len(set(axes)) < len(axes) or any(not -ndim <= a < ndim for a in given):
             raise ValueError(f"LayerNorm: `axis={axis}` does not name different axes of inputs with {ndim} axes.")
@@ -109,10 +115,13 @@ def _masked_mean(x: Array, mask: Array | None, axes: Sequence[int]) -> Array:
 
 @public_layer
 def Dropout(rate: float, mode: str = "train") -> LayerSpec:
-    """Keeps each activation with probability `rate`, divided by `rate`, and sets it to zero otherwise.
+    """Keeps each activation with probability `rate` and divides it by `rate`, or else sets it to zero.
 
-    `rate` is the probability to KEEP an activation. In the kernel, entries of an input and position with itself become
-    `1 / rate` times larger: in `cov1` and `cov2` always, in `nngp` and `ntk` where the two batches are the same.
+    `rate` is the probability to KEEP an activation. The kernel of an input and position with itself is divided by it,
+
+        nngp' = nngp / rate,    ntk' = ntk / rate;
+
+    all other entries stay. That concerns `cov1` and `cov2`, and `nngp` and `ntk` if the two batches are the same.
 
     Args:
       rate: probability of keeping an activation, `0 < rate <= 1`.
@@ -122,15 +131,16 @@ def Dropout(rate: float, mode: str = "train") -> LayerSpec:
       A layer without parameters.
 
     Raises:
-      ValueError: `rate` or `mode` is none of the above; at a call: no `rng`, or dropout on the inputs of the network,
+      ValueError: another `rate` or `mode`; at a call: no `rng`, or dropout on the inputs of the network,
         whose kernel does not exist, as they have a finite number of channels.
 
-    Srivastava et al., 2014 (JMLR 15).
+    Source: Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", 2014; for the
+    kernel, Schoenholz et al., "Deep Information Propagation", 2017, https://arxiv.org/abs/1611.01232, section 5.
     """
-    if not 0 < rate <= 1:
-        raise ValueError(f"`rate`, the probability to keep an activation, must be in (0, 1], got {rate}.")
+    if not 0 < number("Dropout", "rate", rate) <= 1:
+        raise ValueError(f"Dropout needs a `rate`, the probability to KEEP an activation, in (0, 1], got {rate}.")
     if mode not in ("train", "test"):
-        raise ValueError(f"`mode` must be 'train' or 'test', got {mode!r}.")
+        raise ValueError(f"Dropout needs `mode` 'train' or 'test', got {mode!r}.")
     train = mode == "train"
 
     def apply(params: Any, x: Array, rng: Array | None = None) -> Array:

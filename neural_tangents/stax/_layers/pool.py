@@ -11,6 +11,7 @@ from neural_tangents._core.layout import Layout
 from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
+from neural_tangents.stax._hyperparameters import check_axes
 from neural_tangents.stax._spatial import check_positions_masked, full_mask, spatial_axes
 from neural_tangents.stax._spec import LayerSpec, Leaf, Pool
 from neural_tangents.stax._window import Padding, Window, windows
@@ -43,9 +44,13 @@ def AvgPool(
       A layer without parameters.
 
     Raises:
+      TypeError: a window or strides that are not tuples of whole numbers.
       ValueError: unknown padding, sizes that are not positive; at a call, inputs with a wrong number of axes, a window
         larger than the image with padding 'VALID'.
       NotImplementedError: masks differ between channels.
+
+    Source: Novak et al., "Bayesian Deep Convolutional Networks with Many Channels are Gaussian Processes", 2019,
+    https://arxiv.org/abs/1810.05148, section 3.
     """
     sliding = windows("AvgPool", window_shape, strides, padding, Window)
 
@@ -81,9 +86,13 @@ def SumPool(
       A layer without parameters.
 
     Raises:
+      TypeError: a window or strides that are not tuples of whole numbers.
       ValueError: unknown padding, sizes that are not positive; at a call, inputs with a wrong number of axes, a window
         larger than the image with padding 'VALID'.
       NotImplementedError: masks differ between channels.
+
+    Source: Novak et al., "Bayesian Deep Convolutional Networks with Many Channels are Gaussian Processes", 2019,
+    https://arxiv.org/abs/1810.05148, section 3.
     """
     sliding = windows("SumPool", window_shape, strides, padding, Window)
     return _pool("SumPool", sliding, None, batch_axis, channel_axis)
@@ -91,6 +100,7 @@ def SumPool(
 
 def _pool(name: str, sliding: tuple[Window, ...], weight: Any, batch_axis: int, channel_axis: int) -> LayerSpec:
     """Sums over windows, times `weight(window, n, dtype)` along each axis."""
+    check_axes(name, batch_axis=batch_axis, channel_axis=channel_axis)
 
     def axes_of(shape: Shape) -> tuple[int, ...]:
         axes = spatial_axes(name, shape, batch_axis, channel_axis)

@@ -12,6 +12,7 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.layout import Spatial
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
+from neural_tangents.stax._hyperparameters import check_axes, wholes
 from neural_tangents.stax._layers.dot_general_layer import mixing_requirements
 from neural_tangents.stax._spec import LayerSpec, Leaf
 
@@ -38,20 +39,21 @@ def ImageResize(
         `jax.image.ResizeMethod`, for which there is no kernel; by name or as a member.
       antialias: whether to smooth when an axis becomes shorter; see `jax.image.resize`.
       precision: precision of the products; see `jax.image.resize`.
-      batch_axis: batch axis of the inputs. If it is resized, outputs are a mixture of the inputs of a batch.
+      batch_axis: batch axis of the inputs. If it is resized, outputs mix the inputs of a batch.
       channel_axis: channel axis of the inputs.
 
     Returns:
-      A layer without parameters. Outputs are masked if all that contributes to them is.
+      A layer without parameters. An output is masked if every input that it depends on is masked.
 
     Raises:
       ValueError: an unknown method; `shape` does not fit the inputs; the kernel of resized channels.
       NotImplementedError: the kernel of another method than linear or nearest interpolation.
     """
-    sizes = tuple(int(size) for size in shape)
+    sizes = wholes("ImageResize", "shape", shape, least=None, where="axis of the inputs")
     if any(size < -1 for size in sizes):
-        raise ValueError(f"Expected sizes of axes, or -1 to keep one, got `shape={sizes}`.")
-    resize_method = ResizeMethod.from_string(method) if isinstance(method, str) else ResizeMethod(method)
+        raise ValueError(f"ImageResize needs sizes of axes, or -1 to keep one, got `shape={sizes}`.")
+    check_axes("ImageResize", batch_axis=batch_axis, channel_axis=channel_axis)
+    resize_method = _method(method)
     batch, channel = (axis % max(len(sizes), 1) for axis in (batch_axis, channel_axis))
     resized = {axis for axis, size in enumerate(sizes) if size != -1}
     options = dict(method=resize_method, antialias=antialias, precision=precision)
@@ -98,6 +100,16 @@ def ImageResize(
     ).spec()
 
 
+def _method(method: str | ResizeMethod) -> ResizeMethod:
+    try:
+        return ResizeMethod.from_string(method) if isinstance(method, str) else ResizeMethod(method)
+    except ValueError:
+        raise ValueError(
+            f"ImageResize: unknown resize method {method!r}. Use 'linear' or 'nearest', or another one of "
+            "`jax.image.ResizeMethod` for a finite network."
+        ) from None
+
+
 def resize_covariance(
     cov: Array, n_batch_axes: int, batch: int, spatial: Sequence[int], width: int, options: Any
 ) -> Array:
@@ -108,7 +120,7 @@ def resize_covariance(
       n_batch_axes: number of batch axes.
       batch: new size of the batch.
       spatial: new sizes of the spatial axes.
-      width: how often each spatial axis stands in `cov`.
+      width: how many axes of `cov` each spatial axis has: 1 or 2.
       options: keyword arguments of `jax.image.resize`.
     """
     sizes = (*[batch] * n_batch_axes, *(size for size in spatial for _ in range(width)))

@@ -9,6 +9,7 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
+from neural_tangents.stax._hyperparameters import check_axes
 from neural_tangents.stax._layers.global_pool import all_positions, visible_positions
 from neural_tangents.stax._spatial import spatial_axes
 from neural_tangents.stax._spec import LayerSpec, Leaf, Pool
@@ -38,10 +39,17 @@ def Flatten(batch_axis: int = 0, batch_axis_out: int = 0) -> LayerSpec:
       A layer without parameters, with outputs of two axes.
 
     Raises:
+      TypeError: an axis that is not a whole number.
       ValueError: `batch_axis_out` is not an axis of the outputs.
+
+    Source: Novak et al., "Bayesian Deep Convolutional Networks with Many Channels are Gaussian Processes", 2019,
+    https://arxiv.org/abs/1810.05148, section 3.
     """
+    check_axes("Flatten", batch_axis=batch_axis, batch_axis_out=batch_axis_out)
     if batch_axis_out not in (0, 1, -1, -2):
-        raise ValueError(f"`batch_axis_out` must be 0 or 1 (or -2 or -1): outputs have two axes. Got {batch_axis_out}.")
+        raise ValueError(
+            f"Flatten needs `batch_axis_out` of 0 or 1 (or -2 or -1), as outputs have two axes; got {batch_axis_out}."
+        )
     batch_out = batch_axis_out % 2
 
     def out_shape(shape: Shape) -> Shape:

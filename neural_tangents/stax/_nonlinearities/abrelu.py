@@ -1,4 +1,4 @@
-"""Activations of two half-lines: ReLU, leaky ReLU, absolute value."""
+"""Nonlinearities made of two half-lines: ReLU, leaky ReLU, absolute value."""
 
 import math
 
@@ -7,19 +7,95 @@ import jax.numpy as jnp
 from jax import Array
 
 from neural_tangents._core.numerics import as_floats, python_scalar
+from neural_tangents.stax._hyperparameters import check_numbers
 from neural_tangents.stax._nonlinearities.arc_cosine import arc_cosine, root
+from neural_tangents.stax._nonlinearities.documentation import public_nonlinearity
+from neural_tangents.stax._nonlinearities.driver import nonlinearity
 from neural_tangents.stax._nonlinearities.dual import Dual
+from neural_tangents.stax._spec import LayerSpec
+
+
+@public_nonlinearity
+def ABRelu(a: float, b: float, do_stabilize: bool = False) -> LayerSpec:
+    """Two half-lines, `f(x) = a min(x, 0) + b max(x, 0)`.
+
+    With `g = (a - b)^2 / (2 pi)`,
+
+        K = g sqrt(p - k^2) + K' k,    K' = (a^2 + b^2) / 2 - g theta.
+
+    Args:
+      a: slope for negative `x`.
+      b: slope for positive `x`.
+      do_stabilize: has no effect: the kernel neither over- nor underflows in any case. By default False.
+
+    Source: Tsuchida et al., "Invariance of Weight Distributions in Rectified MLPs", 2018,
+    https://arxiv.org/abs/1711.09090, eq. (4).
+    """
+    del do_stabilize
+    check_numbers("ABRelu", a=a, b=b)
+    return nonlinearity("ABRelu", abrelu(a, b))
+
+
+@public_nonlinearity
+def Relu(do_stabilize: bool = False) -> LayerSpec:
+    """Rectified linear unit, `f(x) = max(x, 0)`: `ABRelu(0, 1)`.
+
+        K = (sqrt(p - k^2) + (pi - theta) k) / (2 pi),    K' = (pi - theta) / (2 pi).
+
+    Args:
+      do_stabilize: has no effect: the kernel neither over- nor underflows in any case. By default False.
+
+    Example:
+      >>> x = jnp.array([[1.0, 0.0], [0.0, 1.0]])
+      >>> _, _, kernel_fn = stax.serial(stax.Dense(512), stax.Relu(), stax.Dense(1))
+      >>> print(kernel_fn(x, None, "nngp").round(4))  # 1/4 for equal inputs, 1 / (4 pi) for a right angle
+      [[0.25   0.0796]
+       [0.0796 0.25  ]]
+
+    Source: Cho & Saul, "Kernel Methods for Deep Learning", 2009, eq. (6).
+    """
+    del do_stabilize
+    return nonlinearity("ABRelu", abrelu(0.0, 1.0), "Relu")
+
+
+@public_nonlinearity
+def LeakyRelu(alpha: float, do_stabilize: bool = False) -> LayerSpec:
+    """Leaky rectified linear unit, `f(x) = alpha min(x, 0) + max(x, 0)`: `ABRelu(alpha, 1)`.
+
+    With `g = (1 - alpha)^2 / (2 pi)`,
+
+        K = g sqrt(p - k^2) + K' k,    K' = (1 + alpha^2) / 2 - g theta.
+
+    Args:
+      alpha: slope for negative `x`.
+      do_stabilize: has no effect: the kernel neither over- nor underflows in any case. By default False.
+
+    Source: Tsuchida et al., "Invariance of Weight Distributions in Rectified MLPs", 2018,
+    https://arxiv.org/abs/1711.09090, eq. (4).
+    """
+    del do_stabilize
+    check_numbers("LeakyRelu", alpha=alpha)
+    return nonlinearity("ABRelu", abrelu(alpha, 1.0), "LeakyRelu")
+
+
+@public_nonlinearity
+def Abs(do_stabilize: bool = False) -> LayerSpec:
+    """Absolute value, `f(x) = |x|`: `ABRelu(-1, 1)`.
+
+        K = (2 / pi) sqrt(p - k^2) + K' k,    K' = 1 - 2 theta / pi.
+
+    Args:
+      do_stabilize: has no effect: the kernel neither over- nor underflows in any case. By default False.
+
+    Source: Tsuchida et al., "Invariance of Weight Distributions in Rectified MLPs", 2018,
+    https://arxiv.org/abs/1711.09090, eq. (4).
+    """
+    del do_stabilize
+    return nonlinearity("ABRelu", abrelu(-1.0, 1.0), "Abs")
 
 
 def abrelu(a: float, b: float) -> Dual:
-    """`f(x) = a min(x, 0) + b max(x, 0)`.
-
-    With the angle `theta` between the inputs and `g = (a - b)^2 / 2 pi`,
-
-        E[f'(u) f'(v)] = a b + g (pi - theta),      E[f(u) f(v)] = a b k + g (sqrt(q1 q2 - k^2) + k (pi - theta)).
-
-    Source: Tsuchida et al., "Invariance of weight distributions in rectified MLPs" (2018), eq. (4).
-    """
+    """The record of `ABRelu`, in terms of the lengths `sqrt(q1)`, `sqrt(q2)` of vectors and of their angle."""
     a, b = python_scalar(a), python_scalar(b)
 
     def fn(x: Array) -> Array:

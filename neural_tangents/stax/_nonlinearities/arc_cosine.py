@@ -1,4 +1,4 @@
-"""The functions that all activations made of half-lines share."""
+"""The functions that all nonlinearities made of half-lines share."""
 
 import jax
 import jax.numpy as jnp

@@ -10,22 +10,22 @@ from neural_tangents.stax._nonlinearities.dual import Dual
 from neural_tangents.stax._spec import LayerSpec, Leaf
 
 
-def activation(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
-    """The layer that applies an activation to each entry.
+def nonlinearity(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
+    """The layer that applies a nonlinearity to each entry.
 
     With variances `q1`, `q2` at the matching inputs and positions, `nngp, k_dot = dual.moments(nngp, q1, q2)` and
     `ntk = k_dot * ntk`.
 
     Args:
       name: name of the layer's functions.
-      dual: the activation.
+      dual: the nonlinearity.
       label: what users call the layer; None if this is `name`.
     """
     label = label or name
 
     def apply(params: Any, x: Any) -> Any:
         if dual.fn is None:
-            raise NotImplementedError(f"{label} has only a kernel: no activation function was given or is known.")
+            raise NotImplementedError(f"{label} has only a kernel: no function was given or is known.")
         return dual.fn(x)
 
     def kernel(k: Kernel) -> Kernel:
@@ -62,7 +62,7 @@ def activation(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
 
 
 def _own(cov: Any, q: Any, k: Kernel, dual: Dual) -> Any:
-    """The covariance of one batch with itself after the activation."""
+    """The covariance of one batch with itself after the nonlinearity."""
     if k.diagonal_batch and (k.diagonal_spatial or cov.ndim == 1):
         return dual.variance(cov)
     v1, v2 = k.layout.spread_own(q)

@@ -1,4 +1,8 @@
-"""The record that describes an activation to the kernel machinery."""
+"""The record that describes a nonlinearity to the kernel machinery.
+
+Its expectations as functions of the covariances of `u` and `v` are what the literature calls the *dual activation* of
+`f` and of `f'`, hence the name of the record. Elsewhere "activations" are outputs of layers, and `f` a nonlinearity.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,7 +11,7 @@ from jax import Array
 
 
 class Dual(NamedTuple):
-    """An activation `f` as data: what a finite network computes and what an infinite one does.
+    """A nonlinearity `f` as data: what a finite network computes and what an infinite one does.
 
     For jointly Gaussian `(u, v)` with zero mean, variances `q1`, `q2` and covariance `k`,
 
@@ -16,7 +20,7 @@ class Dual(NamedTuple):
         moments(k, q1, q2) = pair_moments(k, prepare(q1), prepare(q2)).
 
     Attributes:
-      fn: the activation, applied entrywise; `None` where only the kernel is known.
+      fn: `f`, applied entrywise; `None` where only the kernel is known.
       pair_moments: maps arrays that broadcast against each other (of equal rank) to a pair of arrays of `k`'s shape.
       variance: maps an array of variances to an array of its shape; equals `moments(q, q, q)[0]`.
       prepare: maps an array of variances to one of its shape: what can be computed for each input by itself, once, and

@@ -5,19 +5,29 @@ import jax.numpy as jnp
 from jax import Array
 
 from neural_tangents._core.numerics import as_floats, determinant
+from neural_tangents.stax._nonlinearities.documentation import public_nonlinearity
+from neural_tangents.stax._nonlinearities.driver import nonlinearity
 from neural_tangents.stax._nonlinearities.dual import Dual
+from neural_tangents.stax._spec import LayerSpec
+
+
+@public_nonlinearity
+def Gabor() -> LayerSpec:
+    """Gabor function, `f(x) = exp(-x^2) sin(x)`.
+
+    With `D = 4 (p - k^2)`, `d = 1 + 2 s + D` and `L = exp(-(s + D) / (2 d))`,
+
+        K  = L sinh(k / d) / sqrt(d),
+        K' = L [(1 + 2 s + 4 (k^2 + p)) cosh(k / d) + 4 k (2 + 3 s + D) sinh(k / d)] / d^(5/2).
+
+    Source: Han et al., "Fast Neural Kernel Embeddings for General Activations", 2022,
+    https://arxiv.org/abs/2209.04121; a Gaussian integral of the imaginary part of `exp(-x^2 + i x)`.
+    """
+    return nonlinearity("Gabor", gabor())
 
 
 def gabor() -> Dual:
-    """`f(x) = exp(-x^2) sin(x)`.
-
-    With `p = q1 q2`, `s = q1 + q2`, `D = 4 (p - k^2)`, `d = 1 + 2 s + D` and `L = exp(-(s + D) / 2 d)`,
-
-        E[f(u) f(v)] = L sinh(k / d) / sqrt(d),
-        E[f'(u) f'(v)] = L [(1 + 2 s + 4 (k^2 + p)) cosh(k / d) + 4 k (2 + 3 s + D) sinh(k / d)] / d^(5/2).
-
-    Source: Gaussian integrals of `exp(-x^2 + i x)`.
-    """
+    """The record of `Gabor`."""
     return Dual(
         fn=lambda x: jnp.exp(-x * x) * jnp.sin(x),
         pair_moments=_moments,

@@ -5,20 +5,37 @@ import jax.numpy as jnp
 from jax import Array
 
 from neural_tangents._core.numerics import as_floats, determinant, python_scalar
+from neural_tangents.stax._hyperparameters import check_numbers
+from neural_tangents.stax._nonlinearities.documentation import public_nonlinearity
+from neural_tangents.stax._nonlinearities.driver import nonlinearity
 from neural_tangents.stax._nonlinearities.dual import Dual
+from neural_tangents.stax._spec import LayerSpec
+
+
+@public_nonlinearity
+def Gaussian(a: float = 1.0, b: float = -1.0) -> LayerSpec:
+    """Exponential of a square, `f(x) = a exp(b x^2)`.
+
+    With `d = sqrt((1 - 2 b q1) (1 - 2 b q2) - 4 b^2 k^2)`,
+
+        K = a^2 / d,    K' = 4 a^2 b^2 k / d^3.
+
+    For `b > 0` and large variances the expectation diverges, and the kernel is infinite.
+
+    Args:
+      a: factor of the output, by default 1.
+      b: factor in the exponent, by default -1.
+
+    Source: Williams, "Computing with Infinite Networks", 1996, eq. (13).
+    """
+    check_numbers("Gaussian", a=a, b=b)
+    return nonlinearity("Gaussian", gaussian(a, b))
 
 
 def gaussian(a: float, b: float) -> Dual:
-    """`f(x) = a exp(b x^2)`.
+    """The record of `Gaussian`.
 
-    With `d = sqrt((1 - 2 b q1)(1 - 2 b q2) - 4 b^2 k^2)`,
-
-        E[f(u) f(v)] = a^2 / d,      E[f'(u) f'(v)] = 4 a^2 b^2 k / d^3.
-
-    For `b > 0` and large variances the first expectation is infinite; the second is then returned as infinite, with
-    the sign of `k`.
-
-    Source: Williams, "Computing with infinite networks" (1996), eq. (13).
+    Where the first moment is infinite, the second is returned as infinite too, with the sign of `k`.
     """
     a, b = python_scalar(a), python_scalar(b)
     return Dual(

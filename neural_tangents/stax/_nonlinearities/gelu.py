@@ -7,19 +7,33 @@ import jax.numpy as jnp
 from jax import Array
 
 from neural_tangents._core.numerics import angle, as_floats, determinant
+from neural_tangents.stax._nonlinearities.documentation import public_nonlinearity
+from neural_tangents.stax._nonlinearities.driver import nonlinearity
 from neural_tangents.stax._nonlinearities.dual import Dual
+from neural_tangents.stax._spec import LayerSpec
+
+
+@public_nonlinearity
+def Gelu(approximate: bool = False) -> LayerSpec:
+    """Gaussian error linear unit, `f(x) = x Phi(x)` with the normal distribution function `Phi`.
+
+    With `P = (1 + q1) (1 + q2)`, `D = sqrt(P - k^2)` and `psi = pi / 2 + atan2(k, D)`,
+
+        K = [(k^2 + p D^2) / (P D) + k psi] / (2 pi),
+        K' = [psi + (k / D) (1 / D^2 + 1 / (1 + q1) + 1 / (1 + q2))] / (2 pi).
+
+    Args:
+      approximate: whether the finite network uses the approximation of `Phi` by a `tanh`, by default False. The kernel
+        is that of the exact `f`.
+
+    Source: Tsuchida et al., "Avoiding Kernel Fixed Points: Computing with ELU and GELU Infinite Networks", 2020,
+    https://arxiv.org/abs/2002.08517.
+    """
+    return nonlinearity("Gelu", gelu(approximate))
 
 
 def gelu(approximate: bool) -> Dual:
-    """`f(x) = x Phi(x)` with the normal distribution function `Phi`; `approximate` concerns the finite network only.
-
-    With `p = q1 q2`, `P = (1 + q1)(1 + q2)`, `D = sqrt(P - k^2)` and `psi = pi / 2 + atan2(k, D)`,
-
-        E[f(u) f(v)] = [(k^2 + p D^2) / (P D) + k psi] / 2 pi,
-        E[f'(u) f'(v)] = [psi + (k / D) (1 / D^2 + 1 / (1 + q1) + 1 / (1 + q2))] / 2 pi.
-
-    Source: Tsuchida et al., "Avoiding kernel fixed points: computing with ELU and GELU infinite networks" (2021).
-    """
+    """The record of `Gelu`; `approximate` concerns the finite network only."""
     return Dual(
         fn=lambda x: jax.nn.gelu(x, approximate=approximate),
         pair_moments=_moments,

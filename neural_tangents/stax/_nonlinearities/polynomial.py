@@ -2,6 +2,7 @@
 
 import functools
 import math
+import warnings
 from collections.abc import Sequence
 
 import jax
@@ -10,22 +11,87 @@ import numpy as np
 from jax import Array
 
 from neural_tangents._core.numerics import as_floats
+from neural_tangents.stax._hyperparameters import degree_of
+from neural_tangents.stax._nonlinearities.documentation import public_nonlinearity
+from neural_tangents.stax._nonlinearities.driver import nonlinearity
 from neural_tangents.stax._nonlinearities.dual import Dual
+from neural_tangents.stax._spec import LayerSpec
 
 Table = tuple[tuple[float, ...], ...]
 
 
-def polynomial(coef: Sequence[float] | np.ndarray) -> Dual:
-    """`f(x) = sum_i c_i x^i`.
+@public_nonlinearity
+def Monomial(degree: int) -> LayerSpec:
+    """Power, `f(x) = x^degree`.
 
-    Expanded in Hermite polynomials of inputs of variance `q`, `f` has coefficients `t_l(q) q^(l/2)` with
+    `K` is the moment `E[u^d v^d]` for `d = degree`:
 
-        t_l(q) = sum_i c_{l+2i} (l + 2i)! / (2^i i! sqrt(l!)) q^i,
+        d = 0, 1, 2, 3, ...:    K = 1,  k,  2 k^2 + p,  6 k^3 + 9 k p,  ...
 
-    and therefore `E[f(u) f(v)] = sum_l t_l(q1) t_l(q2) k^l`; `E[f'(u) f'(v)]` is its derivative in `k`.
+    Args:
+      degree: the exponent, 0 to 5.
 
-    Source: Daniely et al., "Toward deeper understanding of neural networks" (2016), section 8.
+    Raises:
+      NotImplementedError: any other `degree`; `Polynomial` has no bound.
+
+    Source: Isserlis, "On a Formula for the Product-Moment Coefficient", 1918.
     """
+    return nonlinearity("Monomial", monomial(degree_of("Monomial", degree, 5)))
+
+
+@public_nonlinearity
+def Polynomial(coef: Sequence[float]) -> LayerSpec:
+    """Polynomial, `f(x) = sum_i coef[i] x^i`.
+
+    With `c_i = coef[i]`, and `t_l` the coefficients of `f` in Hermite polynomials for inputs of variance `q`,
+
+        K = sum_l t_l(q1) t_l(q2) k^l,    t_l(q) = sum_i c_(l+2i) (l + 2i)! / (2^i i! sqrt(l!)) q^i.
+
+    Args:
+      coef: coefficients in ascending order of the power; none for `f = 0`.
+
+    Raises:
+      ValueError: `coef` is not a sequence of numbers.
+
+    Source: Daniely et al., "Toward Deeper Understanding of Neural Networks", 2016, https://arxiv.org/abs/1602.05897,
+    section 8.
+    """
+    if np.ndim(coef) != 1:
+        raise ValueError(f"Polynomial needs a sequence of numbers as `coef`, got an array of shape {np.shape(coef)}.")
+    return nonlinearity("Polynomial", polynomial(coef))
+
+
+@public_nonlinearity
+def Hermite(degree: int) -> LayerSpec:
+    """Hermite polynomial, `f = He_degree / sqrt(degree!)`, orthonormal for inputs of unit variance.
+
+        K = k^degree,    K' = degree k^(degree - 1),
+
+    which is right only if `q1 = q2 = 1`. This is not checked.
+
+    Args:
+      degree: degree of the polynomial, 0 or more.
+
+    Raises:
+      NotImplementedError: `degree` is not a whole number, or negative.
+
+    Warns:
+      UserWarning: always, of the assumption.
+
+    Source: Daniely et al., "Toward Deeper Understanding of Neural Networks", 2016, https://arxiv.org/abs/1602.05897,
+    section 4.
+    """
+    degree = degree_of("Hermite", degree)
+    warnings.warn(
+        "The kernel of `Hermite` assumes inputs of unit variance and does not check it. Normalize them, e.g. by "
+        "`LayerNorm`, or use `Polynomial`.",
+        stacklevel=3,
+    )
+    return nonlinearity("Hermite", hermite(degree))
+
+
+def polynomial(coef: Sequence[float] | np.ndarray) -> Dual:
+    """The record of `Polynomial`."""
     coef = [float(c) for c in np.asarray(coef, np.float64).ravel()]
     table = _hermite_table(coef)
 
@@ -40,17 +106,12 @@ def polynomial(coef: Sequence[float] | np.ndarray) -> Dual:
 
 
 def monomial(degree: int) -> Dual:
-    """`f(x) = x^degree`; see `polynomial`."""
+    """The record of `Monomial`."""
     return polynomial([0.0] * degree + [1.0])._replace(fn=lambda x: x**degree)
 
 
 def hermite(degree: int) -> Dual:
-    """`f = He_d / sqrt(d!)`, the orthonormal Hermite polynomial of degree `d` for inputs of unit variance.
-
-    `E[f(u) f(v)] = k^d` and `E[f'(u) f'(v)] = d k^(d-1)`, if `q1 = q2 = 1`, which is not checked.
-
-    Source: Daniely et al., "Toward deeper understanding of neural networks" (2016), section 4.
-    """
+    """The record of `Hermite`."""
     power_series = np.polynomial.hermite_e.herme2poly([0.0] * degree + [1.0]) / math.sqrt(math.factorial(degree))
     return Dual(
         fn=polynomial(power_series).fn,

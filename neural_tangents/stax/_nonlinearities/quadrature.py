@@ -1,7 +1,8 @@
-"""Activations without a closed form, by Gauss-Hermite quadrature."""
+"""Nonlinearities without a closed form, by Gauss-Hermite quadrature."""
 
 import functools
 import math
+import warnings
 from collections.abc import Callable
 
 import jax
@@ -10,22 +11,58 @@ import numpy as np
 from jax import Array, lax
 
 from neural_tangents._core.numerics import as_floats, correlation, safe_reciprocal, safe_sqrt, sine
+from neural_tangents.stax._hyperparameters import check_function, whole
+from neural_tangents.stax._nonlinearities.documentation import public_nonlinearity
+from neural_tangents.stax._nonlinearities.driver import nonlinearity
 from neural_tangents.stax._nonlinearities.dual import Dual
+from neural_tangents.stax._spec import LayerSpec
 
 Entrywise = Callable[[Array], Array]
 
 
-def quadrature(fn: Entrywise, deg: int, df: Entrywise | None) -> Dual:
-    """Moments of `f` from its values at `deg x deg` nodes.
+@public_nonlinearity
+def ElementwiseNumerical(
+    fn: Callable[[Array], Array], deg: int, df: Callable[[Array], Array] | None = None
+) -> LayerSpec:
+    """Your own nonlinearity `f = fn`, with its kernel computed by Gauss-Hermite quadrature.
 
-    With nodes `x_a` and weights `w_a` for integrals with the weight `exp(-x^2)`, and the correlation `rho` of inputs,
+    With nodes `x_a` and weights `w_a` for integrals with the weight `exp(-x^2)`, and `rho = k / sqrt(p)`,
 
-        E[f(u) f(v)] = sum_ab w_a w_b f(sqrt(2 q1) x_a) f(sqrt(2 q2) (rho x_a + sqrt(1 - rho^2) x_b)) / pi,
+        K = sum_ab w_a w_b f(sqrt(2 q1) x_a) f(sqrt(2 q2) (rho x_a + sqrt(1 - rho^2) x_b)) / pi,
 
-    and likewise with `df`. Nodes are visited one by one, in constant memory, also for derivatives in reverse mode.
+    and `K'` is the same sum with `f'`.
 
     Args:
-      fn: the activation, applied entrywise.
+      fn: `f`, applied entrywise to an array.
+      deg: number of nodes per dimension, at least 1; the time grows with its square, the memory does not.
+      df: derivative of `fn`; by default None, for automatic differentiation.
+
+    Raises:
+      ValueError: `deg` is not positive.
+
+    Warns:
+      UserWarning: always, that the kernel is approximate.
+
+    Source: Abramowitz & Stegun, "Handbook of Mathematical Functions", 1964, eq. (25.4.46).
+    """
+    check_function("ElementwiseNumerical", "fn", fn)
+    check_function("ElementwiseNumerical", "df", df, optional=True)
+    deg = whole("ElementwiseNumerical", "deg", deg)
+    warnings.warn(
+        "The kernel of `ElementwiseNumerical` is approximate, and poor if `fn` is not smooth. Increase `deg` until it "
+        "no longer changes, or use a layer with a closed form.",
+        stacklevel=3,
+    )
+    return nonlinearity("ElementwiseNumerical", quadrature(fn, deg, df))
+
+
+def quadrature(fn: Entrywise, deg: int, df: Entrywise | None) -> Dual:
+    """The record of `ElementwiseNumerical`.
+
+    Nodes are visited one by one, in constant memory, also for derivatives in reverse mode.
+
+    Args:
+      fn: the nonlinearity, applied entrywise.
       deg: number of nodes per dimension.
       df: derivative of `fn`; None takes it from `jax`.
     """

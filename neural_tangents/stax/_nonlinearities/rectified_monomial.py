@@ -8,21 +8,40 @@ import jax.numpy as jnp
 from jax import Array
 
 from neural_tangents._core.numerics import as_floats, determinant
+from neural_tangents.stax._hyperparameters import degree_of
 from neural_tangents.stax._nonlinearities.arc_cosine import arc_cosine, root
+from neural_tangents.stax._nonlinearities.documentation import public_nonlinearity
+from neural_tangents.stax._nonlinearities.driver import nonlinearity
 from neural_tangents.stax._nonlinearities.dual import Dual
+from neural_tangents.stax._spec import LayerSpec
+
+
+@public_nonlinearity
+def RectifiedMonomial(degree: int) -> LayerSpec:
+    """Power on the positive half-line, `f(x) = x^degree` if `x >= 0` else 0.
+
+    The kernel is the arc-cosine kernel of order `d = degree`: with `h = sqrt(p - k^2)`,
+
+        K = j_d / (2 pi),    K' = d^2 j_(d-1) / (2 pi),
+        j_0 = pi - theta,    j_1 = h + k j_0,    j_(d+1) = (2 d + 1) k j_d + d^2 h^2 j_(d-1).
+
+    For `d = 0`, a step whose derivative is 0 almost everywhere, `K' = 0`, which is not the derivative of `K`.
+
+    Args:
+      degree: the exponent, 0 or more.
+
+    Raises:
+      NotImplementedError: `degree` is not a whole number, or negative.
+
+    Source: Cho & Saul, "Kernel Methods for Deep Learning", 2009, eqs. (1)-(8).
+    """
+    return nonlinearity("RectifiedMonomial", rectified_monomial(degree_of("RectifiedMonomial", degree)))
 
 
 def rectified_monomial(degree: int) -> Dual:
-    """`f(x) = x^d` for `x >= 0`, else 0, with `d = degree >= 0`.
+    """The record of `RectifiedMonomial`.
 
-    `E[f(u) f(v)] = (q1 q2)^(d/2) J_d(theta) / 2 pi` is the arc-cosine kernel of order `d`. The terms `j_d` without the
-    factor `1 / 2 pi` obey the recurrence of Legendre polynomials, with positive terms unless `k < 0`:
-
-        j_0 = pi - theta,     j_1 = h + k j_0,     j_{d+1} = (2 d + 1) k j_d + d^2 h^2 j_{d-1},     h^2 = q1 q2 - k^2.
-
-    `E[f'(u) f'(v)] = d^2 j_{d-1} / 2 pi`. It is 0 for the step `d = 0`, whose derivative is 0 almost everywhere.
-
-    Source: Cho & Saul, "Kernel methods for deep learning" (2009), eqs. (1)-(8).
+    The terms `j_d` obey the recurrence of Legendre polynomials; unless `k < 0`, no term of it is negative.
     """
 
     def fn(x: Array) -> Array:

@@ -8,18 +8,27 @@ from jax import Array
 
 from neural_tangents._core.numerics import as_floats
 from neural_tangents.stax._nonlinearities.arc_cosine import arc_cosine, root
+from neural_tangents.stax._nonlinearities.documentation import public_nonlinearity
+from neural_tangents.stax._nonlinearities.driver import nonlinearity
 from neural_tangents.stax._nonlinearities.dual import Dual
+from neural_tangents.stax._spec import LayerSpec
+
+
+@public_nonlinearity
+def Sign() -> LayerSpec:
+    """Sign, `f(x) = sign(x)`.
+
+        K = 1 - 2 theta / pi,    K' = 0,
+
+    and `K = 0` where a variance is 0. `f'` is 0 almost everywhere, so that `K'` is not the derivative of `K`.
+
+    Source: Cho & Saul, "Kernel Methods for Deep Learning", 2009, eq. (4).
+    """
+    return nonlinearity("Sign", sign())
 
 
 def sign() -> Dual:
-    """`f(x) = sign(x)`.
-
-    `E[f(u) f(v)] = 1 - 2 theta / pi` with the angle `theta` between the inputs. A zero input gives 0, and correlation
-    0 with all others. The derivative of `f` is 0 almost everywhere, and so is `E[f'(u) f'(v)]`: the derivative in `k`
-    of the first moment, which is positive, is not the second.
-
-    Source: Cho & Saul, "Kernel methods for deep learning" (2009), eq. (4).
-    """
+    """The record of `Sign`, in terms of the lengths `sqrt(q1)`, `sqrt(q2)` of vectors and of their angle."""
     return Dual(fn=jnp.sign, pair_moments=_moments, variance=_variance, prepare=root)
 
 

@@ -276,8 +276,8 @@ def test_all_pairs_of_positions_are_needed():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (dict(window_shape=(2, 0)), "window sizes of at least 1"),
-        (dict(window_shape=(2,), strides=(0,)), "strides of at least 1"),
+        (dict(window_shape=(2, 0)), "of at least 1"),
+        (dict(window_shape=(2,), strides=(0,)), "`strides` of at least 1"),
         (dict(window_shape=(2, 2), strides=(1,)), "one stride for each axis"),
         (dict(window_shape=(2,), padding="same"), "in capitals, got 'same'"),
     ],

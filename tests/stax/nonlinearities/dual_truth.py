@@ -1,4 +1,4 @@
-"""Expectations over pairs of Gaussians, by quadrature of the activation itself in float64: no closed form is used."""
+"""Expectations over pairs of Gaussians, by quadrature of the nonlinearity itself in float64: no closed form is used."""
 
 from collections.abc import Callable
 from math import factorial

@@ -1,25 +1,26 @@
 """Nonlinearities as layers: layouts, derivatives, and agreement of each layer with its formulas."""
 
+import contextlib
 import functools
+import importlib
+import inspect
 import itertools
+from pkgutil import iter_modules
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from dual_cases import CASES, DUALS
+from dual_cases import CASES, COEFFICIENTS, DUALS, INEXACT
 from finite_width import compiled
 
 from neural_tangents import stax
 from neural_tangents._core.kernel import Kernel
-from neural_tangents.stax import Dense, serial
-from neural_tangents.stax._nonlinearities.elementwise import custom
-from neural_tangents.stax._nonlinearities.exponential import exp_normalized
-from neural_tangents.stax._nonlinearities.gelu import gelu
-from neural_tangents.stax._nonlinearities.quadrature import quadrature
+from neural_tangents.stax import Dense, _nonlinearities, serial
+from neural_tangents.stax._nonlinearities.documentation import complete
 
-COEFFICIENTS = [0.3, -1.0, 0.0, 0.7, 0.2]
-ACTIVATIONS = {
+SOME = {
     "relu": stax.Relu(),
     "erf": stax.Erf(),
     "gelu": stax.Gelu(),
@@ -36,7 +37,7 @@ P1, P2 = (RANDOM.normal(size=(n, 3, 2, 4)) for n in (2, 3))
 
 
 def network(name):
-    return serial(Dense(5, 1.2, 0.3), ACTIVATIONS[name])
+    return serial(Dense(5, 1.2, 0.3), SOME[name])
 
 
 # Layouts
@@ -57,7 +58,7 @@ def kernels_in_all_layouts(name):
 
 
 @pytest.mark.parametrize("batches", [1, 2])
-@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("name", SOME)
 def test_layouts_agree(name, batches):
     kernels = kernels_in_all_layouts(name)[batches - 1]
     for kernel, (diagonal_batch, diagonal_spatial) in zip(kernels, LAYOUTS, strict=True):
@@ -72,7 +73,7 @@ def test_layouts_agree(name, batches):
             np.testing.assert_allclose(getattr(kernel, field), expected, rtol=1e-12, atol=1e-14, err_msg=field)
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("name", SOME)
 def test_covariances_of_one_batch_are_those_with_itself(name):
     one, two = (kernels[-1] for kernels in kernels_in_all_layouts(name))
     np.testing.assert_allclose(one.cov1, one.nngp, rtol=1e-12, atol=1e-14)
@@ -84,7 +85,7 @@ def test_covariances_of_one_batch_are_those_with_itself(name):
     np.testing.assert_allclose(one.ntk, np.einsum("nmhiwj->mnihjw", one.ntk), rtol=1e-11, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("name", SOME)
 def test_one_batch_is_two_equal_ones(name, dtype):
     net, x = network(name), P1[:, :, 0].astype(dtype)
     alone, *pairs = jax.jit(lambda x, copy: (net[2](x), net[2](x, x), net[2](x, copy)))(x, x)
@@ -96,11 +97,11 @@ def test_one_batch_is_two_equal_ones(name, dtype):
         np.testing.assert_allclose(pair.cov2, alone.cov1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("name", SOME)
 def test_zero_inputs(name, dtype):
     f = {"relu": "relu", "erf": None, "gelu": "gelu", "sign": "sign", "polynomial": "polynomial"}[name]
     at_zero = 0.0 if f is None else float(CASES[f].f(np.zeros(())))
-    net, x = serial(Dense(5), ACTIVATIONS[name]), X1.astype(dtype)
+    net, x = serial(Dense(5), SOME[name]), X1.astype(dtype)
     x[1] = 0
     kernel = compiled(net, x, x[1:])
     np.testing.assert_allclose(kernel.nngp[1, 0], at_zero**2, atol=1e-7)
@@ -115,7 +116,7 @@ def test_zero_inputs(name, dtype):
 
 
 def test_masked_entries_are_zero():
-    """Though an activation need not be zero there."""
+    """Though a nonlinearity need not be zero there."""
     x = P1[:, :, 0].copy()
     x[0, 1] = np.nan
     kernel = compiled(serial(Dense(5), stax.Cos()), x, mask_constant=np.nan)
@@ -151,7 +152,7 @@ def scalar(net, pair):
 @functools.cache
 def derivatives(name, dtype):
     """The function at all points, and its derivatives of first and, in two ways, of second order."""
-    net = serial(Dense(5, 1.2), ACTIVATIONS[name])
+    net = serial(Dense(5, 1.2), SOME[name])
     f = functools.partial(scalar, net)
 
     def gradient(pair):
@@ -169,7 +170,7 @@ def derivatives(name, dtype):
 @functools.cache
 def differences(name):
     """Difference quotients of the function and of its gradient, in double precision."""
-    f = functools.partial(scalar, serial(Dense(5, 1.2), ACTIVATIONS[name]))
+    f = functools.partial(scalar, serial(Dense(5, 1.2), SOME[name]))
     step = 1e-5
     shifts = step * np.eye(4).reshape(4, 1, 2, 2) * np.asarray([1, -1]).reshape(2, 1, 1, 1, 1)
     values = jax.jit(jax.vmap(jax.value_and_grad(f)))((points() + shifts).reshape(-1, 2, 2))
@@ -178,14 +179,14 @@ def differences(name):
     return first.reshape(-1, 2, 2), second.reshape(-1, 2, 2, 2, 2)
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("name", SOME)
 def test_derivatives_are_finite(name, dtype):
     for order, result in zip(("value", "gradient", "forward", "reverse"), derivatives(name, dtype), strict=True):
         assert result.dtype == dtype
         assert np.isfinite(result).all(), (order, result)
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("name", SOME)
 def test_derivatives_are_right(name):
     with jax.enable_x64(True):
         _, gradient, hessian, _ = derivatives(name, np.dtype("float64"))
@@ -195,7 +196,7 @@ def test_derivatives_are_right(name):
     np.testing.assert_allclose(hessian[where], second[where], rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("name", SOME)
 def test_ways_to_derivatives_agree(name, dtype):
     _, gradient, forward, reverse = derivatives(name, dtype)
     tolerance = 2e-4 if dtype == np.float32 else 1e-10
@@ -203,7 +204,7 @@ def test_ways_to_derivatives_agree(name, dtype):
     np.testing.assert_allclose(forward, np.einsum("nabcd->ncdab", forward), rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("name", SOME)
 def test_derivatives_in_single_precision(name):
     single = derivatives(name, np.dtype("float32"))
     with jax.enable_x64(True):
@@ -215,7 +216,7 @@ def test_derivatives_in_single_precision(name):
 @pytest.mark.parametrize("name", ["relu", "erf"])
 def test_gradients_of_one_batch_in_both_its_forms(name):
     """The same function of `x`, whether the network knows that both batches are one or not."""
-    net, weights = serial(Dense(5, 1.2, 0.3), ACTIVATIONS[name]), np.random.RandomState(3).normal(size=(3, 3))
+    net, weights = serial(Dense(5, 1.2, 0.3), SOME[name]), np.random.RandomState(3).normal(size=(3, 3))
 
     def alone(x):
         return (weights * net[2](x, get="nngp")).sum()
@@ -231,9 +232,9 @@ def test_gradients_of_one_batch_in_both_its_forms(name):
 # Transformations
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("name", SOME)
 def test_jit_and_vmap(name):
-    net = serial(Dense(5, 1.2, 0.3), ACTIVATIONS[name])
+    net = serial(Dense(5, 1.2, 0.3), SOME[name])
     eager = net[2](X1, X2)
     batched = jax.jit(jax.vmap(lambda x1, x2: net[2](x1, x2)))(np.stack([X1, 2 * X1]), np.stack([X2, X2]))
     for kernel in (compiled(net, X1, X2), jax.tree.map(lambda x: x[0], batched)):
@@ -265,14 +266,14 @@ def by_hand(k, q1, q2, ntk):
     )
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("name", SOME)
 @pytest.mark.parametrize("shape", [(), (4,)], ids=str)
 def test_kernels_with_one_covariance_for_each_variance(name, shape):
     random = np.random.RandomState(7)
     x1, x2 = (random.normal(size=(*shape, 3)) for _ in range(2))
     k, q1, q2, ntk = (jnp.asarray(x) for x in ((x1 * x2).sum(-1), (x1**2).sum(-1), (x2**2).sum(-1), x1[..., 0]))
     dual = {"erf": CASES["sigmoid"].dual, "polynomial": CASES["polynomial"].dual}.get(name) or DUALS[name]
-    layer = stax.Sigmoid_like() if name == "erf" else ACTIVATIONS[name]
+    layer = stax.Sigmoid_like() if name == "erf" else SOME[name]
     nngp, k_dot = dual.moments(k, q1, q2)
     for apply in (layer[2], jax.jit(layer[2])):
         kernel = apply(by_hand(k, q1, q2, ntk))
@@ -290,91 +291,54 @@ def test_kernels_with_one_covariance_for_each_variance(name, shape):
 
 # All layers
 
-
-def cubed(x):
-    return x**3
-
-
-def quarter(k, q1, q2):
-    return k / 4 + q1 * q2
-
-
-def slope(k, q1, q2):
-    return k**2
-
-
-# The layer, its record, the same function in NumPy (None if it has none), the name of its functions.
+# By the name that a layer is tested under: the call that makes it, and the record and function that it should have.
 LAYERS = {
-    "ABRelu": (lambda: stax.ABRelu(0.3, 1.0), CASES["leaky relu"].dual, CASES["leaky relu"].f, "ABRelu"),
-    "Relu": (lambda: stax.Relu(), CASES["relu"].dual, CASES["relu"].f, "ABRelu"),
-    "stabilized Relu": (lambda: stax.Relu(do_stabilize=True), CASES["relu"].dual, CASES["relu"].f, "ABRelu"),
-    "LeakyRelu": (lambda: stax.LeakyRelu(0.3), CASES["leaky relu"].dual, CASES["leaky relu"].f, "ABRelu"),
-    "Abs": (lambda: stax.Abs(), CASES["abs"].dual, CASES["abs"].f, "ABRelu"),
-    "Sign": (lambda: stax.Sign(), CASES["sign"].dual, CASES["sign"].f, "Sign"),
-    "RectifiedMonomial": (
-        lambda: stax.RectifiedMonomial(3),
-        CASES["rectified 3"].dual,
-        CASES["rectified 3"].f,
-        "RectifiedMonomial",
-    ),
-    "Monomial": (lambda: stax.Monomial(3), CASES["monomial 3"].dual, CASES["monomial 3"].f, "Monomial"),
-    "Polynomial": (
-        lambda: stax.Polynomial(COEFFICIENTS),
-        CASES["polynomial"].dual,
-        CASES["polynomial"].f,
-        "Polynomial",
-    ),
-    "Hermite": (lambda: stax.Hermite(3), CASES["hermite 3"].dual, CASES["hermite 3"].f, "Hermite"),
-    "Erf": (lambda: stax.Erf(-0.7, 1.5, 0.2), CASES["steep erf"].dual, CASES["steep erf"].f, "Erf"),
-    "Sigmoid_like": (lambda: stax.Sigmoid_like(), CASES["sigmoid"].dual, CASES["sigmoid"].f, "Erf"),
-    "Gelu": (lambda: stax.Gelu(), CASES["gelu"].dual, CASES["gelu"].f, "Gelu"),
-    "approximate Gelu": (
-        lambda: stax.Gelu(approximate=True),
-        gelu(False),
-        lambda x: x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
-        "Gelu",
-    ),
-    "Sin": (lambda: stax.Sin(0.8, 1.5, 0.4), CASES["shifted sin"].dual, CASES["shifted sin"].f, "Sin"),
-    "Cos": (lambda: stax.Cos(), CASES["cos"].dual, CASES["cos"].f, "Sin"),
-    "Rbf": (lambda: stax.Rbf(0.3), CASES["wide rbf"].dual, CASES["wide rbf"].f, "Rbf"),
-    "Exp": (lambda: stax.Exp(0.5, -0.4), CASES["decaying exp"].dual, CASES["decaying exp"].f, "Exp"),
-    "Gaussian": (lambda: stax.Gaussian(2.0, -0.3), CASES["wide gaussian"].dual, CASES["wide gaussian"].f, "Gaussian"),
-    "Gabor": (lambda: stax.Gabor(), CASES["gabor"].dual, CASES["gabor"].f, "Gabor"),
-    "ExpNormalized": (lambda: stax.ExpNormalized(0.7, -0.5), exp_normalized(0.7, -0.5, False), None, "ExpNormalized"),
-    "Elementwise": (
-        lambda: stax.Elementwise(cubed, quarter, slope),
-        custom(cubed, quarter, slope),
-        cubed,
-        "Elementwise",
-    ),
-    "ElementwiseNumerical": (
-        lambda: stax.ElementwiseNumerical(jnp.tanh, 6),
-        quadrature(jnp.tanh, 6, None),
-        np.tanh,
-        "ElementwiseNumerical",
-    ),
+    f"{name}: {getattr(call, 'func', call).__name__}": (call, case)
+    for name, case in {**CASES, **INEXACT}.items()
+    for call in case.layers
 }
 WARNINGS = {"Hermite": "unit variance", "ElementwiseNumerical": "approximate"}
+# What the functions of layers are called that are special cases of others.
+ALIASES = {"Relu": "ABRelu", "LeakyRelu": "ABRelu", "Abs": "ABRelu", "Sigmoid_like": "Erf", "Cos": "Sin"}
+
+
+def factory(call):
+    return getattr(call, "func", call)
 
 
 def made(name):
-    if name in WARNINGS:
-        with pytest.warns(UserWarning, match=WARNINGS[name]):
-            return LAYERS[name][0]()
-    return LAYERS[name][0]()
+    call = LAYERS[name][0]
+    message = WARNINGS.get(factory(call).__name__)
+    with pytest.warns(UserWarning, match=message) if message else contextlib.nullcontext():
+        return call()
+
+
+def missing(room, exported, calls):
+    """The public nonlinearities, those defined in modules of the room, that nothing exports, or no case calls."""
+    defined = {
+        fn
+        for module in room
+        for name, fn in vars(module).items()
+        if name[0].isupper() and callable(fn) and fn.__module__ == module.__name__ and not isinstance(fn, type)
+    }
+    tested = {factory(call) for call in calls}
+    return {fn.__name__ for fn in defined if fn not in tested or getattr(exported, fn.__name__, None) is not fn}
 
 
 def test_all_public_nonlinearities_are_here():
-    others = "Bool Dense Diagonal Dropout FanInConcat FanInProd FanInSum FanOut Flatten Identity LayerNorm MaskedArray"
-    linear = "Aggregate AvgPool Conv ConvLocal ConvTranspose DotGeneral GlobalAvgPool GlobalSelfAttention GlobalSumPool"
-    rest = "ImageResize Index Slice SumPool Padding AggregateImplementation AttentionMechanism PositionalEmbedding"
-    names = {name for name in stax.__all__ if name[0].isupper()} - {*others.split(), *linear.split(), *rest.split()}
-    assert names == {name for name in LAYERS if " " not in name} and len(names) == 21
+    room = [
+        importlib.import_module(f"{_nonlinearities.__name__}.{m.name}") for m in iter_modules(_nonlinearities.__path__)
+    ]
+    calls = [call for call, _ in LAYERS.values()]
+    assert missing(room, stax, calls) == set()
+    assert missing(room, stax, [call for call in calls if factory(call) is not stax.Gabor]) == {"Gabor"}
+    without_one = SimpleNamespace(**{name: getattr(stax, name) for name in stax.__all__ if name != "Sin"})
+    assert missing(room, without_one, calls) == {"Sin"}
 
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers_have_the_kernel_of_their_record(name):
-    layer, dual = made(name), LAYERS[name][1]
+    layer, dual = made(name), LAYERS[name][1].dual
 
     def both(x1, x2):
         k = Dense(5, 0.8, 0.3)[2](x1, x2)
@@ -385,7 +349,7 @@ def test_layers_have_the_kernel_of_their_record(name):
     for field, want in zip(COVARIANCES, expected, strict=True):
         np.testing.assert_allclose(getattr(kernel, field), want, rtol=1e-5, atol=1e-7, err_msg=field)
     assert kernel.shape1 == before.shape1 and not kernel.is_gaussian
-    assert (np.any(kernel.ntk != 0)) == (name != "Sign")
+    assert (np.any(kernel.ntk != 0)) == ("Sign" not in name)
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -393,7 +357,7 @@ def test_layers_apply_their_function(name, dtype):
     init_fn, apply_fn, _ = made(name)
     x = np.linspace(-2.1, 2, 24).reshape(4, 6).astype(dtype)
     assert init_fn(jax.random.PRNGKey(0), (-1, 6)) == ((-1, 6), ())
-    f = LAYERS[name][2]
+    f = LAYERS[name][1].f
     if f is None:
         with pytest.raises(NotImplementedError, match="only a kernel"):
             apply_fn((), x)
@@ -406,4 +370,30 @@ def test_layers_apply_their_function(name, dtype):
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_names(name):
-    assert [fn.__name__ for fn in made(name)] == [LAYERS[name][3]] * 3
+    own = factory(LAYERS[name][0]).__name__
+    assert [fn.__name__ for fn in made(name)] == [ALIASES.get(own, own)] * 3
+
+
+# Documentation
+
+
+@pytest.mark.parametrize("name", sorted({factory(call).__name__ for call, _ in LAYERS.values()}))
+def test_documentation_is_complete_where_it_is_read(name):
+    """Symbols, what is returned and what is raised, in the order of any other docstring; and the own signature."""
+    docstring = inspect.getdoc(getattr(stax, name))
+    parts = ["Take one entry of the layer's inputs", "Returns:\n", "Raises:\n  ValueError: in `kernel_fn`, inputs that"]
+    places = [docstring.index(part) for part in parts]
+    assert places == sorted(places) and places[0] > 0
+    parameters = inspect.signature(getattr(stax, name)).parameters
+    assert ("Args:\n" in docstring) == bool(parameters)
+    assert "*args" not in map(str, parameters.values())
+
+
+def test_own_sections_stay_in_order():
+    text = complete("One.\n\n    K = 1.\n\nArgs:\n  a: b.\n\nRaises:\n  TypeError: c.\n\nSource: d.")
+    headings = [line.partition(":")[0] for line in text.splitlines() if line[:1].isupper() and ":" in line]
+    assert [h for h in headings if " " not in h] == ["Args", "Returns", "Raises", "Source"]
+    assert "another nonlinearity.\n  TypeError: c.\n\nSource: d." in text and text.startswith(
+        "One.\n\n    K = 1.\n\nTake"
+    )
+    assert "Args" not in complete("One.")

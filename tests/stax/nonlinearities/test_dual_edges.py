@@ -1,4 +1,4 @@
-"""Zero and huge variances, types, broadcasting, and activations given by the user."""
+"""Zero and huge variances, types, broadcasting, and nonlinearities given by the user."""
 
 import dual_truth as truth
 import jax

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from dual_cases import DUALS
 
-# The derivative of the activation has a singular part, which the second moment leaves out, or stands in for.
+# The derivative of the nonlinearity has a singular part, which the second moment leaves out, or stands in for.
 NO_PRICE = ("sign", "rectified 0")
 
 SINGULAR = [(0, 0, 0), (0, 0, 1), (1, 1, 1), (-1, 1, 1), (0.5, 0.25, 1), (-3, 9, 1)]

@@ -1,4 +1,4 @@
-"""The moments of every activation, from tiny to large variances, against quadrature of the activation itself."""
+"""The moments of every nonlinearity, from tiny to large variances, against quadrature of the function itself."""
 
 import functools
 

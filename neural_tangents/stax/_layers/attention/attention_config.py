@@ -12,7 +12,7 @@ from neural_tangents.stax._spatial import spatial_axes
 
 @dataclasses.dataclass(frozen=True)
 class Attention:
-    """The arguments of `GlobalSelfAttention`, brought into form.
+    """The arguments of `GlobalSelfAttention`, checked and in one form each.
 
     Attributes:
       n_out: number of outputs.

@@ -1,7 +1,7 @@
 """Covariances of the outputs of attention, from those of its inputs.
 
 With `P` spatial positions in all, attention mixes positions by matrices of weights `G`, `(P, P)` for each input. Here
-covariances are those of a layer without output weights: `W_std^2` and `b_std^2` are the business of the caller.
+covariances are those of a layer without output weights: the caller multiplies by `W_std^2` and adds `b_std^2`.
 """
 
 import math
@@ -59,7 +59,7 @@ def random_weights_nngp(joint: Array, values: Array, n_batch_axes: int) -> Array
 
 
 def random_weights_ntk(joint: Array, values: Array, joint_ntk: Array, values_ntk: Array, n_batch_axes: int) -> Array:
-    """Neural tangent kernel to `random_weights_nngp`: `(<T, B> + <K, T_B>) K + <K, B> (T + 4 K)`.
+    """The neural tangent kernel that goes with `random_weights_nngp`: `(<T, B> + <K, T_B>) K + <K, B> (T + 4 K)`.
 
     A derivative acts on the inputs of the keys, of the values, of the queries, or on one of the four weight matrices.
 

@@ -45,6 +45,14 @@ def init_attention(attention: Attention, rng: Array, shape: Shape) -> tuple[Any,
 def apply_attention(attention: Attention, params: tuple[Any, ...], x: Array, mask: Array | None) -> Array:
     """Outputs for an input and its mask, which is that of positions with no channel left."""
     a, embedding = attention, attention.embedding
+    joint_width = embedding.joint_width(x.shape[a.channel_axis])
+    shapes = [getattr(p, "shape", None) for p in params]
+    if len(shapes) != 6 or shapes[1] != (a.n_heads, joint_width, a.n_key):
+        raise ValueError(
+            "GlobalSelfAttention needs parameters `(Q, K, V, O, b, embeddings)` with keys `K` of shape "
+            f"{(a.n_heads, joint_width, a.n_key)} for inputs of shape {x.shape}, got shapes {shapes}. Use parameters "
+            f"that `init_fn(rng, {x.shape})` of this layer returns."
+        )
     Q, K, V, W_out, b, embeddings = params
     axes, standard = (a.batch_axis, a.channel_axis), (0, -1)
     values = jnp.moveaxis(x, axes, standard)

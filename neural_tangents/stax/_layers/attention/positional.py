@@ -36,7 +36,7 @@ class Embedding:
     in_values: bool
 
     def width(self, channels: int) -> int:
-        """Number of channels of the embeddings of inputs with so many channels.
+        """Number of channels of the embeddings, if inputs have `channels`.
 
         Raises:
           ValueError: they are to be summed, and differ in the number of channels.
@@ -92,7 +92,7 @@ class Embedding:
         return jnp.concatenate([x, jnp.broadcast_to(embeddings, (*x.shape[:-1], embeddings.shape[-1]))], -1)
 
     def check_covariance(self, sizes: Sequence[int]) -> None:
-        """Raises a `ValueError` if `R` is known and no covariance, so that there are no such embeddings."""
+        """Raises a `ValueError` if `R` is known and not positive semi-definite, so that no embeddings have it."""
         if self.decay_fn is None:
             return
         with jax.ensure_compile_time_eval():

@@ -47,15 +47,20 @@ class Geometry:
         dimension_numbers: DimensionNumbers | None,
         kind: Callable[..., Any] = Window,
     ) -> "Geometry":
-        """What a user's arguments stand for.
+        """The geometry that a user's arguments describe.
 
         Raises:
-          ValueError: an argument is not of the form that layers document.
+          TypeError, ValueError: an argument is not of the form that layers document.
         """
-        sliding = windows(name, filter_shape, strides, padding, kind)
+        sliding = windows(name, filter_shape, strides, padding, kind, "filter_shape")
         spatial = string.ascii_lowercase[: len(sliding)]
+        default = f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"
         if dimension_numbers is None:
-            dimension_numbers = f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"
+            dimension_numbers = default
+        if isinstance(dimension_numbers, str) or any(not isinstance(axes, str) for axes in dimension_numbers):
+            raise TypeError(
+                f"{name} needs three strings as `dimension_numbers`, such as {default}, got {dimension_numbers!r}."
+            )
         letters = [frozenset(axes) - frozenset(names) for axes, names in zip(dimension_numbers, _NAMES, strict=False)]
         if (
             len(dimension_numbers) != len(_NAMES)
@@ -65,7 +70,7 @@ class Geometry:
         ):
             raise ValueError(
                 f"{name} with filters of {len(sliding)} spatial axes needs `dimension_numbers` such as "
-                f"{(f'N{spatial}C', f'{spatial}IO', f'N{spatial}C')}, of different letters, got {dimension_numbers}."
+                f"{default}, of different letters, got {dimension_numbers}."
             )
         return cls(name, *dimension_numbers, windows=sliding)
 
@@ -118,7 +123,7 @@ class Geometry:
         return tuple(sizes[c] for c in self.outputs)
 
     def mask(self, mask: Array, shape: Shape) -> Array:
-        """The mask of the outputs: positions as windows say; a position counts as masked if all its channels are."""
+        """The mask of the outputs: that of the position a window says, which is masked if all its channels are."""
         mask = full_mask(jnp.asarray(all_over(mask, self.inputs.index("C"))), shape, self.input_axes)
         for window, axis in zip(self.windows, self.input_axes, strict=True):
             mask = window.mask(mask, axis)
@@ -156,7 +161,7 @@ _NAMES = ("NC", "OI", "NC")
 
 
 def window_mean(cov: Array, n_batch_axes: int, layout: Layout, sliding: Sequence[Sliding]) -> Array:
-    """What a filter with independent weights, shared by all positions, makes of a covariance.
+    """The covariance after a filter with independent weights that all positions share.
 
         cov'[p, p'] = 1 / |D| sum_{d in D} cov[stride p - lo + d, stride p' - lo + d],
 

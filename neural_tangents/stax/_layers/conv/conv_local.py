@@ -11,7 +11,8 @@ from neural_tangents._core.layout import embed_diagonal
 from neural_tangents._core.requirements import Bool, Diagonal
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
-from neural_tangents.stax._layers.affine import Affine
+from neural_tangents.stax._hyperparameters import whole
+from neural_tangents.stax._layers.affine import Affine, weights_and_bias
 from neural_tangents.stax._layers.conv.conv_geometry import DimensionNumbers, Geometry
 from neural_tangents.stax._layers.conv.convolution import conv_leaf, padded, specs
 from neural_tangents.stax._spec import LayerSpec
@@ -53,29 +54,31 @@ def ConvLocal(
     Raises:
       ValueError: unknown padding or parameterization, sizes that are not positive, axes that do not match; at a call,
         a filter larger than the image with padding 'VALID', or unknown spatial sizes in `init_fn`.
-      TypeError: at a call, inputs with a wrong number of axes.
+      TypeError: arguments of the wrong type, such as a single number as `filter_shape`; at a call, inputs with a wrong
+        number of axes, or parameters of another layer.
 
-    Novak et al., 2019 (arXiv:1810.05148), section 5.
+    Source: Novak et al., "Bayesian Deep Convolutional Networks with Many Channels are Gaussian Processes", 2019,
+    https://arxiv.org/abs/1810.05148, section 5.
     """
     geometry = Geometry.of("ConvLocal", filter_shape, strides, padding, dimension_numbers)
-    affine = Affine.of(W_std, b_std, parameterization, s)
-    width = out_chan * affine.s_out
+    affine = Affine.of(W_std, b_std, parameterization, s, "ConvLocal")
+    width = whole("ConvLocal", "out_chan", out_chan) * affine.s_out
+
+    def weight_shape(shape: Shape, width: int | None) -> tuple:
+        sizes = dict(zip(geometry.spatial, geometry.positions(shape), strict=True))
+        return tuple({**sizes, "O": width, "I": geometry.fan_in(shape)}[c] for c in geometry.filters)
 
     def init(rng: Array, shape: Shape) -> tuple[Array, Array | None]:
-        sizes = dict(zip(geometry.spatial, geometry.positions(shape), strict=True))
-        if min(sizes.values(), default=0) < 0:
+        if min(geometry.positions(shape), default=0) < 0:
             raise ValueError(
                 f"ConvLocal has weights at each position, so it needs all spatial sizes, got shape {shape}."
             )
-        sizes.update(O=width, I=geometry.fan_in(shape))
-        weights = tuple(sizes[c] for c in geometry.filters)
         outputs = zip(geometry.outputs, geometry.out_shape(shape, width), strict=True)
         biases = tuple(1 if c == "N" else size for c, size in outputs)
-        return affine.draw(rng, weights, biases, geometry.fan_in(shape))
+        return affine.draw(rng, weight_shape(shape, width), biases, geometry.fan_in(shape))
 
     def apply(params: tuple[Any, Any], x: Array) -> Array:
-        geometry.positions(x.shape)
-        w, b = params
+        w, b = weights_and_bias("ConvLocal", params, weight_shape(x.shape, None), x.shape, b_std is not None)
         dtype = jnp.result_type(x, w)
         fan_in = geometry.fan_in(x.shape)
         x, pads = padded(jnp.asarray(x, dtype), geometry)

@@ -10,7 +10,8 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
-from neural_tangents.stax._layers.affine import Affine
+from neural_tangents.stax._hyperparameters import whole
+from neural_tangents.stax._layers.affine import Affine, weights_and_bias
 from neural_tangents.stax._layers.conv.conv_geometry import DimensionNumbers, Geometry
 from neural_tangents.stax._spec import LayerSpec, Leaf, Mixing
 from neural_tangents.stax._streaming.run_geometry import MixesOffsets, RunGeometry
@@ -58,9 +59,22 @@ def Conv(
     Raises:
       ValueError: unknown padding or parameterization, sizes that are not positive, axes that do not match; at a call,
         a filter larger than the image with padding 'VALID'.
-      TypeError: at a call, inputs with a wrong number of axes.
+      TypeError: arguments of the wrong type, such as a single number as `filter_shape`; at a call, inputs with a wrong
+        number of axes, or parameters of another layer.
 
-    Novak et al., 2019 (arXiv:1810.05148), eq. 7; Arora et al., 2019 (arXiv:1904.11955), section 4.
+    Example:
+      >>> images = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
+      >>> init_fn, _, kernel_fn = stax.serial(
+      ...     stax.Conv(64, (3, 3), padding="SAME"), stax.Relu(), stax.Conv(64, (3, 3), strides=(2, 2)), stax.Flatten()
+      ... )
+      >>> init_fn(jax.random.key(1), images.shape)[0]
+      (2, 576)
+      >>> kernel_fn(images, None, "ntk").shape
+      (2, 2)
+
+    Source: Novak et al., "Bayesian Deep Convolutional Networks with Many Channels are Gaussian Processes", 2019,
+    https://arxiv.org/abs/1810.05148, eq. (7); Arora et al., "On Exact Computation with an Infinitely Wide Neural Net",
+    2019, https://arxiv.org/abs/1904.11955, section 4.
     """
     geometry = Geometry.of("Conv", filter_shape, strides, padding, dimension_numbers)
 
@@ -68,7 +82,7 @@ def Conv(
         x, pads = padded(x, geometry)
         return lax.conv_general_dilated(x, w, geometry.strides, pads, dimension_numbers=specs(geometry))
 
-    return _shared(geometry, Affine.of(W_std, b_std, parameterization, s), out_chan, product)
+    return _shared(geometry, Affine.of(W_std, b_std, parameterization, s, geometry.name), out_chan, product)
 
 
 @public_layer
@@ -110,9 +124,11 @@ def ConvTranspose(
 
     Raises:
       ValueError: unknown padding or parameterization, sizes that are not positive, axes that do not match.
-      TypeError: at a call, inputs with a wrong number of axes.
+      TypeError: arguments of the wrong type, such as a single number as `filter_shape`; at a call, inputs with a wrong
+        number of axes, or parameters of another layer.
 
-    Dumoulin and Visin, 2016 (arXiv:1603.07285), chapter 4.
+    Source: Dumoulin & Visin, "A Guide to Convolution Arithmetic for Deep Learning", 2016,
+    https://arxiv.org/abs/1603.07285, chapter 4.
     """
     geometry = Geometry.of("ConvTranspose", filter_shape, strides, padding, dimension_numbers, TransposedWindow)
 
@@ -121,22 +137,24 @@ def ConvTranspose(
             x = window.padded(x, (axis,))
         return lax.conv_general_dilated(x, w, (1,) * len(geometry.sizes), "VALID", dimension_numbers=specs(geometry))
 
-    return _shared(geometry, Affine.of(W_std, b_std, parameterization, s), out_chan, product)
+    return _shared(geometry, Affine.of(W_std, b_std, parameterization, s, geometry.name), out_chan, product)
 
 
 def _shared(geometry: Geometry, affine: Affine, out_chan: int, product: Any) -> LayerSpec:
     """A layer whose outputs are `product(x, w)` of inputs and a filter, scaled, plus a bias."""
-    width = out_chan * affine.s_out
+    width = whole(geometry.name, "out_chan", out_chan) * affine.s_out
+
+    def weight_shape(shape: Shape, width: int | None) -> tuple:
+        sizes = dict(zip(geometry.spatial, geometry.sizes, strict=True))
+        return tuple({**sizes, "O": width, "I": shape[geometry.inputs.index("C")]}[c] for c in geometry.filters)
 
     def init(rng: Array, shape: Shape) -> tuple[Array, Array | None]:
-        sizes = dict(zip(geometry.spatial, geometry.sizes, strict=True))
-        sizes.update(O=width, I=shape[geometry.inputs.index("C")])
         biases = tuple(width if c == "C" else 1 for c in geometry.outputs)
-        return affine.draw(rng, tuple(sizes[c] for c in geometry.filters), biases, geometry.fan_in(shape))
+        return affine.draw(rng, weight_shape(shape, width), biases, geometry.fan_in(shape))
 
     def apply(params: tuple[Any, Any], x: Array) -> Array:
         geometry.positions(x.shape)
-        w, b = params
+        w, b = weights_and_bias(geometry.name, params, weight_shape(x.shape, None), x.shape, affine.b_std is not None)
         dtype = jnp.result_type(x, w)
         return affine.outputs(product(jnp.asarray(x, dtype), jnp.asarray(w, dtype)), b, geometry.fan_in(x.shape))
 
@@ -184,7 +202,7 @@ def conv_leaf(
 
 
 def padded(x: Array, geometry: Geometry) -> tuple[Array, list[tuple[int, int]]]:
-    """Inputs, with periodic copies where these surround them, and how many zeros have yet to be put around them."""
+    """Inputs with their periodic copies around them, if padding is periodic, and how many zeros to add."""
     pairs = list(zip(geometry.windows, geometry.input_axes, strict=True))
     if not geometry.wraps:
         return x, [window.pads(x.shape[axis]) for window, axis in pairs]

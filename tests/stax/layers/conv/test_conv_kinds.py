@@ -262,8 +262,8 @@ def test_filters_larger_than_images(kind):
 
 
 ARGUMENTS = [
-    (dict(filter_shape=(2, 0)), "window sizes of at least 1"),
-    (dict(filter_shape=(2,), strides=(0,)), "strides of at least 1"),
+    (dict(filter_shape=(2, 0)), "of at least 1"),
+    (dict(filter_shape=(2,), strides=(0,)), "`strides` of at least 1"),
     (dict(filter_shape=(2, 2), strides=(1,)), "one stride for each axis"),
     (dict(filter_shape=(2,), padding="same"), "in capitals, got 'same'"),
     (dict(filter_shape=(), padding="ZEROS"), "got 'ZEROS'"),
