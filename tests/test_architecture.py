@@ -3,9 +3,9 @@
 Imports go down only:
 
     neural_tangents/__init__.py
-      stax   predict   empirical   batching   experimental     do not import each other
+      stax   predict   empirical   batching   experimental   typing     do not import each other
         _core
-          _compat                                              alone touches jax.extend and jax.interpreters
+          _compat                                                       alone touches jax.extend and jax.interpreters
 
 The checks take sources as data, `{module name: source text}`, so that each is also shown to catch what it forbids.
 """
@@ -21,7 +21,17 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "neural_tangents"
 
 # Height of each part of the library. A module imports from its own part and from lower ones. New parts go here.
-HEIGHTS = {"": 3, "stax": 2, "predict": 2, "empirical": 2, "batching": 2, "experimental": 2, "_core": 1, "_compat": 0}
+HEIGHTS = {
+    "": 3,
+    "stax": 2,
+    "predict": 2,
+    "empirical": 2,
+    "batching": 2,
+    "experimental": 2,
+    "typing": 2,
+    "_core": 1,
+    "_compat": 0,
+}
 
 # Where the parts of jax without a promise of stability may be used; `None` is nowhere.
 RESTRICTED = {"jax._src": None, "jax.extend": f"{PACKAGE}._compat", "jax.interpreters": f"{PACKAGE}._compat"}

@@ -11,7 +11,7 @@ import numpy as np
 
 from neural_tangents._core.selection import canonical_get, result_type
 from neural_tangents._core.tiles import Tiles
-from neural_tangents._core.types import ApplyFn, Axes, Get, InitFn, PyTree
+from neural_tangents._core.types import Axes, Get, PyTree
 from neural_tangents.empirical._batches import fill_second, split_keywords
 from neural_tangents.empirical._implementation import NtkImplementation
 from neural_tangents.empirical._nngp_and_ntk import empirical_kernel_fn
@@ -32,8 +32,8 @@ class Estimate(NamedTuple):
 
 
 def monte_carlo_kernel_fn(
-    init_fn: InitFn,
-    apply_fn: ApplyFn,
+    init_fn: Callable[..., PyTree],
+    apply_fn: Callable[..., PyTree],
     key: jax.Array,
     n_samples: int | Iterable[int],
     batch_size: int = 0,

@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -54,9 +54,9 @@ def input_kernel(
 
     c1, c2 = (jnp.moveaxis(x, (batch_axis, channel_axis), (0, -1)) for x in (x1, x2))
     k = InputKernel(
-        nngp=None,
+        nngp=cast(Array, None),  # see `whole`
         ntk=jnp.zeros((), c1.dtype) if ntk else None,
-        cov1=None,
+        cov1=cast(Array, None),
         cov2=None,
         x1_is_x2=same,
         is_gaussian=False,

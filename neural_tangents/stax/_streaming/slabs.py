@@ -91,7 +91,7 @@ def streamed(specs: Sequence[LayerSpec], budget: int, k: Kernel) -> Kernel:
     inputs = (k.inputs1, k.inputs2) if isinstance(k, InputKernel) else (None, None)
     side1, side2 = _Side.of(equal, 1, inputs), _Side.of(equal, 2, inputs)
     # An NTK that is a number, zero, is that of `like`.
-    covariances = (k.nngp, k.ntk if has_ntk and k.ntk.ndim > 0 else None)
+    covariances = (k.nngp, k.ntk if has_ntk and k.ntk is not None and k.ntk.ndim > 0 else None)
     nngp, ntk = job.cross(covariances, like, side1, side2)
     ntk = ntk if has_ntk else behind.ntk
 
