@@ -1,6 +1,7 @@
 """`Kernel`: the covariances of two batches of activations, and what is needed to carry them through a network."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Self
 
 import jax
@@ -20,13 +21,8 @@ from neural_tangents._core.layout import Layout, Spatial
 from neural_tangents._core.masking import drop_channel
 from neural_tangents._core.types import Shape
 
-
-def _data(**kwargs: Any) -> Any:
-    return dataclasses.field(metadata={"pytree_node": True}, **kwargs)
-
-
-def _static(**kwargs: Any) -> Any:
-    return dataclasses.field(metadata={"pytree_node": False, "static": True}, **kwargs)
+_DATA = {"pytree_node": True}
+_STATIC = {"pytree_node": False, "static": True}
 
 
 @jax.tree_util.register_dataclass
@@ -63,22 +59,22 @@ class Kernel:
     https://arxiv.org/abs/1806.07572.
     """
 
-    nngp: Any = _data()
-    ntk: Any = _data()
-    cov1: Any = _data()
-    cov2: Any = _data()
-    x1_is_x2: Any = _data()
-    is_gaussian: bool = _static()
-    is_reversed: bool = _static()
-    is_input: bool = _static()
-    diagonal_batch: bool = _static()
-    diagonal_spatial: bool = _static()
-    shape1: Shape = _static()
-    shape2: Shape = _static()
-    batch_axis: int = _static()
-    channel_axis: int = _static()
-    mask1: Any = _data(default=None)
-    mask2: Any = _data(default=None)
+    nngp: Array = dataclasses.field(metadata=_DATA)
+    ntk: Array | None = dataclasses.field(metadata=_DATA)
+    cov1: Array = dataclasses.field(metadata=_DATA)
+    cov2: Array | None = dataclasses.field(metadata=_DATA)
+    x1_is_x2: bool | Array = dataclasses.field(metadata=_DATA)
+    is_gaussian: bool = dataclasses.field(metadata=_STATIC)
+    is_reversed: bool = dataclasses.field(metadata=_STATIC)
+    is_input: bool = dataclasses.field(metadata=_STATIC)
+    diagonal_batch: bool = dataclasses.field(metadata=_STATIC)
+    diagonal_spatial: bool = dataclasses.field(metadata=_STATIC)
+    shape1: Shape = dataclasses.field(metadata=_STATIC)
+    shape2: Shape = dataclasses.field(metadata=_STATIC)
+    batch_axis: int = dataclasses.field(metadata=_STATIC)
+    channel_axis: int = dataclasses.field(metadata=_STATIC)
+    mask1: Array | None = dataclasses.field(default=None, metadata=_DATA)
+    mask2: Array | None = dataclasses.field(default=None, metadata=_DATA)
 
     @property
     def layout(self) -> Layout:
@@ -109,7 +105,7 @@ class Kernel:
         """The attributes in the order of the constructor; arrays are not copied."""
         return tuple(self.asdict().values())
 
-    def map_covariances(self, fn: Any) -> "Kernel":
+    def map_covariances(self, fn: Callable[[Array, int], Array]) -> "Kernel":
         """A copy with a function of them in place of `nngp`, `ntk`, `cov1` and `cov2`, of those that exist.
 
         Args:
@@ -133,7 +129,7 @@ class Kernel:
         """
         s1, s2 = self.layout.spread(scale1, scale2)
 
-        def own(cov: Any, scale: Array) -> Any:
+        def own(cov: Array | None, scale: Array) -> Array | None:
             first, second = self.layout.spread_own(scale)
             return None if cov is None else cov * first * second
 
@@ -329,17 +325,17 @@ class Kernel:
             mask2=indexed_mask(self.mask2, index),
         )
 
-    def __mul__(self, other: float) -> "Kernel":
+    def __mul__(self, other: float | Array) -> "Kernel":
         """The kernel of the activations times a number."""
         return self.map_covariances(lambda cov, _: cov * other**2)
 
     __rmul__ = __mul__
 
-    def __truediv__(self, other: float) -> "Kernel":
+    def __truediv__(self, other: float | Array) -> "Kernel":
         """The kernel of the activations divided by a number."""
         return self.map_covariances(lambda cov, _: cov / other**2)
 
-    def __add__(self, other: float) -> "Kernel":
+    def __add__(self, other: float | Array) -> "Kernel":
         """The kernel of the activations plus a random constant of zero mean and standard deviation `other`."""
         return self.map_covariances(lambda cov, _: cov + other**2).replace(ntk=self.ntk)
 

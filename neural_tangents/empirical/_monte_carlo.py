@@ -12,7 +12,7 @@ import numpy as np
 
 from neural_tangents._core.selection import canonical_get, check_names, result_type
 from neural_tangents._core.tiles import Tiles
-from neural_tangents._core.types import ApplyFn, Axes, Get, InitFn, PyTree
+from neural_tangents._core.types import Axes, Get, PyTree
 from neural_tangents.empirical._batches import fill_second, split_keywords
 from neural_tangents.empirical._checks import check_function, noted
 from neural_tangents.empirical._implementation import NtkImplementation
@@ -38,8 +38,8 @@ class Estimate(NamedTuple):
 
 @overload
 def monte_carlo_kernel_fn(
-    init_fn: InitFn,
-    apply_fn: ApplyFn,
+    init_fn: Callable[..., PyTree],
+    apply_fn: Callable[..., PyTree],
     key: jax.Array,
     n_samples: int,
     batch_size: int = ...,
@@ -57,8 +57,8 @@ def monte_carlo_kernel_fn(
 
 @overload
 def monte_carlo_kernel_fn(
-    init_fn: InitFn,
-    apply_fn: ApplyFn,
+    init_fn: Callable[..., PyTree],
+    apply_fn: Callable[..., PyTree],
     key: jax.Array,
     n_samples: int | Iterable[int],
     batch_size: int = ...,
@@ -77,8 +77,8 @@ def monte_carlo_kernel_fn(
 
 
 def monte_carlo_kernel_fn(
-    init_fn: InitFn,
-    apply_fn: ApplyFn,
+    init_fn: Callable[..., PyTree],
+    apply_fn: Callable[..., PyTree],
     key: jax.Array,
     n_samples: int | Iterable[int],
     batch_size: int = 0,
@@ -222,7 +222,7 @@ class RandomNetwork:
         return self.tiles.kernel(of_tile, x1, x2)
 
 
-def _parameters(init_fn: InitFn, key: jax.Array, shapes: PyTree) -> PyTree:
+def _parameters(init_fn: Callable[..., PyTree], key: jax.Array, shapes: PyTree) -> PyTree:
     """The parameters that `init_fn` draws."""
     with noted(lambda: f"`init_fn` was called as init_fn(rng, input_shape) with input_shape={shapes}."):
         found = init_fn(key, shapes)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.types import Axes
@@ -52,7 +53,7 @@ class _Settings(NamedTuple):
 
 def conjugate_gradients(
     kernel: Any,
-    y_train: Any,
+    y_train: ArrayLike,
     *,
     diag_reg: Any = 0.0,
     diag_reg_absolute_scale: bool = False,

@@ -163,7 +163,7 @@ class GradientDescentMSEEnsemble:
 def gradient_descent_mse_ensemble(
     kernel_fn: Callable[..., Any],
     x_train: Any,
-    y_train: Any,
+    y_train: ArrayLike,
     learning_rate: ArrayLike = 1.0,
     diag_reg: ArrayLike = 0.0,
     diag_reg_absolute_scale: bool = False,

@@ -167,7 +167,7 @@ class GaussianProcess:
 
 def gp_inference(
     k_train_train: Any,
-    y_train: Any,
+    y_train: ArrayLike,
     diag_reg: ArrayLike = 0.0,
     diag_reg_absolute_scale: bool = False,
     trace_axes: Axes = (-1,),

@@ -120,7 +120,7 @@ class GradientDescentMSE:
 
 def gradient_descent_mse(
     k_train_train: Any,
-    y_train: Any,
+    y_train: ArrayLike,
     learning_rate: ArrayLike = 1.0,
     diag_reg: ArrayLike = 0.0,
     diag_reg_absolute_scale: bool = False,

@@ -185,7 +185,7 @@ class GradientDescent:
 def gradient_descent(
     loss: Callable[[Any, Any], Any],
     k_train_train: Any,
-    y_train: Any,
+    y_train: ArrayLike,
     learning_rate: ArrayLike = 1.0,
     momentum: ArrayLike | None = None,
     trace_axes: Axes = (-1,),

@@ -106,11 +106,12 @@ def FanInProd() -> LayerSpec:
             )
         if len(kernels) == 1:
             return kernels[0]
-        ntk = None
-        if all(k.ntk is not None for k in kernels):
-            ntk, nngp = kernels[0].ntk, kernels[0].nngp
-            for k in kernels[1:]:  # Leibniz' rule
-                ntk, nngp = ntk * k.nngp + nngp * k.ntk, nngp * k.nngp
+        ntk: Array | None = None
+        ntks = [k.ntk for k in kernels if k.ntk is not None]
+        if len(ntks) == len(kernels):
+            ntk, nngp = ntks[0], kernels[0].nngp
+            for k, k_ntk in zip(kernels[1:], ntks[1:], strict=True):  # Leibniz' rule
+                ntk, nngp = ntk * k.nngp + nngp * k_ntk, nngp * k.nngp
         product = _combine([k.replace(ntk=None) for k in kernels], lambda covs: functools.reduce(operator.mul, covs))
         return product.replace(ntk=ntk, is_gaussian=False)
 
@@ -296,7 +297,7 @@ def _blocks(kernels: Sequence[Kernel], axis: int) -> Kernel:
     )
 
 
-def _block_diagonal(covs: Sequence[Array], axes: Sequence[int]) -> Array:
+def _block_diagonal(covs: Sequence[Any], axes: Sequence[int]) -> Array:
     """Arrays concatenated along one axis, or as the diagonal blocks along two axes, with zeros elsewhere."""
     if all(cov.ndim == 0 for cov in covs):
         return covs[0]

@@ -5,14 +5,15 @@ import functools
 import inspect
 import operator
 from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple, ParamSpec
+from typing import Any, ParamSpec
 
 from neural_tangents._core.kernel import Kernel
+from neural_tangents._core.layer import Layer
 from neural_tangents._core.masking import detect_mask
 from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents._core.selection import canonical_get, check_names, select
 from neural_tangents._core.trees import is_node, is_shape, tree_leaves, tree_map
-from neural_tangents._core.types import ApplyFn, Get, InitFn, KernelFn, PyTree, Shapes
+from neural_tangents._core.types import Get, PyTree, Shapes
 from neural_tangents.stax._inputs import input_batches, with_covariances
 from neural_tangents.stax._spec import LayerSpec, check_independence, pick
 
@@ -22,24 +23,6 @@ P = ParamSpec("P")
 _COMMON_KEYWORDS = frozenset({"rng", "pattern"})
 _INPUT_KEYWORDS = frozenset({"batch_axis", "channel_axis", "eps"})
 _KERNEL_FIELDS = tuple(field.name for field in dataclasses.fields(Kernel))
-
-
-class Layer(NamedTuple):
-    """The triple that is a layer or a network.
-
-    Attributes:
-      init_fn: `(rng, input_shape) -> (output_shape, params)` draws parameters of the finite network.
-      apply_fn: `(params, inputs, **keywords) -> outputs` applies it.
-      kernel_fn: `(x1, x2, get, **keywords)` gives the kernels of the infinite network.
-    """
-
-    init_fn: InitFn
-    apply_fn: ApplyFn
-    kernel_fn: KernelFn
-
-    def __repr__(self) -> str:
-        spec = getattr(self.kernel_fn, "spec", None)
-        return tuple.__repr__(self) if spec is None else str(spec)
 
 
 def build(spec: LayerSpec) -> Layer:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax, random
 
+from neural_tangents._core.layer import InternalLayer
 from neural_tangents._core.requirements import Requirements
 from neural_tangents._core.trees import is_node, is_shape, tree_map
 from neural_tangents.stax._build import public_layer
@@ -65,7 +66,7 @@ def _at(xs: Any, index: Any) -> Any:
 
 
 @public_layer
-def serial(*layers: Any) -> LayerSpec:
+def serial(*layers: InternalLayer) -> LayerSpec:
     """Composes layers one after the other: `f(x) = f_n(... f_2(f_1(x)))`.
 
     Args:
@@ -169,7 +170,7 @@ def _evaluation(steps: Sequence[Step]) -> Callable[..., Any]:
 
 
 @public_layer
-def parallel(*layers: Any) -> LayerSpec:
+def parallel(*layers: InternalLayer) -> LayerSpec:
     """Composes layers side by side: `f([x_1, ..., x_n]) = [f_1(x_1), ..., f_n(x_n)]`.
 
     Args:
@@ -241,7 +242,7 @@ def parallel(*layers: Any) -> LayerSpec:
 
 
 @public_layer
-def repeat(layer: Any, n: int) -> LayerSpec:
+def repeat(layer: InternalLayer, n: int) -> LayerSpec:
     """Composes `n` copies of a layer, with independent parameters; equals `serial(*[layer] * n)`.
 
     The layer is traced and compiled once, as the body of a loop, so that depth costs no compile time.

@@ -4,22 +4,26 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
 import jax
 
+from neural_tangents._core.layer import InternalLayer, InternalLayerMasked, Layer
 from neural_tangents._core.requirements import Requirements
 from neural_tangents._core.trees import is_node
 from neural_tangents._core.types import PyTree, Shapes
-from neural_tangents.stax._build import Layer, public_layer, spec_of
+from neural_tangents.stax._build import public_layer, spec_of
 from neural_tangents.stax._spec import LayerSpec, Leaf, pick, unchanged
 from neural_tangents.stax._streaming.run_geometry import MixesOffsets
+
+P = ParamSpec("P")
+F = TypeVar("F", bound=Callable[..., Any])
 
 # Arguments of whole networks, which a layer's function may have in its signature if it wraps that of a network.
 _CALL_KEYWORDS = frozenset({"x2", "get", "mask_constant", "diagonal_batch", "diagonal_spatial"})
 
 
-def layer(factory: Callable[..., Any]) -> Callable[..., Layer]:
+def layer(factory: Callable[P, "InternalLayer | _MaskedLayer"]) -> Callable[P, Layer]:
     """Decorates a function that returns a layer's own three functions, so that it returns a layer for networks.
 
     The three functions are `init_fn(rng, input_shape) -> (output_shape, params)`,
@@ -44,7 +48,7 @@ def layer(factory: Callable[..., Any]) -> Callable[..., Layer]:
     """
 
     @functools.wraps(factory)
-    def make(*args: Any, **kwargs: Any) -> LayerSpec:
+    def make(*args: P.args, **kwargs: P.kwargs) -> LayerSpec:
         functions = factory(*args, **kwargs)
         if isinstance(functions, _MaskedLayer):
             return _spec_of(factory.__name__, *functions)
@@ -55,7 +59,7 @@ def layer(factory: Callable[..., Any]) -> Callable[..., Layer]:
     return public_layer(make, pure=False)
 
 
-def requires(*, pointwise: bool = False, **requirements: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def requires(*, pointwise: bool = False, **requirements: Any) -> Callable[[F], F]:
     """Decorates a layer's `kernel_fn(kernel, **keywords)` to state what it needs of its input.
 
     Args:
@@ -77,14 +81,14 @@ def requires(*, pointwise: bool = False, **requirements: Any) -> Callable[[Calla
     """
     stated = Requirements.of(**requirements)
 
-    def decorate(kernel_fn: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(kernel_fn: F) -> F:
         @functools.wraps(kernel_fn)
         def required(*args: Any, **kwargs: Any) -> Any:
             return kernel_fn(*args, **kwargs)
 
         required.requirements = stated  # type: ignore[attr-defined]
         required.pointwise = pointwise  # type: ignore[attr-defined]
-        return required
+        return cast(F, required)
 
     return decorate
 
@@ -99,7 +103,9 @@ class _MaskedLayer(NamedTuple):
     remask: bool
 
 
-def supports_masking(remask_kernel: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def supports_masking(
+    remask_kernel: bool,
+) -> Callable[[Callable[P, InternalLayerMasked]], Callable[P, _MaskedLayer]]:
     """Decorates the factory of a layer that can have masked inputs; stands below `layer`.
 
     The factory may return a fourth function `mask_fn(mask, input_shape)` that gives the mask of the outputs; without
@@ -113,9 +119,9 @@ def supports_masking(remask_kernel: bool) -> Callable[[Callable[..., Any]], Call
       A decorator.
     """
 
-    def decorate(factory: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(factory: Callable[P, InternalLayerMasked]) -> Callable[P, _MaskedLayer]:
         @functools.wraps(factory)
-        def make(*args: Any, **kwargs: Any) -> _MaskedLayer:
+        def make(*args: P.args, **kwargs: P.kwargs) -> _MaskedLayer:
             functions = factory(*args, **kwargs)
             if not isinstance(functions, tuple | list) or len(functions) not in (3, 4):
                 raise ValueError(

@@ -5,7 +5,8 @@ import re
 from collections.abc import Callable
 from typing import ParamSpec
 
-from neural_tangents.stax._build import Layer, public_layer
+from neural_tangents._core.layer import Layer
+from neural_tangents.stax._build import public_layer
 from neural_tangents.stax._spec import LayerSpec
 
 P = ParamSpec("P")

@@ -65,11 +65,13 @@ def streamed(run: Run, budget: int, k: Kernel | InputBatches) -> Kernel:
     has_ntk = after.ntk is not None and after.ntk.ndim > 0  # else there are no weights up to here
     like = equal if has_ntk else equal.replace(ntk=None)
     inputs: tuple[Any, Any] = (None, None)
-    given = dict(nngp=None, ntk=None, cov1=None, cov2=None)
+    given: dict[str, Array | None] = dict(nngp=None, ntk=None, cov1=None, cov2=None)
     if isinstance(k, InputBatches):
         inputs = (k.inputs1, k.inputs2)
-    else:  # an NTK that is a number, zero, is that of `like`
-        given = dict(nngp=k.nngp, ntk=k.ntk if has_ntk and k.ntk.ndim > 0 else None, cov1=k.cov1, cov2=k.cov2)
+    else:
+        given = dict(nngp=k.nngp, ntk=k.ntk, cov1=k.cov1, cov2=k.cov2)
+        if not has_ntk or k.ntk is None or k.ntk.ndim == 0:  # an NTK that is a number, zero, is that of `like`
+            given["ntk"] = None
     loop = SlabLoop.of(run, layers, equal.cov2 is None, budget)
     batch1, batch2 = Batch.of(equal, 1, inputs), Batch.of(equal, 2, inputs)
     nngp, ntk = loop.cross((given["nngp"], given["ntk"]), like, batch1, batch2)

@@ -92,25 +92,25 @@ def _linear(a: Attention, joint: Kernel, values: Kernel) -> _Covariances:
         return from_matrices(attend(weights, as_matrices(cov, 2), weights), 2, spatial)
 
     weights1 = weights(joint.cov1, joint.mask1)
-    one_batch = joint.cov2 is None
-    weights2 = weights1 if one_batch else weights(joint.cov2, joint.mask2)
+    weights2 = weights1 if joint.cov2 is None else weights(joint.cov2, joint.mask2)
     return _Covariances(
         cross(values.nngp),
         None if values.ntk is None else cross(2 * values.nngp + values.ntk),
-        None if one_batch else own(values.cov1, weights1),
-        None if one_batch else own(values.cov2, weights2),
+        None if values.cov2 is None else own(values.cov1, weights1),
+        None if values.cov2 is None else own(values.cov2, weights2),
     )
 
 
 def _square_root(a: Attention, joint: Kernel, values: Kernel) -> _Covariances:
     """Weights are Gaussian, and all formulas bilinear in covariances."""
-    n_batch, one_batch = 1 if values.diagonal_batch else 2, joint.cov2 is None
-    return _Covariances(
-        random_weights_nngp(joint.nngp, values.nngp, 2),
-        None if values.ntk is None else random_weights_ntk(joint.nngp, values.nngp, joint.ntk, values.ntk, 2),
-        None if one_batch else random_weights_nngp(joint.cov1, values.cov1, n_batch),
-        None if one_batch else random_weights_nngp(joint.cov2, values.cov2, n_batch),
-    )
+    n_batch = 1 if values.diagonal_batch else 2
+    ntk = cov1 = cov2 = None
+    if joint.ntk is not None and values.ntk is not None:
+        ntk = random_weights_ntk(joint.nngp, values.nngp, joint.ntk, values.ntk, 2)
+    if joint.cov2 is not None and values.cov2 is not None:
+        cov1 = random_weights_nngp(joint.cov1, values.cov1, n_batch)
+        cov2 = random_weights_nngp(joint.cov2, values.cov2, n_batch)
+    return _Covariances(random_weights_nngp(joint.nngp, values.nngp, 2), ntk, cov1, cov2)
 
 
 def _one_batch(k: Kernel) -> Kernel:
