@@ -154,7 +154,7 @@ def _create(
     n_samples: int | None,
     shared: tuple[Any, ...],
 ) -> Samples:
-    def whole(params: PyTree, sample: PyTree) -> PyTree:
+    def outputs_of(params: PyTree, sample: PyTree) -> PyTree:
         x, keywords = arguments(sample)
         return evaluate(f, params, x, keywords)
 
@@ -168,13 +168,13 @@ def _create(
         )
 
     with noted(single_sample, lambda error: n_samples is not None):
-        outputs = jax.eval_shape(whole, params, one)
+        outputs = jax.eval_shape(outputs_of, params, one)
     leaves, structure = jax.tree.flatten(outputs)
     dtypes = tuple(leaf.dtype for leaf in leaves)
     if n_samples is None:
         shapes = tuple(leaf.shape for leaf in leaves)
         no_axes = (None,) * len(leaves)
-        return Samples(lambda p, s: jax.tree.leaves(whole(p, s)), data, no_axes, shapes, dtypes, structure, shared)
+        return Samples(lambda p, s: jax.tree.leaves(outputs_of(p, s)), data, no_axes, shapes, dtypes, structure, shared)
 
     axes = tuple(
         _canonical(axis, leaf) for axis, leaf in zip(_spread(out_axes, outputs, "outputs"), leaves, strict=True)
@@ -187,7 +187,7 @@ def _create(
             )
 
     def apply(params: PyTree, sample: PyTree) -> list[jax.Array]:
-        leaves = jax.tree.leaves(whole(params, sample))
+        leaves = jax.tree.leaves(outputs_of(params, sample))
         return [jnp.squeeze(leaf, axis) for axis, leaf in zip(axes, leaves, strict=True)]
 
     shapes = tuple(

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 from neural_tangents.predict._conjugate_gradients import ConjugateGradients, conjugate_gradients
 from neural_tangents.predict._ensemble import GradientDescentMSEEnsemble, gradient_descent_mse_ensemble
-from neural_tangents.predict._gaussian import Gaussian
+from neural_tangents.predict._gaussian_prediction import Gaussian
 from neural_tangents.predict._gp import GaussianProcess, gp_inference
 from neural_tangents.predict._learning_rate import max_learning_rate
 from neural_tangents.predict._mse import GradientDescentMSE, gradient_descent_mse

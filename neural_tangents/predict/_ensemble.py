@@ -13,7 +13,7 @@ from neural_tangents._core.types import Axes, Get
 from neural_tangents.predict import _gradient_flow as flow
 from neural_tangents.predict._arguments import as_targets, check_scalar, time_per_entry
 from neural_tangents.predict._describe import describe
-from neural_tangents.predict._gaussian import Gaussian
+from neural_tangents.predict._gaussian_prediction import Gaussian
 from neural_tangents.predict._kernel_calls import check_kernel_fn, check_lengths, evaluate, split_keywords
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._posterior import PREDICTIONS, HeldOutKernels, Roles, kernels_needed, learned, posterior

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from neural_tangents._core.types import Axes, Get
 from neural_tangents.predict._arguments import as_array, as_targets, common_dtype
 from neural_tangents.predict._describe import describe
-from neural_tangents.predict._gaussian import Gaussian
+from neural_tangents.predict._gaussian_prediction import Gaussian
 from neural_tangents.predict._model_selection import leave_one_out, log_marginal_likelihood
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._posterior import (

@@ -37,7 +37,7 @@ def max_learning_rate(
     and Mathematical Physics 4(5), 1964, https://doi.org/10.1016/0041-5553(64)90137-5: heavy-ball steps on a quadratic
     loss of which the Hessian has eigenvalues from 0 to `L` converge for `η < 2 (1 + momentum) / L`, here with
     `L = λ_max / y_train_size`. Without momentum, Lee et al., "Wide Neural Networks of Any Depth Evolve as Linear Models
-    Under Gradient Descent", 2019, https://arxiv.org/abs/1902.06720, section 2.
+    Under Gradient Descent", 2019, https://arxiv.org/abs/1902.06720.
     """
     kernel = as_kernel(ntk_train_train, "ntk_train_train")
     check_scalar(1 if y_train_size is None else y_train_size, "y_train_size", "Pass `y_train.size`.")

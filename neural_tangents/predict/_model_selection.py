@@ -6,7 +6,7 @@ import jax
 from jax import numpy as jnp
 
 from neural_tangents._core.axes import zip_axes
-from neural_tangents.predict._gaussian import Gaussian
+from neural_tangents.predict._gaussian_prediction import Gaussian
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._solve import TrainSystem
 

@@ -7,7 +7,7 @@ import jax
 
 from neural_tangents._core.selection import canonical_get, select
 from neural_tangents._core.types import Get
-from neural_tangents.predict._gaussian import Gaussian
+from neural_tangents.predict._gaussian_prediction import Gaussian
 from neural_tangents.predict._outputs import Outputs
 
 Prediction = TypeVar("Prediction", covariant=True)

@@ -19,6 +19,7 @@ Nonlinearities    `Relu`, `LeakyRelu`, `ABRelu`, `Abs`, `Sign`, `RectifiedMonomi
                   `Monomial`, `Polynomial`, `Hermite`
                   `Elementwise`, `ElementwiseNumerical` your own: of a known kernel, or by quadrature
 Your own layers   `layer`, `requires`, `supports_masking`; `Diagonal` and `Bool` say what a layer requires
+Memory            `explain` says which layers are evaluated in bounded memory, and why others are not
 Masked inputs     `MaskedArray`, `unmask_fn`
 Choices           `Padding`, `AttentionMechanism`, `PositionalEmbedding`, `AggregateImplementation`
 """
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING
 from neural_tangents._core.masking import MaskedArray, unmask_fn
 from neural_tangents._core.requirements import Bool, Diagonal
 from neural_tangents.stax._branching import FanInConcat, FanInProd, FanInSum, FanOut
-from neural_tangents.stax._combinators import parallel, repeat, serial
+from neural_tangents.stax._combinators import parallel, serial
 from neural_tangents.stax._custom import layer, requires, supports_masking
 from neural_tangents.stax._layers.aggregate import Aggregate, AggregateImplementation
 from neural_tangents.stax._layers.attention.mechanism import AttentionMechanism, PositionalEmbedding
@@ -55,6 +56,7 @@ from neural_tangents.stax._nonlinearities.quadrature import ElementwiseNumerical
 from neural_tangents.stax._nonlinearities.rectified_monomial import RectifiedMonomial
 from neural_tangents.stax._nonlinearities.sign import Sign
 from neural_tangents.stax._nonlinearities.trigonometric import Cos, Rbf, Sin
+from neural_tangents.stax._repeat import repeat
 from neural_tangents.stax._streaming.explain import explain
 from neural_tangents.stax._window import Padding
 

@@ -13,7 +13,7 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.trees import is_shape
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
-from neural_tangents.stax._hyperparameters import whole
+from neural_tangents.stax._hyperparameters import integer
 from neural_tangents.stax._spec import LayerSpec, Leaf
 from neural_tangents.stax._streaming.run_geometry import RunGeometry
 
@@ -31,7 +31,7 @@ def FanOut(num: int) -> LayerSpec:
     Raises:
       ValueError: `num` is less than 1.
     """
-    whole("FanOut", "num", num, least=None)
+    integer("FanOut", "num", num, least=None)
     if num < 1:
         raise ValueError(f"FanOut needs num >= 1 copies, got {num}.")
 
@@ -95,6 +95,9 @@ def FanInProd() -> LayerSpec:
     Raises:
       ValueError: inputs differ in shape, or two of them are not independent (see `FanInSum`).
       NotImplementedError: covariances differ in layout.
+
+    Source: Yang, "Wide Feedforward or Recurrent Neural Networks of Any Architecture are Gaussian Processes", 2019,
+    https://arxiv.org/abs/1910.12478; the NTK by Leibniz' rule.
     """
 
     def kernel(kernels: Sequence[Kernel]) -> Kernel:
@@ -145,7 +148,7 @@ def FanInConcat(axis: int = -1) -> LayerSpec:
       NotImplementedError: an input is not Gaussian, for an axis that is not the channel axis.
     """
 
-    whole("FanInConcat", "axis", axis, least=None)
+    integer("FanInConcat", "axis", axis, least=None)
 
     def out_shape(shapes: Sequence[Shape]) -> Shape:
         _check_branches("FanInConcat", shapes)

@@ -58,6 +58,7 @@ def public_layer(factory: Callable[P, LayerSpec], pure: bool = True) -> Callable
             )
         return build(spec)
 
+    make.__signature__ = signature.replace(return_annotation=Layer)  # type: ignore[attr-defined]
     return make
 
 

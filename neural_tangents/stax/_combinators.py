@@ -1,4 +1,4 @@
-"""Networks of layers: `serial`, `parallel`, `repeat`."""
+"""Networks of layers: `serial`, `parallel`."""
 
 import functools
 import operator
@@ -7,16 +7,13 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax import lax, random
+from jax import random
 
 from neural_tangents._core.layer import InternalLayer
-from neural_tangents._core.requirements import Requirements
-from neural_tangents._core.trees import is_node, is_shape, tree_map
+from neural_tangents._core.trees import is_node, is_shape
 from neural_tangents.stax._build import public_layer
 from neural_tangents.stax._custom import as_spec
-from neural_tangents.stax._hyperparameters import whole
-from neural_tangents.stax._loop import equal_form, in_sequence, scan
+from neural_tangents.stax._loop import in_sequence
 from neural_tangents.stax._spec import LayerSpec, Step, pick, places, sequence
 from neural_tangents.stax._streaming.explain import observed
 from neural_tangents.stax._streaming.run_geometry import after_layer
@@ -30,7 +27,7 @@ def _children(name: str, layers: tuple[Any, ...]) -> tuple[LayerSpec, ...]:
     return tuple(as_spec(layer) for layer in layers)
 
 
-def _text(name: str, specs: Sequence[LayerSpec], suffix: str = "") -> str:
+def network_text(name: str, specs: Sequence[LayerSpec], suffix: str = "") -> str:
     """The text of a combinator: its children one a line, unless all fit in one line."""
     texts = [str(spec) for spec in specs]
     line = f"{name}({', '.join(texts)}{suffix})"
@@ -58,11 +55,6 @@ def _split(kwargs: dict[str, Any], n: int) -> list[dict[str, Any]]:
     if kwargs.get("rng") is None:
         return [kwargs] * n
     return [{**kwargs, "rng": key} for key in random.split(kwargs["rng"], n)]
-
-
-def _at(xs: Any, index: Any) -> Any:
-    """One element, or a slice, of a pytree of arrays stacked along their first axis."""
-    return jax.tree.map(lambda x: x[index], xs)
 
 
 @public_layer
@@ -139,7 +131,7 @@ def serial(*layers: InternalLayer) -> LayerSpec:
         randomness=randomness,
         requirements=functools.reduce(operator.rshift, (spec.requirements for spec in specs)),
         keywords=frozenset({"memory_budget"}).union(*(spec.keywords for spec in specs)),
-        text=lambda: _text("serial", specs),
+        text=lambda: network_text("serial", specs),
         key=_key("serial", specs),
         positions=positions,
         layers=specs,
@@ -235,116 +227,7 @@ def parallel(*layers: InternalLayer) -> LayerSpec:
         randomness=randomness,
         requirements=functools.reduce(operator.and_, (spec.requirements for spec in specs)),
         keywords=frozenset[str]().union(*(spec.keywords for spec in specs)),
-        text=lambda: _text("parallel", specs),
+        text=lambda: network_text("parallel", specs),
         key=_key("parallel", specs),
         positions=lambda images: list(map(after_layer, specs, branches(images, "images"))),
     )
-
-
-@public_layer
-def repeat(layer: InternalLayer, n: int) -> LayerSpec:
-    """Composes `n` copies of a layer, with independent parameters; equals `serial(*[layer] * n)`.
-
-    The layer is traced and compiled once, as the body of a loop, so that depth costs no compile time.
-
-    Args:
-      layer: a layer whose outputs have the shape of its inputs.
-      n: number of copies, at least 0. Parameters are those of the layer, with a new leading axis of size `n`.
-
-    Returns:
-      The network, itself a layer.
-
-    Raises:
-      ValueError: `n` is negative, or the layer changes the shape of its inputs.
-      TypeError: the second application of the layer gives a kernel of another form than the first, so that they cannot
-        be one loop.
-    """
-    spec = as_spec(layer)
-    whole("repeat", "n", n, least=None)
-    if n < 0:
-        raise ValueError(f"repeat needs a number of copies n >= 0, got {n}.")
-    (place,) = places("repeat", [spec])
-
-    def out_shape(shapes: Any) -> Any:
-        if not n:
-            return shapes
-        with place.noted():
-            out = spec.out_shape(shapes)
-        if out != shapes:
-            raise ValueError(
-                f"repeat needs a layer that keeps the shape of its inputs; {spec.name} makes {out} of {shapes}. "
-                "Use `serial`, or put layers that change the shape before `repeat`."
-            )
-        return shapes
-
-    def next_key(rng: Any, _: None) -> tuple[Any, Any]:
-        rng, key = random.split(rng)
-        return rng, key
-
-    def init(rng: Any, shapes: Any) -> Any:
-        _, keys = lax.scan(next_key, rng, length=n)
-        return out_shape(shapes), jax.vmap(lambda key: spec.init(key, shapes)[1])(keys)
-
-    def apply_step(inputs: Any, param_and_key: Any, kwargs: dict[str, Any]) -> Any:
-        param, key = param_and_key
-        with place.noted():
-            return spec.apply(param, inputs, **(kwargs if key is None else {**kwargs, "rng": key}))
-
-    def kernel_step(kernels: Any, _: Any, kwargs: dict[str, Any]) -> Any:
-        with place.noted():
-            return spec.kernel(kernels, **kwargs)
-
-    apply_all, kernel_all = (_repeated(step, n, spec.name) for step in (apply_step, kernel_step))
-
-    def apply(params: Any, inputs: Any, rng: Any = None, **kwargs: Any) -> Any:
-        keys = None if rng is None or not n else random.split(rng, n)
-        return apply_all(inputs, (params, keys), kwargs) if n else inputs
-
-    def kernel(kernels: Any, **kwargs: Any) -> Any:
-        out_shape(tree_map(lambda k: k.shape1, kernels))
-        return kernel_all(kernels, jnp.arange(n), kwargs) if n else kernels
-
-    def randomness(sources: Any, shapes: Any, new_source: Any) -> Any:
-        for _ in range(min(n, 2)):
-            sources = spec.randomness(sources, shapes, new_source)
-        return sources
-
-    return LayerSpec(
-        name="repeat",
-        init=init,
-        apply=apply,
-        kernel=kernel,
-        out_shape=out_shape,
-        randomness=randomness,
-        requirements=spec.requirements >> spec.requirements if n > 1 else spec.requirements if n else Requirements(),
-        keywords=spec.keywords,
-        text=lambda: _text("repeat", [spec], suffix=f", n={n}"),
-        positions=lambda geometry: functools.reduce(lambda g, _: after_layer(spec, g), range(n), geometry),
-    )
-
-
-def _repeated(step: Callable[[Any, Any, dict[str, Any]], Any], n: int, name: str) -> Callable[..., Any]:
-    """The function `(inputs, xs, keywords)` that applies `step(inputs, x, keywords)` for each of `n` elements `x`."""
-
-    # Compiled here, not at each call: outside of a user's `jit`, every new function would be compiled anew.
-    @functools.partial(jax.jit, static_argnames="memory_budget")
-    def loop(first: Any, xs: Any, kwargs: dict[str, Any], **static: Any) -> Any:
-        return scan(lambda carry, x: step(carry, x, {**kwargs, **static}), first, xs, n - 1)
-
-    def repeated(inputs: Any, xs: Any, kwargs: dict[str, Any]) -> Any:
-        first = step(
-            inputs, _at(xs, 0), kwargs
-        )  # stays apart, as inputs may differ in form from what the layer returns
-        if n == 1:
-            return first
-        second = jax.eval_shape(lambda x, element: step(x, element, kwargs), first, _at(xs, 1))
-        if not equal_form(first, second):
-            raise TypeError(
-                f"repeat needs a layer that gives outputs of equal form each time; {name} gives\n{first}\nfirst, and "
-                f"then\n{second}.\nUse `serial(*[layer] * n)` instead."
-            )
-        static = {name: kwargs[name] for name in ("memory_budget",) if name in kwargs}
-        traced = {name: value for name, value in kwargs.items() if name not in static}
-        return loop(first, _at(xs, slice(1, None)), traced, **static)
-
-    return repeated

@@ -38,13 +38,20 @@ def layer(factory: Callable[P, "InternalLayer | _MaskedLayer"]) -> Callable[P, L
     Returns:
       A function of the same arguments that returns `(init_fn, apply_fn, kernel_fn)`.
 
+    Raises:
+      ValueError: when it is called, `factory` does not return three functions.
+      TypeError: what it returns are not functions.
+
     Example:
+      >>> from neural_tangents import stax
       >>> @stax.layer
       ... def Scale(c):
       ...     init_fn = lambda rng, input_shape: (input_shape, ())
-      ...     apply_fn = lambda params, inputs, **kwargs: c * inputs
-      ...     kernel_fn = lambda k, **kwargs: k * c
+      ...     apply_fn = lambda params, inputs: c * inputs
+      ...     kernel_fn = stax.requires(pointwise=True)(lambda k: k * c)
       ...     return init_fn, apply_fn, kernel_fn
+      >>> stax.serial(stax.Dense(1), Scale(3.0))
+      serial(Dense(1), Scale(3.0))
     """
 
     @functools.wraps(factory)
@@ -117,6 +124,9 @@ def supports_masking(
 
     Returns:
       A decorator.
+
+    Raises:
+      ValueError: when it is called, the factory does not return three or four functions.
     """
 
     def decorate(factory: Callable[P, InternalLayerMasked]) -> Callable[P, _MaskedLayer]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 E = TypeVar("E", bound=enum.Enum)
 
 
-def whole(layer: str, argument: str, value: Any, least: int | None = 1) -> int:
+def integer(layer: str, argument: str, value: Any, least: int | None = 1) -> int:
     """A whole number: a width, a size, or, with `least=None`, an axis.
 
     Raises:
@@ -27,7 +27,7 @@ def whole(layer: str, argument: str, value: Any, least: int | None = 1) -> int:
     return number
 
 
-def wholes(layer: str, argument: str, values: Any, least: int | None = 1, where: str = "spatial axis") -> tuple:
+def integers(layer: str, argument: str, values: Any, least: int | None = 1, where: str = "spatial axis") -> tuple:
     """A tuple of whole numbers, one for each axis of the kind that `where` names.
 
     Raises:
@@ -61,7 +61,7 @@ def degree_of(layer: str, degree: Any, largest: float = math.inf) -> int:
 def check_axes(layer: str, **axes: Any) -> None:
     """Raises a `TypeError` if an axis, given by the name of its argument, is not a whole number."""
     for argument, axis in axes.items():
-        whole(layer, argument, axis, least=None)
+        integer(layer, argument, axis, least=None)
 
 
 def number(layer: str, argument: str, value: Any) -> Any:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from neural_tangents.stax._hyperparameters import member, wholes
+from neural_tangents.stax._hyperparameters import integers, member
 
 W = TypeVar("W")
 
@@ -162,8 +162,8 @@ def windows(
       TypeError: sizes or strides are not tuples of whole numbers.
       ValueError: sizes and strides differ in number or are not positive; an unknown padding.
     """
-    shape, padding = wholes(name, argument, shape), member(name, Padding, padding)
-    strides = (1,) * len(shape) if strides is None else wholes(name, "strides", strides)
+    shape, padding = integers(name, argument, shape), member(name, Padding, padding)
+    strides = (1,) * len(shape) if strides is None else integers(name, "strides", strides)
     if len(strides) != len(shape):
         raise ValueError(f"{name} needs one stride for each axis of its `{argument}` {shape}, got `strides` {strides}.")
     return tuple(kind(size, stride, padding) for size, stride in zip(shape, strides, strict=True))

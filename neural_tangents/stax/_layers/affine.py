@@ -9,7 +9,7 @@ from jax import Array, random
 
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.types import Shape
-from neural_tangents.stax._hyperparameters import check_numbers, number, whole
+from neural_tangents.stax._hyperparameters import check_numbers, integer, number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Affine:
         check_numbers(layer, W_std=W_std, b_std=0.0 if b_std is None else b_std)
         if not isinstance(s, Sequence) or len(s) != 2:
             raise TypeError(f"{layer} needs a pair of whole numbers `(s_in, s_out)` as `s`, got {s!r}.")
-        whole(layer, "s", s[1])
+        integer(layer, "s", s[1])
         if not number(layer, "s", s[0]) > 0:
             raise ValueError(f"{layer} needs positive width multipliers `s`, got {s}.")
         form = parameterization.lower() if isinstance(parameterization, str) else parameterization

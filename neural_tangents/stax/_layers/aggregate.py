@@ -19,7 +19,7 @@ from neural_tangents._core.precision import matmul_precision
 from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents._core.types import Axes
 from neural_tangents.stax._build import public_layer
-from neural_tangents.stax._hyperparameters import check_axes, check_function, whole, wholes
+from neural_tangents.stax._hyperparameters import check_axes, check_function, integer, integers
 from neural_tangents.stax._spec import LayerSpec, Leaf
 
 
@@ -91,9 +91,9 @@ def Aggregate(
     form = _implementation(implementation)
     check_axes("Aggregate", batch_axis=batch_axis, channel_axis=channel_axis)
     if isinstance(aggregate_axis, Iterable):
-        wholes("Aggregate", "aggregate_axis", aggregate_axis, least=None, where="axis to act on")
+        integers("Aggregate", "aggregate_axis", aggregate_axis, least=None, where="axis to act on")
     elif aggregate_axis is not None:
-        whole("Aggregate", "aggregate_axis", aggregate_axis, least=None)
+        integer("Aggregate", "aggregate_axis", aggregate_axis, least=None)
     check_function("Aggregate", "to_dense", to_dense, optional=True)
     if form is AggregateImplementation.SPARSE:
         warnings.warn(

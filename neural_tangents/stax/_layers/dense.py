@@ -10,7 +10,7 @@ from neural_tangents._core.masking import all_over
 from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
-from neural_tangents.stax._hyperparameters import check_axes, whole
+from neural_tangents.stax._hyperparameters import check_axes, integer
 from neural_tangents.stax._layers.affine import Affine, weights_and_bias
 from neural_tangents.stax._spec import LayerSpec, Leaf
 
@@ -72,7 +72,7 @@ def Dense(
     Networks with a Standard Parameterization", 2020, https://arxiv.org/abs/2001.07301.
     """
     affine = Affine.of(W_std, b_std, parameterization, s, "Dense")
-    width = whole("Dense", "out_dim", out_dim) * affine.s_out
+    width = integer("Dense", "out_dim", out_dim) * affine.s_out
     check_axes("Dense", batch_axis=batch_axis, channel_axis=channel_axis)
 
     def out_shape(shape: Shape) -> Shape:

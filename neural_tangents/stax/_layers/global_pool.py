@@ -36,7 +36,7 @@ def GlobalAvgPool(batch_axis: int = 0, channel_axis: int = -1) -> LayerSpec:
       NotImplementedError: masks differ between channels.
 
     Source: Novak et al., "Bayesian Deep Convolutional Networks with Many Channels are Gaussian Processes", 2019,
-    https://arxiv.org/abs/1810.05148, section 3.
+    https://arxiv.org/abs/1810.05148.
     """
     return _global_pool("GlobalAvgPool", True, batch_axis, channel_axis)
 
@@ -61,7 +61,7 @@ def GlobalSumPool(batch_axis: int = 0, channel_axis: int = -1) -> LayerSpec:
       NotImplementedError: masks differ between channels.
 
     Source: Novak et al., "Bayesian Deep Convolutional Networks with Many Channels are Gaussian Processes", 2019,
-    https://arxiv.org/abs/1810.05148, section 3.
+    https://arxiv.org/abs/1810.05148.
     """
     return _global_pool("GlobalSumPool", False, batch_axis, channel_axis)
 

@@ -11,7 +11,7 @@ from neural_tangents._core.masking import drop_channel
 from neural_tangents._core.requirements import Requirements
 from neural_tangents._core.types import Axes, Shape
 from neural_tangents.stax._build import public_layer
-from neural_tangents.stax._hyperparameters import check_axes, number, wholes
+from neural_tangents.stax._hyperparameters import check_axes, integers, number
 from neural_tangents.stax._spec import LayerSpec, Leaf
 from neural_tangents.stax._streaming.run_geometry import MixesOffsets, RunGeometry
 
@@ -44,7 +44,7 @@ def LayerNorm(axis: Axes = -1, eps: float = 1e-12, batch_axis: int = 0, channel_
     https://arxiv.org/abs/1910.12478.
     """
 
-    given = wholes("LayerNorm", "axis", [axis] if isinstance(axis, int) else axis, least=None, where="axis to act on")
+    given = integers("LayerNorm", "axis", [axis] if isinstance(axis, int) else axis, least=None, where="axis to act on")
     check_axes("LayerNorm", batch_axis=batch_axis, channel_axis=channel_axis)
     number("LayerNorm", "eps", eps)
 
@@ -135,7 +135,7 @@ def Dropout(rate: float, mode: str = "train") -> LayerSpec:
         whose kernel does not exist, as they have a finite number of channels.
 
     Source: Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", 2014; for the
-    kernel, Schoenholz et al., "Deep Information Propagation", 2017, https://arxiv.org/abs/1611.01232, section 5.
+    kernel, Schoenholz et al., "Deep Information Propagation", 2017, https://arxiv.org/abs/1611.01232.
     """
     if not 0 < number("Dropout", "rate", rate) <= 1:
         raise ValueError(f"Dropout needs a `rate`, the probability to KEEP an activation, in (0, 1], got {rate}.")

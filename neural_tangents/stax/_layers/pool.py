@@ -50,7 +50,7 @@ def AvgPool(
       NotImplementedError: masks differ between channels.
 
     Source: Novak et al., "Bayesian Deep Convolutional Networks with Many Channels are Gaussian Processes", 2019,
-    https://arxiv.org/abs/1810.05148, section 3.
+    https://arxiv.org/abs/1810.05148.
     """
     sliding = windows("AvgPool", window_shape, strides, padding, Window)
 
@@ -92,7 +92,7 @@ def SumPool(
       NotImplementedError: masks differ between channels.
 
     Source: Novak et al., "Bayesian Deep Convolutional Networks with Many Channels are Gaussian Processes", 2019,
-    https://arxiv.org/abs/1810.05148, section 3.
+    https://arxiv.org/abs/1810.05148.
     """
     sliding = windows("SumPool", window_shape, strides, padding, Window)
     return _pool("SumPool", sliding, None, batch_axis, channel_axis)

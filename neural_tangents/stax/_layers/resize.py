@@ -12,7 +12,7 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.layout import Spatial
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
-from neural_tangents.stax._hyperparameters import check_axes, wholes
+from neural_tangents.stax._hyperparameters import check_axes, integers
 from neural_tangents.stax._layers.dot_general_layer import mixing_requirements
 from neural_tangents.stax._spec import LayerSpec, Leaf
 
@@ -49,7 +49,7 @@ def ImageResize(
       ValueError: an unknown method; `shape` does not fit the inputs; the kernel of resized channels.
       NotImplementedError: the kernel of another method than linear or nearest interpolation.
     """
-    sizes = wholes("ImageResize", "shape", shape, least=None, where="axis of the inputs")
+    sizes = integers("ImageResize", "shape", shape, least=None, where="axis of the inputs")
     if any(size < -1 for size in sizes):
         raise ValueError(f"ImageResize needs sizes of axes, or -1 to keep one, got `shape={sizes}`.")
     check_axes("ImageResize", batch_axis=batch_axis, channel_axis=channel_axis)

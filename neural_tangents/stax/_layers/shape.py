@@ -43,7 +43,7 @@ def Flatten(batch_axis: int = 0, batch_axis_out: int = 0) -> LayerSpec:
       ValueError: `batch_axis_out` is not an axis of the outputs.
 
     Source: Novak et al., "Bayesian Deep Convolutional Networks with Many Channels are Gaussian Processes", 2019,
-    https://arxiv.org/abs/1810.05148, section 3.
+    https://arxiv.org/abs/1810.05148.
     """
     check_axes("Flatten", batch_axis=batch_axis, batch_axis_out=batch_axis_out)
     if batch_axis_out not in (0, 1, -1, -2):

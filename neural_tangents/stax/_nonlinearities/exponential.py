@@ -22,8 +22,7 @@ def Exp(a: float = 1.0, b: float = 1.0) -> LayerSpec:
       a: factor of the output, by default 1.
       b: factor of the input, by default 1.
 
-    Source: Daniely et al., "Toward Deeper Understanding of Neural Networks", 2016, https://arxiv.org/abs/1602.05897,
-    section 8.
+    Source: Daniely et al., "Toward Deeper Understanding of Neural Networks", 2016, https://arxiv.org/abs/1602.05897.
     """
     check_numbers("Exp", a=a, b=b)
     return nonlinearity("Exp", exp(a, b))
@@ -44,7 +43,7 @@ def ExpNormalized(gamma: float = 1.0, shift: float = -1.0, do_clip: bool = False
       NotImplementedError: in `apply_fn`, always: no `f` is known.
 
     Source: Mairal et al., "Convolutional Kernel Networks", 2014, https://arxiv.org/abs/1406.3332; Shankar et al.,
-    "Neural Kernels Without Tangents", 2020, https://arxiv.org/abs/2003.02237, section 2.3.
+    "Neural Kernels Without Tangents", 2020, https://arxiv.org/abs/2003.02237.
     """
     check_numbers("ExpNormalized", gamma=gamma, shift=shift)
     return nonlinearity("ExpNormalized", exp_normalized(gamma, shift, do_clip))

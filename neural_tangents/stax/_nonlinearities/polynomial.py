@@ -53,8 +53,7 @@ def Polynomial(coef: Sequence[float]) -> LayerSpec:
     Raises:
       ValueError: `coef` is not a sequence of numbers.
 
-    Source: Daniely et al., "Toward Deeper Understanding of Neural Networks", 2016, https://arxiv.org/abs/1602.05897,
-    section 8.
+    Source: Daniely et al., "Toward Deeper Understanding of Neural Networks", 2016, https://arxiv.org/abs/1602.05897.
     """
     if np.ndim(coef) != 1:
         raise ValueError(f"Polynomial needs a sequence of numbers as `coef`, got an array of shape {np.shape(coef)}.")
@@ -78,8 +77,7 @@ def Hermite(degree: int) -> LayerSpec:
     Warns:
       UserWarning: always, of the assumption.
 
-    Source: Daniely et al., "Toward Deeper Understanding of Neural Networks", 2016, https://arxiv.org/abs/1602.05897,
-    section 4.
+    Source: Daniely et al., "Toward Deeper Understanding of Neural Networks", 2016, https://arxiv.org/abs/1602.05897.
     """
     degree = degree_of("Hermite", degree)
     warnings.warn(

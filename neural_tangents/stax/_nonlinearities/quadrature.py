@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array, lax
 
 from neural_tangents._core.numerics import as_floats, correlation, safe_reciprocal, safe_sqrt, sine
-from neural_tangents.stax._hyperparameters import check_function, whole
+from neural_tangents.stax._hyperparameters import check_function, integer
 from neural_tangents.stax._nonlinearities.documentation import public_nonlinearity
 from neural_tangents.stax._nonlinearities.driver import nonlinearity
 from neural_tangents.stax._nonlinearities.dual import Dual
@@ -47,7 +47,7 @@ def ElementwiseNumerical(
     """
     check_function("ElementwiseNumerical", "fn", fn)
     check_function("ElementwiseNumerical", "df", df, optional=True)
-    deg = whole("ElementwiseNumerical", "deg", deg)
+    deg = integer("ElementwiseNumerical", "deg", deg)
     warnings.warn(
         "The kernel of `ElementwiseNumerical` is approximate, and poor if `fn` is not smooth. Increase `deg` until it "
         "no longer changes, or use a layer with a closed form.",

@@ -8,7 +8,7 @@ from jax import Array
 from neural_tangents._core.masking import all_over
 from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents.stax._build import public_layer
-from neural_tangents.stax._hyperparameters import check_axes, check_function, check_numbers, member, whole
+from neural_tangents.stax._hyperparameters import check_axes, check_function, check_numbers, integer, member
 from neural_tangents.stax._layers.attention.attention_config import Attention
 from neural_tangents.stax._layers.attention.attention_kernel import attention_kernel
 from neural_tangents.stax._layers.attention.attention_network import apply_attention, init_attention
@@ -109,10 +109,10 @@ def GlobalSelfAttention(
     check_numbers(name, b_std=0.0 if b_std is None else b_std)
     check_function(name, "pos_emb_decay_fn", pos_emb_decay_fn, optional=True)
     attention = Attention(
-        n_out=whole(name, "n_chan_out", n_chan_out),
-        n_heads=whole(name, "n_heads", n_heads),
-        n_key=whole(name, "n_chan_key", n_chan_key),
-        n_value=whole(name, "n_chan_val", n_chan_val),
+        n_out=integer(name, "n_chan_out", n_chan_out),
+        n_heads=integer(name, "n_heads", n_heads),
+        n_key=integer(name, "n_chan_key", n_chan_key),
+        n_value=integer(name, "n_chan_val", n_chan_val),
         tied=linear_scaling,
         query_key_std=W_query_std * W_key_std,
         out_value_std=W_out_std * W_value_std,
@@ -123,7 +123,7 @@ def GlobalSelfAttention(
             std=W_pos_emb_std,
             p_norm=pos_emb_p_norm,
             decay_fn=pos_emb_decay_fn,
-            channels=None if n_chan_pos_emb is None else whole(name, "n_chan_pos_emb", n_chan_pos_emb),
+            channels=None if n_chan_pos_emb is None else integer(name, "n_chan_pos_emb", n_chan_pos_emb),
             in_values=val_pos_emb,
         ),
         batch_axis=batch_axis,

@@ -11,7 +11,7 @@ from neural_tangents._core.layout import embed_diagonal
 from neural_tangents._core.requirements import Bool, Diagonal
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
-from neural_tangents.stax._hyperparameters import whole
+from neural_tangents.stax._hyperparameters import integer
 from neural_tangents.stax._layers.affine import Affine, weights_and_bias
 from neural_tangents.stax._layers.conv.conv_geometry import DimensionNumbers, Geometry
 from neural_tangents.stax._layers.conv.convolution import conv_leaf, padded, specs
@@ -58,11 +58,11 @@ def ConvLocal(
         number of axes, or parameters of another layer.
 
     Source: Novak et al., "Bayesian Deep Convolutional Networks with Many Channels are Gaussian Processes", 2019,
-    https://arxiv.org/abs/1810.05148, section 5.
+    https://arxiv.org/abs/1810.05148.
     """
     geometry = Geometry.of("ConvLocal", filter_shape, strides, padding, dimension_numbers)
     affine = Affine.of(W_std, b_std, parameterization, s, "ConvLocal")
-    width = whole("ConvLocal", "out_chan", out_chan) * affine.s_out
+    width = integer("ConvLocal", "out_chan", out_chan) * affine.s_out
 
     def weight_shape(shape: Shape, width: int | None) -> tuple:
         sizes = dict(zip(geometry.spatial, geometry.positions(shape), strict=True))

@@ -10,7 +10,7 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
-from neural_tangents.stax._hyperparameters import whole
+from neural_tangents.stax._hyperparameters import integer
 from neural_tangents.stax._layers.affine import Affine, weights_and_bias
 from neural_tangents.stax._layers.conv.conv_geometry import DimensionNumbers, Geometry
 from neural_tangents.stax._spec import LayerSpec, Leaf, Mixing
@@ -74,7 +74,7 @@ def Conv(
 
     Source: Novak et al., "Bayesian Deep Convolutional Networks with Many Channels are Gaussian Processes", 2019,
     https://arxiv.org/abs/1810.05148, eq. (7); Arora et al., "On Exact Computation with an Infinitely Wide Neural Net",
-    2019, https://arxiv.org/abs/1904.11955, section 4.
+    2019, https://arxiv.org/abs/1904.11955.
     """
     geometry = Geometry.of("Conv", filter_shape, strides, padding, dimension_numbers)
 
@@ -142,7 +142,7 @@ def ConvTranspose(
 
 def _shared(geometry: Geometry, affine: Affine, out_chan: int, product: Any) -> LayerSpec:
     """A layer whose outputs are `product(x, w)` of inputs and a filter, scaled, plus a bias."""
-    width = whole(geometry.name, "out_chan", out_chan) * affine.s_out
+    width = integer(geometry.name, "out_chan", out_chan) * affine.s_out
 
     def weight_shape(shape: Shape, width: int | None) -> tuple:
         sizes = dict(zip(geometry.spatial, geometry.sizes, strict=True))
