@@ -12,7 +12,11 @@ import numpy as np
 from neural_tangents.stax import Identity, unmask_fn
 
 # For large programs on small arrays, where most of the time would go into optimizing the code.
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+QUICK = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+}
 # `diagonal_batch`, `diagonal_spatial`.
 LAYOUTS = list(itertools.product([False, True], repeat=2))
 

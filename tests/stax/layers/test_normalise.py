@@ -12,7 +12,11 @@ from finite_width import assert_compatible, compiled, estimate
 from neural_tangents.stax import Dense, Dropout, Erf, LayerNorm, MaskedArray, Relu, serial
 
 # For large programs on small arrays, where most of the time would go into optimizing the code.
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+QUICK = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+}
 LAYOUTS = list(itertools.product([True, False], repeat=2))
 COVARIANCES = ("nngp", "ntk", "cov1", "cov2")
 RANDOM = np.random.RandomState(31)
