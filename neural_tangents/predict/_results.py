@@ -20,19 +20,23 @@ class Gaussians(Protocol[Prediction]):
     """Several predictions: a named tuple of those that `get` named, in its order; for `get=None`, `nngp` and `ntk`."""
 
     @property
-    def nngp(self) -> Prediction: ...
+    def nngp(self) -> Prediction:
+        """The prediction of Bayesian networks, or of ensembles of which the readout layer is trained."""
 
     @property
-    def ntk(self) -> Prediction: ...
+    def ntk(self) -> Prediction:
+        """The prediction of ensembles of which all parameters are trained."""
 
     @property
-    def ntkgp(self) -> Prediction: ...
+    def ntkgp(self) -> Prediction:
+        """The prediction of the Gaussian process whose covariance is the NTK."""
 
     def __iter__(self) -> Iterator[Prediction]: ...
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int, /) -> Prediction: ...
+    def __getitem__(self, index: int, /) -> Prediction:
+        """The prediction with this number, in the order of `get`."""
 
 
 def requested(get: Get, known: tuple[str, ...], error: type[Exception]) -> tuple[str, ...]:
