@@ -11,7 +11,6 @@ import layer_cases
 import numpy as np
 import pytest
 from layer_cases import BRANCHES, CASES, X1, X2
-from linear_truth import QUICK
 
 from neural_tangents import stax
 from neural_tangents._core.kernel import Kernel
@@ -63,7 +62,7 @@ def compiled(name):
 
     with jax.enable_x64(True):
         params = net[0](KEY, X1.shape)[1]
-        return jax.jit(everything, compiler_options=QUICK)(X1, X2)
+        return jax.jit(everything)(X1, X2)
 
 
 def assert_close(got, want, rtol=1e-11):
@@ -107,9 +106,10 @@ def test_mapped_is_one_by_one(name):
         np.testing.assert_allclose(got[1], want, rtol=1e-11, atol=1e-12)
 
 
-def test_single_precision(name):
+def test_single_precision_optimised(name, optimised):
     case = CASES[name]
-    single = jax.jit(lambda x1, x2: case.net[2](x1, x2, **case.of_kernel()), compiler_options=QUICK)(X1, X2)
+    kernel = jax.jit(lambda x1, x2: case.net[2](x1, x2, **case.of_kernel()), compiler_options=optimised)
+    single = kernel(X1, X2)
     for a, b in zip(kernels_of(single), kernels_of(compiled(name)["two"]), strict=True):
         for field in COVARIANCES:
             got, want = getattr(a, field), getattr(b, field)
@@ -145,7 +145,7 @@ def test_derivatives(name):
         return sum(jnp.sum(leaf * jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape)) for leaf in leaves)
 
     with jax.enable_x64(True):
-        run = jax.jit(lambda x: (total(x), *jax.jvp(jax.grad(total), (x,), (direction,))), compiler_options=QUICK)
+        run = jax.jit(lambda x: (total(x), *jax.jvp(jax.grad(total), (x,), (direction,))))
         value, gradient, _ = run(X1)
         h = 1e-6
         slope = (run(X1 + h * direction)[0] - run(X1 - h * direction)[0]) / (2 * h)
@@ -167,7 +167,7 @@ def test_masks(name):
 
     with jax.enable_x64(True):
         params = net[0](KEY, X1.shape)[1]
-        outputs, kernels, short = jax.jit(run, compiler_options=QUICK)(x1, x2)
+        outputs, kernels, short = jax.jit(run)(x1, x2)
     outputs = jax.tree.leaves(outputs, is_leaf=lambda y: isinstance(y, MaskedArray))
     for y, k in zip(outputs, kernels_of(kernels), strict=True):
         mask1, mask2 = (np.broadcast_to(m, shape) for m, shape in ((k.mask1, k.shape1), (k.mask2, k.shape2)))
@@ -205,7 +205,7 @@ def test_streamed_is_whole(name, monkeypatch):
 
     with jax.enable_x64(True):
         if case.streams:
-            got, want = (jax.jit(f, compiler_options=QUICK)(X1, X2) for f in (together, one_by_one))
+            got, want = (jax.jit(f)(X1, X2) for f in (together, one_by_one))
             assert_close(got, want)
         else:
             jax.eval_shape(together, X1, X2)

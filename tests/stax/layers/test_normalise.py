@@ -11,12 +11,6 @@ from finite_width import assert_compatible, compiled, estimate
 
 from neural_tangents.stax import Dense, Dropout, Erf, LayerNorm, MaskedArray, Relu, serial
 
-# For large programs on small arrays, where most of the time would go into optimizing the code.
-QUICK = {
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-    "xla_cpu_use_fusion_emitters": False,
-}
 LAYOUTS = list(itertools.product([True, False], repeat=2))
 COVARIANCES = ("nngp", "ntk", "cov1", "cov2")
 RANDOM = np.random.RandomState(31)
@@ -32,7 +26,7 @@ def in_all_layouts(net, x1, x2=None, **options):
     def kernels(x1, x2):
         return [net[2](x1, x2, diagonal_batch=b, diagonal_spatial=s, **options) for b, s in LAYOUTS]
 
-    return jax.jit(kernels, compiler_options=QUICK)(x1, x2)
+    return jax.jit(kernels)(x1, x2)
 
 
 def reduced(full, name, diagonal_batch, diagonal_spatial):
