@@ -14,7 +14,7 @@ X1, X2 = (RANDOM.normal(size=(n, 4, 3)) for n in (2, 3))  # (N, S, C)
 GRAPHS = tuple(RANDOM.uniform(size=(n, 4, 4)) for n in (2, 3))
 
 # Networks before a layer. They have no biases, so that zeros stay zeros.
-HIDDEN = stax.serial(stax.Dense(4, 1.3), stax.Relu(), stax.Dense(3, 1.1))
+HIDDEN = stax.serial(stax.Dense(4, 1.3), stax.Dense(3, 1.1))
 BRANCHES = stax.serial(stax.FanOut(2), stax.parallel(HIDDEN, stax.Dense(3, 0.9)))
 
 
@@ -103,7 +103,7 @@ CASES = {
     "Conv": Case(stax.Conv(5, (3,), None, "SAME", 1.2, 0.3)),
     "ConvTranspose": Case(stax.ConvTranspose(5, (2,), (2,), "SAME", 1.2, 0.3), streams=False),
     "ConvLocal": Case(stax.ConvLocal(5, (3,), None, "SAME", 1.2, 0.3), streams=False),
-    "GlobalSelfAttention": Case(stax.GlobalSelfAttention(5, 2, 2, 2, b_std=0.2), streams=False),
+    "GlobalSelfAttention": Case(stax.GlobalSelfAttention(5, 2, 2, 2, False, b_std=0.2, attention_mechanism="IDENTITY"), streams=False),
     # Layers without.
     "Identity": Case(stax.Identity()),
     "LayerNorm": Case(stax.LayerNorm()),
@@ -125,7 +125,7 @@ CASES = {
     "FanOut": Case(stax.FanOut(2), streams=None),
     "FanInSum": Case(stax.FanInSum(), BRANCHES),
     "FanInProd": Case(stax.FanInProd(), BRANCHES),
-    "FanInConcat": Case(stax.FanInConcat(), BRANCHES),
+    "FanInConcat": Case(stax.FanInConcat(), BRANCHES, streams=False),
     "parallel": Case(stax.parallel(stax.Relu(), stax.Dense(2, 1.1, 0.2)), BRANCHES, streams=None),
     "serial": Case(stax.serial(stax.Erf(), stax.Conv(3, (3,), None, "SAME", 1.1, 0.2))),
     "repeat": Case(stax.repeat(stax.serial(stax.Relu(), stax.Dense(3, 1.2, 0.1)), 3)),

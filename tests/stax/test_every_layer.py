@@ -211,7 +211,7 @@ def test_streamed_is_whole(name, monkeypatch):
 
 
 def test_layers_print_as_the_calls_that_make_them(name):
-    layer, names = CASES[name].layer, {**vars(jnp), **vars(stax), **vars(layer_cases)}
+    layer, names = CASES[name].layer, {**vars(jnp), **vars(stax), **vars(layer_cases), "array": np.array}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that kernels are approximate
         again = eval(repr(layer), names)
