@@ -49,7 +49,7 @@ def evaluate_network(name: str) -> dict[str, jax.Array]:
     if (pattern := stored_input(name, "pattern")) is not None:
         keywords["pattern"] = tuple(pattern)
     get = tuple(case.get("get", ("nngp", "ntk")))
-    kernels = kernel_fn(stored_input(name, "x1"), stored_input(name, "x2"), get, **keywords)
+    kernels = jax.jit(lambda x1, x2: kernel_fn(x1, x2, get, **keywords))(*(stored_input(name, x) for x in ("x1", "x2")))
     outputs = kernels if type(kernels) in (list, tuple) else [kernels]
     return {f"{i}.{field}": getattr(output, field) for i, output in enumerate(outputs) for field in get}
 

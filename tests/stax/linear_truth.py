@@ -11,12 +11,6 @@ import numpy as np
 
 from neural_tangents.stax import Identity, unmask_fn
 
-# For large programs on small arrays, where most of the time would go into optimizing the code.
-QUICK = {
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-    "xla_cpu_use_fusion_emitters": False,
-}
 # `diagonal_batch`, `diagonal_spatial`.
 LAYOUTS = list(itertools.product([False, True], repeat=2))
 
@@ -79,7 +73,7 @@ def assert_exact(
     with jax.enable_x64(True), warnings.catch_warnings() if axes[0] else contextlib.nullcontext():
         if axes[0]:
             warnings.filterwarnings("ignore", "The batch axis", UserWarning)
-        kernels, outputs = jax.jit(everything, compiler_options=QUICK)(*xs, patterns)
+        kernels, outputs = jax.jit(everything)(*xs, patterns)
         shape = layer[0](jax.random.PRNGKey(0), xs[0].shape)
         assert shape == (ys[0].shape, ())
         for output, y, mask in zip(outputs, ys, masks, strict=True):
@@ -138,9 +132,7 @@ def assert_smooth(net: Any, x: Any, **kwargs: Any) -> None:
             return net[2](x1, x2, "ntk", **kwargs).sum()
 
         direction = np.random.RandomState(99).normal(size=x.shape)
-        derivatives = jax.jit(
-            lambda x1: (ntk(x1), *jax.jvp(jax.grad(ntk), (x1,), (direction,))), compiler_options=QUICK
-        )
+        derivatives = jax.jit(lambda x1: (ntk(x1), *jax.jvp(jax.grad(ntk), (x1,), (direction,))))
         value, first, second = derivatives(x)
         h = 1e-6
         ahead, behind = (derivatives(x + sign * h * direction)[0] for sign in (1, -1))

@@ -86,16 +86,6 @@ def test_closed_form():
         assert kernel.is_gaussian and kernel.shape1 == (2, 1) and kernel.shape2 == (3, 1)
 
 
-def test_float32_is_close_to_float64():
-    net = stax.serial(stax.Dense(7, 1.5, 0.2, parameterization="standard"), stax.Erf(), stax.Dense(1, 0.5, 0.1))
-    single = compiled(net, X1, X2, ("nngp", "ntk"))
-    with jax.enable_x64(True):
-        double = compiled(net, X1, X2, ("nngp", "ntk"))
-    for a, b in zip(single, double, strict=True):
-        assert a.dtype == np.float32 and b.dtype == np.float64
-        np.testing.assert_allclose(a, b, rtol=1e-5)
-
-
 def test_masked_positions_are_as_if_absent():
     with jax.enable_x64(True):
         x = np.random.RandomState(3).normal(size=(2, 4, 3))

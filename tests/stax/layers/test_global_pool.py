@@ -119,33 +119,6 @@ def test_finite_networks_have_the_kernel_on_average(pool, sizes):
     assert_compatible(ntk, kernel.ntk)
 
 
-def test_float32_and_eager_and_mapped():
-    net, get = serial(Conv(3, (2,), None, "SAME", 1.2, 0.3), Relu(), GlobalAvgPool()), ("nngp", "ntk")
-    single, mapped = jax.jit(
-        lambda x1, x2: (net[2](x1, x2, get), jax.vmap(lambda x: net[2](x[None], x2, get))(x1)),
-    )(X1, X2)
-    with jax.enable_x64(True):
-        double = compiled(net, np.float64(X1), np.float64(X2), get)
-    for a, b, c in zip(single, double, mapped, strict=True):
-        assert a.dtype == np.float32 and b.dtype == np.float64
-        np.testing.assert_allclose(a, b, rtol=1e-5)
-        np.testing.assert_allclose(c[:, 0], a, rtol=1e-5)
-    for pool in POOLS:
-        np.testing.assert_allclose(pool()[2](X1, X2, "nngp"), compiled(pool(), X1, X2, "nngp"), rtol=1e-5, atol=1e-6)
-
-
-def test_second_derivatives_are_finite():
-    net = serial(Conv(3, (2,)), Relu(), GlobalAvgPool(), Dense(2), Relu())
-    x = X1 * np.float32([[[1]], [[0]]])
-
-    def hessian(x, f):
-        return jax.jvp(jax.grad(f), (x,), (jnp.ones_like(x),))
-
-    fs = (lambda x: net[2](x, None, "ntk").sum(), lambda x: net[2](x, X2, "ntk").sum())
-    for gradient, second in quickly(lambda x: [hessian(x, f) for f in fs], x):
-        assert np.isfinite(gradient).all() and np.isfinite(second).all() and gradient[0].any()
-
-
 # Masks.
 
 

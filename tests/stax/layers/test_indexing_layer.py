@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 from finite_width import assert_compatible, compiled, estimate
-from linear_truth import LAYOUTS, assert_exact, assert_smooth
+from linear_truth import LAYOUTS, assert_exact
 
 from neural_tangents.stax import Dense, Dropout, Flatten, Index, Relu, Slice, serial
 
@@ -62,19 +62,6 @@ def test_masks():
     visible = np.zeros_like(y2, bool)
     x = np.where(absent, np.nan, X1)
     assert_exact(Index(idx), (x, X2), (y1, y2), mask_constant=np.nan, masks=(absent[idx], visible))
-
-
-def test_types_derivatives_and_compilation(dtype):
-    net = serial(DENSE, Relu(), Index(Slice[:, 1:]), Dense(1))
-    kernel = compiled(net, X1.astype(dtype), X2.astype(dtype))
-    assert kernel.nngp.dtype == kernel.ntk.dtype == dtype
-    with jax.enable_x64(True):
-        double = compiled(net, X1, X2)
-    np.testing.assert_allclose(kernel.ntk, double.ntk, rtol=1e-5, atol=1e-6)
-    if dtype == np.float64:
-        assert_smooth(net, X1[:1, :2, :2, :2])
-        batched = jax.jit(jax.vmap(lambda x: net[2](x, X2, "ntk")))(np.stack([2 * X1, X1]))
-        np.testing.assert_allclose(batched[1], double.ntk, rtol=1e-10, atol=1e-12)
 
 
 def test_slice_is_what_stands_between_the_brackets():

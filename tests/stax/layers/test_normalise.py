@@ -11,12 +11,6 @@ from finite_width import assert_compatible, compiled, estimate
 
 from neural_tangents.stax import Dense, Dropout, Erf, LayerNorm, MaskedArray, Relu, serial
 
-# For large programs on small arrays, where most of the time would go into optimizing the code.
-QUICK = {
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-    "xla_cpu_use_fusion_emitters": False,
-}
 LAYOUTS = list(itertools.product([True, False], repeat=2))
 COVARIANCES = ("nngp", "ntk", "cov1", "cov2")
 RANDOM = np.random.RandomState(31)
@@ -32,7 +26,7 @@ def in_all_layouts(net, x1, x2=None, **options):
     def kernels(x1, x2):
         return [net[2](x1, x2, diagonal_batch=b, diagonal_spatial=s, **options) for b, s in LAYOUTS]
 
-    return jax.jit(kernels, compiler_options=QUICK)(x1, x2)
+    return jax.jit(kernels)(x1, x2)
 
 
 def reduced(full, name, diagonal_batch, diagonal_spatial):
@@ -114,14 +108,6 @@ def test_layer_norm_makes_variances_one(dtype):
     assert kernel.nngp.dtype == kernel.ntk.dtype == kernel.cov1.dtype == dtype
     for cov in (kernel.cov1, kernel.cov2):
         np.testing.assert_allclose(cov, np.ones(cov.shape), rtol=4 * jnp.finfo(dtype).eps)
-
-
-def test_layer_norm_of_zeros_is_finite():
-    net = serial(Dense(3), LayerNorm(), Relu(), Dense(1))
-    kernel = compiled(net, 0 * X1, X2)
-    assert not kernel.nngp.any() and np.isfinite(kernel.ntk).all()
-    gradient = jax.jit(jax.grad(lambda x: net[2](x, X2, "ntk").sum()))(0 * X1)
-    assert np.isfinite(gradient).all()
 
 
 MOVED = [(0, 1, ()), (0, -2, ("space",)), (2, 1, ("batch",)), (-1, -3, ("space",))]

@@ -6,17 +6,10 @@ from jax import lax
 
 from neural_tangents.stax import Padding
 
-# For large programs on small arrays, where most of the time would go into optimizing the code.
-QUICK = {
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-    "xla_cpu_use_fusion_emitters": False,
-}
-
 
 def quickly(function, *args):
     """A function in one compilation that takes little time."""
-    return jax.jit(function, compiler_options=QUICK)(*args)
+    return jax.jit(function)(*args)
 
 
 def selections(n, size, stride, padding):

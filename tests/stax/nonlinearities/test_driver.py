@@ -27,8 +27,6 @@ SOME = {
     "sign": stax.Sign(),
     "polynomial": stax.Polynomial(COEFFICIENTS),
 }
-# For large programs on small arrays, where most of the time would go into optimizing the code.
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 LAYOUTS = list(itertools.product([True, False], repeat=2))
 COVARIANCES = ("nngp", "ntk", "cov1", "cov2")
 RANDOM = np.random.RandomState(51)
@@ -54,7 +52,7 @@ def kernels_in_all_layouts(name):
         ]
 
     with jax.enable_x64(True):
-        return jax.jit(kernels, compiler_options=QUICK)(P1, P2)
+        return jax.jit(kernels)(P1, P2)
 
 
 @pytest.mark.parametrize("batches", [1, 2])
@@ -163,7 +161,7 @@ def derivatives(name, dtype):
         forward, first = jax.jacfwd(gradient, has_aux=True)(pair)
         return *first, forward, jax.jacrev(jax.jacrev(f))(pair)
 
-    results = jax.jit(jax.vmap(all_of_them), compiler_options=QUICK)(points().astype(dtype))
+    results = jax.jit(jax.vmap(all_of_them))(points().astype(dtype))
     return [np.asarray(result) for result in results]
 
 
@@ -345,7 +343,7 @@ def test_layers_have_the_kernel_of_their_record(name):
         nngp, k_dot = dual.moments(k.nngp, k.cov1[:, None], k.cov2[None])
         return k, layer[2](k), (nngp, k_dot * k.ntk, dual.variance(k.cov1), dual.variance(k.cov2))
 
-    before, kernel, expected = jax.jit(both, compiler_options=QUICK)(X1, X2)
+    before, kernel, expected = jax.jit(both)(X1, X2)
     for field, want in zip(COVARIANCES, expected, strict=True):
         np.testing.assert_allclose(getattr(kernel, field), want, rtol=1e-5, atol=1e-7, err_msg=field)
     assert kernel.shape1 == before.shape1 and not kernel.is_gaussian

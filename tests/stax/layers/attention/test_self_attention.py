@@ -23,8 +23,6 @@ from neural_tangents.stax import (
     serial,
 )
 
-# For large programs on small arrays, where most of the time would go into optimizing the code.
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 COVARIANCES = ("nngp", "ntk", "cov1", "cov2")
 KEY = jax.random.key(0)
 RANDOM = np.random.RandomState(11)
@@ -75,12 +73,12 @@ def initialised(layer, shape, linear=True):
         return params
 
     with tied(linear):
-        params = jax.jit(draw, compiler_options=QUICK)()
+        params = jax.jit(draw)()
     return out_shapes[0], params
 
 
 def outputs(layer, params, x, **options):
-    return jax.jit(lambda params: layer[1](params, x, **options), compiler_options=QUICK)(params)
+    return jax.jit(lambda params: layer[1](params, x, **options))(params)
 
 
 def assert_equal(kernel, expected, rtol=1e-10, names=COVARIANCES):
@@ -139,7 +137,7 @@ def test_outputs_of_finite_networks(kind):
         return params, layer[1](params, x), layer[1](params, MaskedArray(jnp.asarray(x), jnp.asarray(mask)))
 
     with jax.enable_x64(True), tied(linear):
-        params, plain, masked = jax.jit(draw, compiler_options=QUICK)()
+        params, plain, masked = jax.jit(draw)()
     assert plain.shape == (2, 3, 3) and plain.dtype == np.float64
     np.testing.assert_array_equal(masked.mask, mask)
     for y, hidden in ((plain, np.zeros((2, 3), bool)), (masked.masked_value, mask[..., 0])):
@@ -213,7 +211,7 @@ def test_bias_may_be_a_number():
 
 def together(net, *calls):
     """Kernels of several calls `(x1, x2, options)`, in one compilation."""
-    return jax.jit(lambda: [net[2](x1, x2, **options) for x1, x2, options in calls], compiler_options=QUICK)()
+    return jax.jit(lambda: [net[2](x1, x2, **options) for x1, x2, options in calls])()
 
 
 @some_kinds
@@ -376,10 +374,10 @@ def test_derivatives(kind):
         some = np.array([X1, 0 * X1, X1 * np.array([[[1], [0], [-1]]])])
         every = jnp.stack([jnp.zeros_like(masked), masked])
         points, masks = np.concatenate([some, some]), jnp.repeat(every, 3, axis=0)
-        first, second = jax.jit(jax.vmap(all_of), compiler_options=QUICK)(points, masks)
+        first, second = jax.jit(jax.vmap(all_of))(points, masks)
         assert np.isfinite(first).all() and np.isfinite(second).all()
         ends = np.stack([X1 + 1e-5 * step, X1 - 1e-5 * step])
-        up, down = jax.jit(jax.vmap(total, (0, None)), compiler_options=QUICK)(ends, every[0])
+        up, down = jax.jit(jax.vmap(total, (0, None)))(ends, every[0])
         np.testing.assert_allclose((first[0] * step).sum(), (up - down) / 2e-5, rtol=1e-6)
 
 
@@ -403,7 +401,7 @@ def test_kernel_of_another_network_as_input():
         between = first[2](X1, X2, diagonal_spatial=False)
         return second[2](between), serial(first, second)[2](X1, X2), second[2](between, None, "nngp")
 
-    in_two, whole, nngp = jax.jit(kernels, compiler_options=QUICK)()
+    in_two, whole, nngp = jax.jit(kernels)()
     assert_equal(in_two, whole, 1e-5)
     np.testing.assert_allclose(nngp, whole.nngp, rtol=1e-5)
     with pytest.raises(ValueError, match="diagonal_spatial"):

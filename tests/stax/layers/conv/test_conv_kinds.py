@@ -69,38 +69,6 @@ def test_layouts_agree(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_float32_and_eager_and_mapped(kind):
-    net, lone, get = deep(kind), serial(kind(5, (3,), (2,), "CIRCULAR", 1.2, 0.3)), ("nngp", "ntk")
-
-    def kernels(x1, x2):
-        return net[2](x1, x2, get), jax.vmap(lambda x: net[2](x[None], x2, get))(x1)
-
-    single, mapped = quickly(kernels, P1, P2)
-    with jax.enable_x64(True):
-        double = quickly(lambda x1, x2: net[2](x1, x2, get), np.float64(P1), np.float64(P2))
-    for a, b, c in zip(single, double, mapped, strict=True):
-        assert a.dtype == np.float32 and b.dtype == np.float64
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(c[:, 0], a, rtol=1e-5, atol=1e-6)
-    for a, b in zip(compiled(lone, X1, X2, get), lone[2](X1, X2, get), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_second_derivatives_are_finite(kind):
-    """Also of inputs of which one is zero, and of one batch with itself."""
-    net = serial(kind(3, (2,), (2,), "SAME", 1.2, None), Relu(), kind(1, (3,), None, "CIRCULAR"))
-    x = X1 * np.float32([[[1]], [[0]]])
-
-    def hessian(f):
-        return lambda x: jax.jvp(jax.grad(f), (x,), (jnp.ones_like(x),))
-
-    fs = (lambda x: net[2](x, None, "ntk").sum(), lambda x: net[2](x, X2, "ntk").sum())
-    for gradient, second in quickly(lambda x: [hessian(f)(x) for f in fs], x):
-        assert np.isfinite(gradient).all() and np.isfinite(second).all() and gradient[0].any()
-
-
-@pytest.mark.parametrize("kind", KINDS)
 def test_numbers_of_any_type(kind):
     """A plain number may be the bias, and integers the inputs."""
     layer = kind(3, (2,), None, "SAME", 1.5, 0.5)
