@@ -26,7 +26,7 @@ from neural_tangents.empirical import (
     taylor_expand,
 )
 
-if not TYPE_CHECKING:  # which finds names that do not exist by itself
+if not TYPE_CHECKING:  # type checkers find missing names by themselves
     from neural_tangents._core.missing_names import of_package as __getattr__  # noqa: F401
 
 __version__ = "0.7.0"

@@ -24,7 +24,7 @@ def canonical_axis(axis: int, ndim: int) -> int:
 def canonical_axes(axes: int | Iterable[int], ndim: int) -> tuple[int, ...]:
     """Returns the set of axes, each counted from the front, sorted and without repetitions.
 
-    An axis named twice (also once as `1` and once as `-1`) is one axis, since the result denotes a set.
+    An axis named twice, even once as `1` and once as `-1`, counts once, since the result is a set.
     Raises `ValueError` for an axis out of range.
     """
     axes = (axes,) if isinstance(axes, (int, np.integer)) else axes
@@ -32,7 +32,7 @@ def canonical_axes(axes: int | Iterable[int], ndim: int) -> tuple[int, ...]:
 
 
 def zip_flat(x: Sequence[T], y: Sequence[T]) -> tuple[T, ...]:
-    """Interleaves two sequences of equal length: `(a, b), (c, d) -> (a, c, b, d)`; else raises `ValueError`."""
+    """Interleaves two sequences of equal length, `(a, b), (c, d) -> (a, c, b, d)`; raises `ValueError` otherwise."""
     if len(x) != len(y):
         raise ValueError(f"Expected two sequences of equal length to interleave, got lengths {len(x)} and {len(y)}.")
     return tuple(item for pair in zip(x, y, strict=True) for item in pair)
@@ -58,7 +58,7 @@ def unzip_axes(x: Any, start_axis: int = 0, end_axis: int | None = None) -> jax.
 
 
 def _halves(ndim: int, start_axis: int, end_axis: int | None) -> tuple[range, range, range, range]:
-    """Splits `range(ndim)` into the axes before, the first and the second half of, and after the slice."""
+    """Splits `range(ndim)` in four: the axes before the slice, its first half, its second half, and those after it."""
     start, stop, _ = slice(start_axis, end_axis).indices(ndim)
     stop = max(start, stop)
     if (stop - start) % 2:

@@ -21,8 +21,8 @@ def known_values(x: Any) -> np.ndarray | None:
 class kept_if_concrete:
     """A `functools.cached_property` that keeps only concrete values.
 
-    What follows from concrete arrays is evaluated at once, even while a caller is being traced, and kept. What follows
-    from a tracer is computed again at each use, and so never outlives the trace that it belongs to.
+    A value that depends on concrete arrays alone is evaluated at once, even while a caller is being traced, and kept.
+    One that depends on a tracer is computed again at each use, so that it never outlives its trace.
     """
 
     def __init__(self, compute: Callable[[Any], Any]):

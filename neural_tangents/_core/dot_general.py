@@ -31,7 +31,7 @@ def axis_after_dot(axis: int, contracting: Sequence[int], batch: Sequence[int], 
       lhs_ndim: number of axes of the left operand if this one is the right operand; None if it is the left one.
 
     Returns:
-      The axis of the result. For a contracted axis, that of the first free axis after it, were there one.
+      The axis of the result. For a contracted axis, where a free axis in its place would be.
     """
     if axis in batch:
         return list(batch).index(axis)
@@ -41,10 +41,11 @@ def axis_after_dot(axis: int, contracting: Sequence[int], batch: Sequence[int], 
 
 @dataclasses.dataclass(frozen=True)
 class Dot:
-    """Which axes of activations `x` and a constant `c` are summed over, and which are those of the result.
+    """Which axes of activations `x` and a constant `c` are summed over, and which remain in the result.
 
-    Each axis has a label: the axes of `x` their numbers, an axis of `c` that is contracted or shared with one of `x`
-    the label of that, and the free axes of `c` numbers from `ndim` on. Where a constant is None, `x` stays as it is.
+    Each axis has a label. An axis of `x` is labelled by its number. An axis of `c` that is contracted with an axis of
+    `x`, or shared with it, has the same label; free axes of `c` are labelled from `ndim` on. Where a constant is None,
+    `x` stays as it is.
 
     Attributes:
       ndim: number of axes of `x`.
@@ -76,7 +77,7 @@ class Dot:
           ndim: number of axes of `x`.
           batch_axis: batch axis of `x`.
           channel_axis: channel axis of `x`.
-          constants: the constants for each batch, arrays, numbers or None, not all of them None.
+          constants: the constant of each batch: an array, a number or None; not all of them None.
           is_lhs: whether constants are left operands.
           dimension_numbers: as in `jax.lax.dot_general`.
 
@@ -114,8 +115,8 @@ class Dot:
         result = (*x_axes[len(x_contracted) :], *(c_free + x_free if is_lhs else x_free + c_free))
         if any(c is None for c in constants) and result != tuple(range(ndim)):
             raise ValueError(
-                "Expected two constants, got one None, which leaves the axes of its activations as they are, while "
-                f"dimension numbers {dimension_numbers} change those of the others. Pass an array for both."
+                f"Expected two constants, as dimension numbers {dimension_numbers} change the axes of activations; got "
+                "one None, which would leave them unchanged. Pass an array for both."
             )
         return cls(ndim, batch_axis, channel_axis, constant, result)
 
@@ -169,9 +170,9 @@ class Dot:
         return tuple(sizes[label] for label in self.result)
 
     def mask(self, mask: Array | None, shape: Shape, constant: Any) -> Array | None:
-        """Mask of the result: an entry is masked if nothing that is not masked contributes to it.
+        """Mask of the result: an entry is masked unless some entry that is not masked contributes to it.
 
-        What has weight zero in the constant does not contribute.
+        An entry does not contribute where its weight in the constant is zero.
 
         Args:
           mask: mask of `x`, True where masked, with axes of full size or of size 1.
@@ -196,7 +197,7 @@ class Dot:
         """
 
         def copies(label: int) -> tuple[int, ...]:
-            """Labels of those axes of the covariance that belong to one axis of the activations."""
+            """Labels of the axes of the covariance that belong to one axis of the activations."""
             once = n_batch_axes == 1 if label == self.batch_axis else layout.spatial is Spatial.DIAGONAL
             return (label,) if once else (label, label + self.ndim + len(self.constant))
 
@@ -213,7 +214,7 @@ class Dot:
 
 
 def same_constants(first: Any, second: Any) -> bool | Array:
-    """Whether two constants are equal; `True` if they are one object."""
+    """Whether two constants are equal; `True` if they are the same object."""
     if first is second:
         return True
     if first is None or second is None or np.shape(first) != np.shape(second):

@@ -37,7 +37,7 @@ def canonical_index(idx: Any, ndim: int) -> FullIndex:
 
 
 def is_whole(part: int | slice) -> bool:
-    """Whether an index takes all of an axis, of whatever size."""
+    """Whether an index keeps a whole axis, whatever its size."""
     return isinstance(part, slice) and part.start in (None, 0) and part.stop is None and part.step in (None, 1)
 
 
@@ -75,7 +75,7 @@ def indexed_shape(index: FullIndex, shape: Shape) -> Shape:
 
 
 def indexed_mask(mask: Array | None, index: FullIndex) -> Array | None:
-    """The mask of `x[index]`. The mask of `x` may have axes of size 1, which hold for all entries along them."""
+    """The mask of `x[index]`. The mask of `x` may have axes of size 1, to broadcast."""
     if mask is None:
         return None
     return mask[tuple(_along_one(part) if size == 1 else part for part, size in zip(index, mask.shape, strict=True))]
@@ -91,13 +91,13 @@ def axis_after_index(index: FullIndex, axis: int) -> int:
 
 
 def covariance_index(index: FullIndex, axes: Sequence[int], n_batch_axes: int, width: int) -> FullIndex:
-    """The index of covariances that belongs to an index of activations.
+    """The index of covariances that corresponds to an index of activations.
 
     Args:
       index: index of activations.
-      axes: their batch axis and then their spatial axes, in the order in which covariances have them.
+      axes: their batch axis, then their spatial axes in the order in which they appear in covariances.
       n_batch_axes: number of batch axes of the covariance.
-      width: how often it has each spatial axis.
+      width: how many times each spatial axis appears in it.
     """
     batch, *spatial = (index[axis] for axis in axes)
     return (*[batch] * n_batch_axes, *(part for part in spatial for _ in range(width)))

@@ -43,7 +43,7 @@ class Kernel:
       cov2: the same for `x2`; None if `x2` is None, that is, the same as `x1`.
       x1_is_x2: whether both batches are the same, a boolean or a boolean array.
       is_gaussian: whether activations are independent zero-mean Gaussians across channels.
-      is_reversed: whether spatial axes stand in reversed order. No function of the library makes such a kernel.
+      is_reversed: whether spatial axes are in reversed order. No function of the library makes such a kernel.
       is_input: whether activations are the network's inputs.
       diagonal_batch: whether `cov1` and `cov2` hold covariances of equal inputs only.
       diagonal_spatial: whether all covariances hold pairs of equal positions only.
@@ -83,7 +83,7 @@ class Kernel:
 
     @property
     def one_batch(self) -> bool:
-        """Whether both batches are one, and `nngp` holds what `cov1` does."""
+        """Whether both batches are the same, so that `nngp` holds what `cov1` does."""
         return self.cov2 is None
 
     def replace(self, **changes: Any) -> Self:
@@ -106,11 +106,11 @@ class Kernel:
         return tuple(self.asdict().values())
 
     def map_covariances(self, fn: Callable[[Array, int], Array]) -> "Kernel":
-        """A copy with a function of them in place of `nngp`, `ntk`, `cov1` and `cov2`, of those that exist.
+        """A copy with a function applied to each of `nngp`, `ntk`, `cov1` and `cov2` that exists.
 
         Args:
           fn: `(cov, n_batch_axes) -> cov`, where the covariance has 1 or 2 batch axes before its spatial ones. It is
-            not applied to an `ntk` that is a scalar, that of inputs.
+            not applied to the `ntk` of inputs, which is a scalar.
         """
         own = 1 if self.diagonal_batch else 2
         return self.replace(
@@ -260,12 +260,13 @@ class Kernel:
           dimension_numbers: as in `jax.lax.dot_general` of the activations.
 
         Returns:
-          A kernel of activations whose axes are in the order of `jax.lax.dot_general`. An entry is masked if nothing
-          that is not masked contributes to it. If the batch axis is contracted, the first other axis than that of the
-          channels takes its place.
+          A kernel of activations whose axes are in the order of `jax.lax.dot_general`. An entry is masked unless some
+          entry that is not masked contributes to it. If the batch axis is contracted, the first axis that is not the
+          channel axis takes its place.
 
         Raises:
-          ValueError: the kernel lacks covariances that are needed, and as `Dot.of`.
+          ValueError: the kernel lacks covariances that are needed; dimension numbers do not fit the operands, name an
+            axis twice or contain the channel axis; or they change axes where only one constant is None.
           NotImplementedError: the constants differ in their number of axes.
         """
         if other1 is None and other2 is None:

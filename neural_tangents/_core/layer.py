@@ -13,8 +13,8 @@ from neural_tangents._core.types import PyTree, Shape
 
 Inputs: TypeAlias = Array | np.ndarray[Any, Any] | MaskedArray
 
-# What `stax.layer` and `stax.supports_masking` decorate returns functions of any signature, which are looked at when a
-# layer is made. Names of arguments are the user's own.
+# Factories decorated with `stax.layer` and `stax.supports_masking` return functions of any signature, with names of
+# arguments that users choose; signatures are inspected when a layer is made.
 InternalLayer: TypeAlias = tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]
 InternalLayerMasked: TypeAlias = (
     InternalLayer | tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any], Callable[..., Any]]
@@ -22,7 +22,7 @@ InternalLayerMasked: TypeAlias = (
 
 CovarianceName: TypeAlias = Literal["nngp", "ntk", "cov1"]
 
-# Any string would be simpler, but to a type checker each misspelt name is one.
+# `str` would be simpler, but then type checkers would accept misspelt names.
 KernelName: TypeAlias = (
     CovarianceName
     | Literal["cov2", "x1_is_x2", "is_gaussian", "is_reversed", "is_input", "diagonal_batch", "diagonal_spatial"]
@@ -48,14 +48,14 @@ class KernelOptions(TypedDict, total=False):
     """Keyword arguments of every `kernel_fn`; a wrapper can take them all by `**options: Unpack[KernelOptions]`.
 
     Attributes:
-      pattern: pair of aggregation patterns for both batches, for networks with `Aggregate`.
+      pattern: pair of aggregation patterns, one for each batch, for networks with `Aggregate`.
       mask_constant: inputs equal to this number are masked.
       diagonal_batch: whether `cov1` and `cov2` hold only the variances of each input; None: if possible.
       diagonal_spatial: whether to compute covariances of equal positions only; None: if possible.
       memory_budget: about how many bytes a network of convolutions and pools may take; None for a default.
       batch_axis: batch axis of the inputs.
       channel_axis: channel axis of the inputs; None treats all axes but the batch as channels.
-      eps: inputs that differ by less are the same.
+      eps: inputs that differ by less count as the same.
       rng: ignored, since kernels are not random.
     """
 
@@ -70,10 +70,10 @@ class KernelOptions(TypedDict, total=False):
     rng: Array | None
 
 
-# A catch-all `**keywords: Any` would let users' layers have further keyword arguments without a word, but would also
-# let every misspelt one pass. Misspelling is common and such layers are rare, so whoever has one annotates the
-# network's functions with `Any`. In the same way, a single input stands for a single output: kernels of networks that
-# end in several branches are annotated by hand. Of trees of inputs, no type can tell what becomes of them.
+# A catch-all `**keywords: Any` would accept further keyword arguments of users' layers, but also every misspelt one.
+# Misspellings are common and such layers are rare, so whoever writes one annotates the network's functions with `Any`.
+# In the same way, these types take it that a single input has a single output: kernels of networks that end in several
+# branches are annotated by hand. For trees of inputs, no type can say what the outputs are.
 
 
 class InitFn(Protocol):

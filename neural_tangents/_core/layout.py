@@ -6,8 +6,8 @@ A covariance of two batches of activations has entries for each pair of inputs a
     PAIRED:    (N1, N2, S, S, T, T, ...)    all pairs of positions, the two copies of each axis adjacent
     DIAGONAL:  (N1, N2, S, T, ...)          pairs of equal positions only
 
-and the covariance of one batch with itself alike, without the second batch axis where `diagonal_batch` holds. Layers
-that act on each entry by itself ask the layout for variances in matching positions and never look at axes.
+The covariance of one batch with itself is stored in the same way, without the second batch axis if `diagonal_batch` is
+set. Layers that act on each entry separately ask the layout for the variances that belong to it and never look at axes.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ class Layout:
 
     Attributes:
       spatial: how pairs of positions are stored.
-      diagonal_batch: whether covariances of a batch with itself (`cov1`, `cov2`) hold equal inputs only.
+      diagonal_batch: whether covariances of a batch with itself (`cov1`, `cov2`) hold pairs of equal inputs only.
     """
 
     spatial: Spatial = Spatial.PAIRED
@@ -52,7 +52,7 @@ class Layout:
     def spread(self, v1: Array, v2: Array) -> tuple[Array, Array]:
         """Two arrays `(N1, *spatial)`, `(N2, *spatial)` as arrays that broadcast against the covariance of two batches.
 
-        An entry of the first stands at its input and position in the first copy, one of the second in the second.
+        The first array varies along the first copy of each axis, the second along the second copy.
         """
         if self.spatial is Spatial.DIAGONAL:
             return jnp.expand_dims(v1, 1), jnp.expand_dims(v2, 0)
@@ -88,11 +88,11 @@ class Layout:
         return cov
 
     def after(self, kernel: Any, windows: Sequence[Any]) -> Any:
-        """A kernel whose covariances have passed a layer that moves windows, with its layout brought up to date."""
+        """The kernel after a layer that moves windows: covariances are summed already, the layout is updated here."""
         return kernel
 
     def without_gap(self, cov: Array) -> Array:
-        """A covariance of two batches with zeros where it has no entry, since functions of anything may be infinite."""
+        """A covariance of two batches with zeros where it has no entry: functions of what is there may be infinite."""
         return cov
 
     def is_same(self, cov: Array) -> Array:
@@ -115,10 +115,10 @@ class Layout:
         return jnp.broadcast_to(same, shape)
 
     def tie(self, cov: Array, variance: Array, where: Any = True) -> Array:
-        """The covariance of two equal batches, in which that of an input with itself is its variance to the last bit.
+        """The covariance of two equal batches, where that of an input with itself is set to its variance exactly.
 
-        A correlation that is 1 only up to rounding would make an error as large as the square root of that in the NTK.
-        Entries that differ by more than rounding stay, and derivatives are those of `cov`.
+        A correlation that is 1 only up to a rounding error would cause an error in the NTK as large as the square root
+        of that. Entries that differ by more than rounding stay as they are, and derivatives are those of `cov`.
 
         Args:
           cov: covariance of two batches with equal numbers of inputs.
@@ -135,7 +135,7 @@ class Layout:
 
 
 def embed_diagonal(cov: Array, n_batch_axes: int) -> Array:
-    """The covariance with all pairs of positions that has given entries for equal ones, and zeros elsewhere."""
+    """The covariance of all pairs of positions, with the given entries for equal positions and zeros elsewhere."""
     for axis in range(n_batch_axes, 2 * cov.ndim - n_batch_axes, 2):
         cov = jnp.expand_dims(cov, axis + 1)
         size = cov.shape[axis]

@@ -1,4 +1,4 @@
-"""Masked arrays: inputs of which some entries do not exist."""
+"""Masked arrays: inputs in which some entries do not exist."""
 
 import dataclasses
 from collections.abc import Callable
@@ -46,7 +46,7 @@ class MaskedArray:
 def detect_mask(x: Any, mask_constant: Any) -> Any:
     """Masks the entries of an array that equal `mask_constant`, which may be infinite or NaN.
 
-    Arrays stay arrays where `mask_constant` is None; a `MaskedArray` keeps its own mask.
+    Arrays stay arrays if `mask_constant` is None; a `MaskedArray` keeps its own mask.
     """
     if mask_constant is None or isinstance(x, MaskedArray):
         return x
@@ -98,7 +98,7 @@ def all_over(mask: Array | None, axis: int) -> Array | None:
 
 
 def drop_channel(mask: Array | None, batch_axis: int, channel_axis: int) -> Array | None:
-    """A mask over activations as one over `(batch, *spatial)`.
+    """A mask of activations without its channel axis, as one of `(batch, *spatial)`.
 
     Raises:
       NotImplementedError: the mask differs between channels.

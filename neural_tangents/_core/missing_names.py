@@ -1,4 +1,4 @@
-"""What a module answers when it is asked for a name that it does not have, but could be expected to have."""
+"""Errors for names that a module does not have, but could be expected to have: they say what to use instead."""
 
 import difflib
 import sys
@@ -7,11 +7,11 @@ from typing import Any
 
 
 def advising(module: str, advice: Mapping[str, str]) -> Callable[[str], Any]:
-    """The function `__getattr__` of a module, which is called for names that are not there, and raises.
+    """The function `__getattr__` of a module: it is called for missing names, and raises an error with advice.
 
     Args:
-      module: name of the module. Of its public names, one that is spelt almost like the missing one is suggested.
-      advice: by name, what to use in its place.
+      module: name of the module. If one of its public names is spelt almost like the missing one, it is suggested.
+      advice: what to use instead, by missing name.
     """
 
     def __getattr__(name: str) -> Any:
@@ -34,7 +34,7 @@ of_package = advising(
     "neural_tangents",
     {
         "batch": "It is not part of this version yet. Kernels of images are computed in bounded memory without it, see "
-        "`memory_budget` of `kernel_fn`; for many inputs, call `kernel_fn` for parts of them.",
+        "`memory_budget` of `kernel_fn`; for many inputs, call `kernel_fn` on parts of them.",
         "utils": "`utils.kernel.Kernel` is `neural_tangents.Kernel` now.",
         "empirical_implicit_ntk_fn": "Use `empirical_ntk_fn(f, implementation=NtkImplementation.NTK_VECTOR_PRODUCTS)`.",
         "empirical_direct_ntk_fn": "Use `empirical_ntk_fn(f, implementation=NtkImplementation.JACOBIAN_CONTRACTION)`.",
@@ -65,13 +65,13 @@ of_stax = advising(
         "Softmax": f"{_NO_LIMIT}. Attention has its own: `stax.GlobalSelfAttention`.",
         "LogSoftmax": f"{_NO_LIMIT}. Leave it out, and put it into the loss of `predict.gradient_descent`.",
         "MaxPool": f"{_NO_LIMIT}. Use `stax.AvgPool` or `stax.SumPool`.",
-        "BatchNorm": f"{_NO_LIMIT}, as outputs of different inputs depend on each other. Use `stax.LayerNorm`.",
+        "BatchNorm": f"{_NO_LIMIT}, as outputs for different inputs depend on each other. Use `stax.LayerNorm`.",
         "Linear": "Use `stax.Dense`.",
         "Conv1d": "Use `stax.Conv(out_chan, (size,))`, for any number of spatial axes.",
         "Conv2d": "Use `stax.Conv(out_chan, (height, width))`, for any number of spatial axes.",
         "GeneralConv": "Use `stax.Conv`, which takes `dimension_numbers`.",
         "Residual": "Use `stax.FanOut(2)`, `stax.parallel(layer, stax.Identity())` and `stax.FanInSum()`.",
         "Attention": "Use `stax.GlobalSelfAttention`.",
-        "Embedding": "Use `stax.Dense`, of inputs that are one-hot vectors.",
+        "Embedding": "Use `stax.Dense` on one-hot vectors.",
     },
 )

@@ -1,12 +1,12 @@
 """Elementary functions that vectorise on every backend and have finite derivatives everywhere.
 
 The inverse trigonometric functions of XLA:CPU are library calls, one entry at a time, some fifty times slower than an
-addition. Those here are polynomials. Their argument is a *point on the unit circle*, cosine and sine both: then
-neither needs a division, and a small angle keeps its relative precision, which no function of the cosine alone can.
+addition. Those here are polynomials. Their argument is a *point on the unit circle*, given by its cosine and its sine:
+then no division is needed, and a small angle keeps its relative precision, which the cosine alone does not determine.
 
 The derivative of a square root at zero is infinite. Here it is zero by convention, in all orders.
 
-Functions with a derivative rule of their own must be differentiable without it, too: jax forgets such rules when it
+Functions with a custom derivative rule must be differentiable without it too: jax drops such rules when it
 differentiates the compiled loop over equal layers twice, forward over reverse.
 """
 
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 # `asin(w) = w + w z B(z)` with `z = w^2`. The coefficients of `B` interpolate it at the Chebyshev points of [0, 1/2];
-# the error of `z B(z)` is 9e-9 (degree 7) and 1e-17 (degree 18). The test of this module derives them anew.
+# the error of `z B(z)` is 9e-9 (degree 7) and 1e-17 (degree 18). The test of this module computes them again.
 _ASIN_SHORT = (
     0.166666657,
     0.0750025216,
@@ -59,13 +59,13 @@ def as_floats(*arrays: Any) -> list[Array]:
 
 
 def python_scalar(x: Any) -> Any:
-    """A NumPy number as a Python one, which takes on the precision of the arrays it meets and does not raise it."""
+    """A NumPy number as a Python one, which adopts the precision of the arrays it meets instead of raising it."""
     return x.item() if hasattr(x, "item") and not isinstance(x, Array) else x
 
 
 def safe_sqrt(x: Array) -> Array:
     """`sqrt(x)`, and 0 for `x <= 0`; there all derivatives are 0."""
-    none = x <= 0  # not `x > 0`, of which NaN would come out as 0
+    none = x <= 0  # not `~(x > 0)`, which would turn NaN into 0
     return zero_where(none, jnp.sqrt(jnp.where(none, 1, x)))
 
 
@@ -76,7 +76,7 @@ def safe_reciprocal(x: Array) -> Array:
 
 
 def zero_where(condition: Array, x: Array) -> Array:
-    """`x`, or 0 where the condition holds. A product, as XLA:CPU makes a branch of a choice between 0 and a root."""
+    """`x`, or 0 where the condition holds; a product, as XLA:CPU compiles a choice between 0 and a root to a branch."""
     return x * jnp.where(condition, jnp.zeros((), x.dtype), jnp.ones((), x.dtype))
 
 
@@ -86,10 +86,10 @@ def straight_through(x: Array, condition: Array, value: Any) -> Array:
 
 
 def determinant(k: Array, q1: Array, q2: Array) -> Array:
-    """`q1 q2 - k^2`, exactly 0 where it is not above the rounding error of its terms.
+    """`q1 q2 - k^2`, exactly 0 where it does not exceed the rounding error of its terms.
 
-    So two inputs that are parallel up to rounding count as parallel. The derivative is that of `q1 q2 - k^2`
-    everywhere. NaN where `q1 q2` overflows.
+    Two inputs that are parallel up to rounding thus count as parallel. The derivative is that of `q1 q2 - k^2`
+    everywhere. The result is NaN where `q1 q2` overflows.
     """
     product = q1 * q2
     difference = product - k * k
@@ -98,7 +98,7 @@ def determinant(k: Array, q1: Array, q2: Array) -> Array:
 
 
 def correlation(k: Array, q1: Array, q2: Array) -> Array:
-    """`k / sqrt(q1 q2)`, or 0 where a variance is 0; exactly 1 or -1 where this is so up to rounding.
+    """`k / sqrt(q1 q2)`, or 0 where a variance is 0; exactly 1 or -1 where it is so up to rounding.
 
     The derivative is that of `k / sqrt(q1 q2)`, also at the ends of the range.
     """
@@ -108,7 +108,7 @@ def correlation(k: Array, q1: Array, q2: Array) -> Array:
 
 
 def sine(cosine: Array) -> Array:
-    """`sqrt(1 - c^2)` of `c` in [-1, 1], without cancellation."""
+    """`sqrt(1 - c^2)` for `c` in [-1, 1], without cancellation."""
     return safe_sqrt((1 - cosine) * (1 + cosine))
 
 
@@ -116,7 +116,7 @@ def _asin_small(w: Array) -> Array:
     """`asin(w)` for `0 <= w <= sqrt(1/2)`, to about one unit in the last place."""
     z = w * w
     coefficients = _ASIN_LONG if w.dtype == jnp.float64 else _ASIN_SHORT
-    # Even and odd powers apart: two chains of dependent operations of half the length.
+    # Even and odd powers separately: two chains of dependent operations, each half as long.
     even, odd = _horner(coefficients[0::2], z * z), _horner(coefficients[1::2], z * z)
     return w + w * z * (even + z * odd)
 
@@ -132,7 +132,7 @@ def _horner(coefficients: tuple[float, ...], z: Array) -> Array:
 def angle(c: Array, s: Array) -> Array:
     """`atan2(s, c)` in [0, pi], for points of the unit circle with `s >= 0`.
 
-    The angle follows from the smaller one of `|c|` and `s`, so that errors of the other one do no harm.
+    The angle is computed from the smaller of `|c|` and `s`, so that errors in the larger do no harm.
 
     Args:
       c: cosine of the angle.

@@ -1,4 +1,4 @@
-"""What a network needs of its input kernel, asked before any array exists.
+"""What a network needs of its input kernel, determined before any array exists.
 
 Each layer states its `Requirements`: `a >> b` are those of `a` followed by `b`, and `a & b` those of `a` beside `b`.
 """
@@ -16,7 +16,7 @@ class Bool(enum.IntEnum):
 
     Attributes:
       NO: no.
-      MAYBE: yes on a condition; which one, `Diagonal` says.
+      MAYBE: yes, on a condition that `Diagonal` states.
       YES: yes.
     """
 
@@ -36,10 +36,10 @@ class Diagonal:
     """Whether covariances between different positions can be left out.
 
     Attributes:
-      input: whether the layer (or network) can do with inputs that hold only the covariances of each position with
-        itself: YES; MAYBE, if all others are zero; or NO.
-      output: whether everything from this layer on can do with them: YES; MAYBE, yes up to here, but a later layer may
-        need the rest; or NO.
+      input: whether the covariances of each position with itself are enough as inputs of the layer (or network): YES;
+        MAYBE, if all others are zero; or NO.
+      output: whether they are enough for everything from this layer on: YES; MAYBE, so far, but a later layer may need
+        the others; or NO.
     """
 
     input: Bool = Bool.YES
@@ -128,7 +128,7 @@ class Requirements:
     def __and__(self, other: "Requirements") -> "Requirements":
         """The requirements of two branches of one input.
 
-        A branch that states nothing of positions, such as `Identity`, passes on whatever correlations its input has.
+        A branch that states nothing about positions, such as `Identity`, passes on all correlations of its input.
         """
         if (self.diagonal_spatial is _UNSTATED) != (other.diagonal_spatial is _UNSTATED):
             free = Diagonal(Bool.YES, Bool.NO)

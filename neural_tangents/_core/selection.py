@@ -44,7 +44,7 @@ def result_type(type_name: str, names: tuple[str, ...]) -> Any:
 
 
 def select(results: dict[str, Any], get: Get, type_name: str) -> Any:
-    """The result that a string names, or a named tuple of those that a tuple or list names, in its order."""
+    """The result named by a string, or a named tuple of those named by a tuple or list, in its order."""
     names = canonical_get(get)
     assert names is not None
     if isinstance(get, str):

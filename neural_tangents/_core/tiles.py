@@ -1,7 +1,7 @@
-"""Kernels of large batches in tiles: what cuts batches into blocks, spreads rows over devices, and joins the results.
+"""Kernels of large batches, tile by tile: cutting batches into blocks, spreading rows over devices, joining results.
 
 The kernel of two batches is a matrix with a row for each input of the first and a column for each of the second. It is
-made one tile at a time, from a block of rows and a block of columns, so that memory is bounded by that of a tile:
+computed one tile at a time, from a block of rows and a block of columns, so that memory is bounded by that of a tile:
 
               x2[0:3]  x2[3:5]
     x1[0:3]    3 x 3    3 x 2
@@ -26,13 +26,13 @@ class Tiles:
     """How the kernel of two batches is cut into tiles, and where these are computed and kept.
 
     Attributes:
-      size: the largest number of inputs of a block, along their first axis; 0 for one tile of everything.
+      size: the largest number of inputs in a block; 0 for a single tile.
       device_count: how many devices the rows of a tile are spread over; -1 for as many as divide them evenly.
       store_on_device: whether finished tiles stay on the device; otherwise they go to the memory of the host.
 
     Raises:
-      TypeError: numbers are not integers.
-      ValueError: numbers are out of range.
+      TypeError: `size` or `device_count` is not an integer.
+      ValueError: one of them is out of range.
     """
 
     size: int
@@ -64,7 +64,7 @@ class Tiles:
           x2: the second batch.
 
         Returns:
-          The arrays of `fn`, for all inputs; arrays of numpy if they are not stored on the device.
+          The arrays of `fn`, for all inputs; NumPy arrays if they are not stored on the device.
 
         Raises:
           ValueError: the rows of a tile cannot be spread evenly, or arrays of a batch have different lengths.
@@ -88,7 +88,7 @@ class Tiles:
         return [self._block(x, i) for i in range(n_blocks)]
 
     def _block(self, x: PyTree, i: int) -> PyTree:
-        """The `i`-th block of a batch; the last one may be smaller. Numbers are for all blocks."""
+        """The `i`-th block of a batch; the last one may be smaller. Scalars go to every block."""
         rows = slice(i * self.size, (i + 1) * self.size)
         return jax.tree.map(lambda leaf: leaf[rows] if jnp.ndim(leaf) else leaf, x)
 
@@ -105,7 +105,7 @@ class Tiles:
     def _spread(self, x1: PyTree, x2: PyTree) -> tuple[PyTree, PyTree]:
         """Both batches: the rows of the first spread over the devices, the second copied to each."""
         if not is_concrete((x1, x2)):
-            return x1, x2  # whoever compiles the function decides where they are
+            return x1, x2  # under `jit`, its caller decides where arrays are
         count, n = self.device_count, batch_length(x1)
         if count == -1:
             count = max(d for d in range(1, len(jax.devices()) + 1) if n % d == 0)
@@ -131,7 +131,7 @@ def batch_length(x: PyTree) -> int:
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(x)]
     if not shapes or not all(shapes) or len({shape[0] for shape in shapes}) > 1:
         raise ValueError(
-            "Expected inputs to be arrays of one size along their first axis, got "
+            "Expected inputs to be arrays of equal size along their first axis, got "
             f"{f'arrays of shapes {shapes}' if shapes else 'no arrays'}."
         )
     return shapes[0][0]

@@ -11,13 +11,13 @@ def is_node(x: Any) -> bool:
 
 
 def tree_map(fn: Callable[..., Any], tree: Any, *rest: Any) -> Any:
-    """Applies `fn` to each leaf of `tree` and what stands in its place in each of `rest`.
+    """Applies `fn` to each leaf of `tree` and the part of each of `rest` in the same place.
 
     `tree` alone says what is a leaf, so `rest` may hold shapes (tuples of integers). A `None` in `rest` where `tree`
     has a node stands for a whole subtree of `None`.
 
     Raises:
-      ValueError: a tree in `rest` has another number of branches.
+      ValueError: a tree in `rest` has a different number of branches.
     """
     if not is_node(tree):
         return fn(tree, *rest)

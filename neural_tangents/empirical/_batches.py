@@ -29,7 +29,7 @@ def fill_second(x1: PyTree, x2: PyTree) -> tuple[PyTree, bool]:
     """The second batch, with arrays of `x1` in place of None, and whether all of them are those of `x1`.
 
     Raises:
-      TypeError: a batch is a string, as happens if `get` stands where `x2` should.
+      TypeError: a batch is a string, as happens if `get` is passed in place of `x2`.
       ValueError: the trees do not match.
     """
     for name, x in (("x1", x1), ("x2", x2)):

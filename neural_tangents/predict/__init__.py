@@ -39,7 +39,7 @@ from neural_tangents.predict._ode_state import ODEState
 from neural_tangents.predict._results import Gaussians
 from neural_tangents.predict._solve import Diagnostics
 
-if not TYPE_CHECKING:  # which finds names that do not exist by itself
+if not TYPE_CHECKING:  # type checkers find missing names by themselves
     from neural_tangents._core.missing_names import of_predict as __getattr__  # noqa: F401
 
 __all__ = [

@@ -121,7 +121,7 @@ class _Flow:
 
 
 class _Walk(NamedTuple):
-    """Where an integration stands."""
+    """How far an integration has got."""
 
     tried: jax.Array  # number of steps, accepted or not
     stuck: jax.Array  # whether no step is possible

@@ -1,10 +1,10 @@
-"""Layers of neural networks, each with its finite width and its infinite one.
+"""Layers of neural networks, each of finite and of infinite width.
 
 A layer, and a network made of layers, is a triple of functions:
 
     init_fn(rng, input_shape) -> (output_shape, params)    draws parameters of the finite network;
     apply_fn(params, x, **keywords) -> outputs             applies it;
-    kernel_fn(x1, x2, get, **keywords) -> kernels          gives NNGP and NTK of the infinite one.
+    kernel_fn(x1, x2, get, **keywords) -> kernels          gives NNGP and NTK of the infinite network.
 
 Networks          `serial` one layer after another, `parallel` side by side, `repeat` one layer many times
 Branches          `FanOut` copies; `FanInSum`, `FanInProd`, `FanInConcat` join
@@ -13,11 +13,11 @@ Pooling, readout  `AvgPool`, `SumPool`, `GlobalAvgPool`, `GlobalSumPool`, `Flatt
 Shape             `Identity`, `Index` (with `Slice`), `ImageResize`, `DotGeneral`
 Graphs            `Aggregate`
 Regularisation    `LayerNorm`, `Dropout`
-Nonlinearities    `Relu`, `LeakyRelu`, `ABRelu`, `Abs`, `Sign`, `RectifiedMonomial` of half-lines
-                  `Erf`, `Sigmoid_like`, `Gelu` like a step
-                  `Sin`, `Cos`, `Rbf`, `Exp`, `ExpNormalized`, `Gaussian`, `Gabor` of exponentials
-                  `Monomial`, `Polynomial`, `Hermite`
-                  `Elementwise`, `ElementwiseNumerical` your own: of a known kernel, or by quadrature
+Nonlinearities    `Relu`, `LeakyRelu`, `ABRelu`, `Abs`, `Sign`, `RectifiedMonomial`: made of half-lines
+                  `Erf`, `Sigmoid_like`, `Gelu`: made of the error function
+                  `Sin`, `Cos`, `Rbf`, `Exp`, `ExpNormalized`, `Gaussian`, `Gabor`: made of exponentials
+                  `Monomial`, `Polynomial`, `Hermite`: polynomials
+                  `Elementwise`, `ElementwiseNumerical`: your own, from a known kernel or by quadrature
 Your own layers   `layer`, `requires`, `supports_masking`; `Diagonal` and `Bool` say what a layer requires
 Memory            `explain` says which layers are evaluated in bounded memory, and why others are not
 Masked inputs     `MaskedArray`, `unmask_fn`
@@ -60,7 +60,7 @@ from neural_tangents.stax._repeat import repeat
 from neural_tangents.stax._streaming.explain import explain
 from neural_tangents.stax._window import Padding
 
-if not TYPE_CHECKING:  # which finds names that do not exist by itself
+if not TYPE_CHECKING:  # type checkers find missing names by themselves
     from neural_tangents._core.missing_names import of_stax as __getattr__  # noqa: F401
 
 __all__ = [

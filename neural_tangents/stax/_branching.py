@@ -60,8 +60,8 @@ def FanInSum() -> LayerSpec:
       A layer of a list or tuple of inputs of equal shape.
 
     Raises:
-      ValueError: inputs differ in shape, or two of them are not independent: at most one branch may lack random
-        weights (`Dense`, ...) since the inputs were one.
+      ValueError: inputs differ in shape, or two of them are not independent: of the branches of a network, at most one
+        may lack random weights (`Dense`, ...) of its own.
       NotImplementedError: an input is not Gaussian (ends with a nonlinearity), or covariances differ in layout.
     """
 
@@ -135,7 +135,8 @@ def FanInConcat(axis: int = -1) -> LayerSpec:
     """Concatenates its inputs along an axis.
 
     Along the channel axis, covariances are means weighted by the widths `C_i`: `nngp = sum_i C_i nngp_i / sum_i C_i`,
-    and `ntk` alike. Along another axis, they are block matrices, with zeros between different inputs.
+    and likewise `ntk`. Along another axis, they are block matrices with zeros between different inputs, which is right
+    only if these are independent. This is not checked.
 
     Args:
       axis: axis of the activations.
@@ -144,7 +145,7 @@ def FanInConcat(axis: int = -1) -> LayerSpec:
       A layer of a list or tuple of inputs that differ in size along `axis` only.
 
     Raises:
-      ValueError: inputs differ in other sizes; along a spatial or the batch axis, two of them are not independent.
+      ValueError: inputs differ in size along another axis, or there is no such axis.
       NotImplementedError: an input is not Gaussian, for an axis that is not the channel axis.
     """
 
@@ -210,7 +211,7 @@ def _equal_shape(name: str, shapes: Sequence[Shape]) -> Shape:
 
 
 def _independent(name: str, sets: Any, *_: Any) -> frozenset[int]:
-    if isinstance(sets, frozenset):  # of a user's layer, whose outputs may be several
+    if isinstance(sets, frozenset):  # after a user's layer, which may have several outputs
         return sets
     union: frozenset[int] = frozenset()
     for s in sets:
@@ -247,7 +248,7 @@ def _check_gaussian(name: str, kernels: Sequence[Kernel]) -> None:
 
 
 def _combine(kernels: Sequence[Kernel], fn: Callable[[Sequence[Any]], Any]) -> Kernel:
-    """A kernel with `fn` of all inputs' covariances in place of each."""
+    """A kernel of which each covariance is `fn` of that of all inputs."""
 
     ntks, covs2 = [k.ntk for k in kernels], _second_covariances(kernels)
     return kernels[0].replace(
@@ -282,7 +283,7 @@ def _blocks(kernels: Sequence[Kernel], axis: int) -> Kernel:
     own = 1 if k.diagonal_batch else 2
     if axis == batch:
         warnings.warn(
-            "FanInConcat along the batch axis takes inputs of different branches to be independent.",
+            "FanInConcat along the batch axis assumes that inputs of different branches are independent.",
             UserWarning,
             stacklevel=2,
         )

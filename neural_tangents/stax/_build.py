@@ -36,7 +36,7 @@ def build(spec: LayerSpec) -> Layer:
 
 
 def spec_of(fn: Any) -> LayerSpec | None:
-    """The spec that a public function was built from; None for functions of users, `functools.wraps` or not."""
+    """The spec that a public function was built from; None for users' functions, even if they wrap a public one."""
     return getattr(fn, "spec", None) if getattr(fn, "of_layer", None) is fn else None
 
 
@@ -73,7 +73,7 @@ def _call_key(factory: Callable[..., Any], bound: inspect.BoundArguments) -> Has
 
 
 def _call_text(name: str, bound: inspect.BoundArguments) -> str:
-    """A call as one would write it: leading required arguments without names, no defaults."""
+    """A call as one would write it: required arguments without names, defaults left out."""
     parts = []
     for key, value in bound.arguments.items():
         parameter = bound.signature.parameters[key]
@@ -99,7 +99,7 @@ def _init_fn(spec: LayerSpec) -> Any:
 
 
 def _as_shapes(shapes: Any) -> Any:
-    """A tree of shapes, each a tuple of integers; for None, an unknown size, stands -1."""
+    """A tree of shapes, each a tuple of integers; None, for an unknown size, becomes -1."""
     if isinstance(shapes, tuple):
         shapes = tuple(-1 if size is None else size for size in shapes)
     if is_shape(shapes):
@@ -145,7 +145,7 @@ def _kernel_fn(spec: LayerSpec) -> Any:
 
         Args:
           x1_or_kernel: inputs `x1`, an array with at least a batch and a channel axis, or a network tree of such; or a
-            `Kernel` (or tree of them) of inputs that another network has computed.
+            `Kernel` (or tree of them) that another network has computed.
           x2: inputs of the second batch, shaped as `x1` in all but the batch axis; None stands for `x1`.
           get: what to return: None for the `Kernel`; the name of one of its attributes (`'nngp'`, `'ntk'`, ...) for
             just that; a tuple of names for a named tuple of them.
@@ -154,8 +154,8 @@ def _kernel_fn(spec: LayerSpec) -> Any:
           diagonal_batch: whether to compute in `cov1` and `cov2` only the variances of each input; None: if possible.
           diagonal_spatial: whether to compute covariances of equal spatial positions only; None: if possible.
           memory_budget: about how many bytes a network of convolutions and pools may take besides its inputs and
-            results, as it is computed part by part; None for 32 MiB. Results do not depend on it.
-          **kwargs: `batch_axis`, `channel_axis` of the inputs, `eps` (inputs that differ by less are the same),
+            results, since it is computed part by part; None for 32 MiB. Results do not depend on it.
+          **kwargs: `batch_axis`, `channel_axis` of the inputs, `eps` (inputs that differ by less count as the same),
             `rng` (ignored: kernels are not random), and keyword arguments that the network's own layers take.
 
         Returns:
@@ -184,7 +184,7 @@ def _kernel_fn(spec: LayerSpec) -> Any:
         check_independence(spec, kernels)
         kwargs.pop("rng", None)
         outputs = spec.kernel(kernels, **pick({"pattern": pattern, "memory_budget": memory_budget, **kwargs}, spec))
-        outputs = tree_map(with_covariances, outputs)  # of a network without layers
+        outputs = tree_map(with_covariances, outputs)  # in case no layer made kernels of the inputs
         if twice:
             outputs = tree_map(lambda k: k.replace(cov2=k.cov1) if k.cov2 is None else k, outputs)
         return outputs if names is None else tree_map(lambda k: select(k.asdict(), get, "AnalyticKernel"), outputs)
@@ -201,7 +201,7 @@ def _are_kernels(inputs: Any) -> bool:
 
 
 def _prepared(k: Kernel, names: tuple[str, ...] | None) -> Kernel:
-    """A kernel that a user passes in, without what is not asked for."""
+    """A kernel that a user passes in, in natural order of axes, without an NTK if none is asked for."""
     k = k.reverse() if k.is_reversed else k
     return k.replace(ntk=None) if names is not None and "ntk" not in names else k
 

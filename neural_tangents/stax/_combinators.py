@@ -28,7 +28,7 @@ def _children(name: str, layers: tuple[Any, ...]) -> tuple[LayerSpec, ...]:
 
 
 def network_text(name: str, specs: Sequence[LayerSpec], suffix: str = "") -> str:
-    """The text of a combinator: its children one a line, unless all fit in one line."""
+    """The text of a combinator: one child per line, unless all fit in one line."""
     texts = [str(spec) for spec in specs]
     line = f"{name}({', '.join(texts)}{suffix})"
     if len(line) <= 88 and "\n" not in line:
@@ -62,7 +62,7 @@ def serial(*layers: InternalLayer) -> LayerSpec:
     """Composes layers one after the other: `f(x) = f_n(... f_2(f_1(x)))`.
 
     Args:
-      *layers: at least one layer. Parameters are a list of those of the layers.
+      *layers: at least one layer. Parameters are a list with those of each layer.
 
     Returns:
       The network, itself a layer.
@@ -139,11 +139,11 @@ def serial(*layers: InternalLayer) -> LayerSpec:
 
 
 def _evaluation(steps: Sequence[Step]) -> Callable[..., Any]:
-    """The function `(kernels, **keywords) -> kernels` of layers in sequence, which streams those runs that it can."""
+    """The function `(kernels, **keywords) -> kernels` of layers in sequence, which streams the runs that allow it."""
 
     @functools.cache
     def streaming(run: Run, budget: int) -> Any:
-        # Compiled, as a loop over slabs; here and not at each call, since each new function would be compiled anew.
+        # Compiled, as it loops over slabs. Kept between calls, as every new function would be compiled anew.
         return jax.jit(functools.partial(streamed, run, budget))
 
     def kernel(kernels: Any, **kwargs: Any) -> Any:
@@ -166,13 +166,13 @@ def parallel(*layers: InternalLayer) -> LayerSpec:
     """Composes layers side by side: `f([x_1, ..., x_n]) = [f_1(x_1), ..., f_n(x_n)]`.
 
     Args:
-      *layers: at least one layer. Inputs and outputs are lists or tuples of as many; parameters are a tuple.
+      *layers: at least one layer. Inputs and outputs are lists or tuples with an entry for each, parameters a tuple.
 
     Returns:
       The network, itself a layer.
 
     Raises:
-      ValueError: no layers, or at a call another number of inputs.
+      ValueError: no layers, or a call with another number of inputs.
     """
     specs = _children("parallel", layers)
     side_by_side = places("parallel", specs)
@@ -213,7 +213,7 @@ def parallel(*layers: InternalLayer) -> LayerSpec:
         return each(lambda spec, shape: spec.out_shape(shape), shapes, branches(shapes, "input shapes"))
 
     def randomness(sources: Any, shapes: Any, new_source: Any) -> Any:
-        if isinstance(sources, frozenset):  # of a user's layer, whose outputs may be several
+        if isinstance(sources, frozenset):  # after a user's layer, which may have several outputs
             sources = [frozenset({next(new_source)}) for _ in specs]
         columns = branches(sources, "kernels"), branches(shapes, "input shapes")
         return each(lambda spec, s, shape: spec.randomness(s, shape, new_source), sources, *columns)

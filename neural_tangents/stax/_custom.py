@@ -19,18 +19,18 @@ from neural_tangents.stax._streaming.run_geometry import MixesOffsets
 P = ParamSpec("P")
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Arguments of whole networks, which a layer's function may have in its signature if it wraps that of a network.
+# Arguments of whole networks, which the functions of a layer have in their signatures if they wrap those of a network.
 _CALL_KEYWORDS = frozenset({"x2", "get", "mask_constant", "diagonal_batch", "diagonal_spatial"})
 
 
 def layer(factory: Callable[P, "InternalLayer | _MaskedLayer"]) -> Callable[P, Layer]:
-    """Decorates a function that returns a layer's own three functions, so that it returns a layer for networks.
+    """Decorates a function that returns the three functions of a layer, so that it returns a layer for networks.
 
     The three functions are `init_fn(rng, input_shape) -> (output_shape, params)`,
     `apply_fn(params, inputs, **keywords)` and `kernel_fn(kernel, **keywords) -> kernel`. The decorator adds all that
     networks need: inputs that are arrays or kernels, `get=`, shapes and masks of kernels. A function may take the
-    keyword arguments `rng` and `pattern`, by name or by `**kwargs`; any other one has to stand in its signature by
-    name, and then the whole network takes it.
+    keyword arguments `rng` and `pattern`, by name or by `**kwargs`. Any other one must be named in its signature, and
+    is then a keyword argument of the whole network.
 
     Args:
       factory: a function or method from any arguments to the three functions.
@@ -39,7 +39,7 @@ def layer(factory: Callable[P, "InternalLayer | _MaskedLayer"]) -> Callable[P, L
       A function of the same arguments that returns `(init_fn, apply_fn, kernel_fn)`.
 
     Raises:
-      ValueError: when it is called, `factory` does not return three functions.
+      ValueError: `factory`, when called, does not return three functions.
       TypeError: what it returns are not functions.
 
     Example:
@@ -70,11 +70,11 @@ def requires(*, pointwise: bool = False, **requirements: Any) -> Callable[[F], F
     """Decorates a layer's `kernel_fn(kernel, **keywords)` to state what it needs of its input.
 
     Args:
-      pointwise: whether an entry of the outputs' covariances follows from the entry of the same pair of positions of
-        the inputs', and the variances at these positions: `kernel_fn` scales, shifts or transforms entries, and leaves
-        axes alone. Networks of convolutions and such layers are evaluated in bounded memory; any other layer of a
-        user's, in the middle of them, needs the covariances of all pairs of positions of all inputs at once. See
-        `stax.explain`. Where `kernel_fn` needs variances, `kernel.layout.spread(kernel.layout.variance(kernel.cov1),
+      pointwise: whether the covariance of the outputs at a pair of positions depends only on that of the inputs at the
+        same pair, and on the variances at these two positions: `kernel_fn` scales, shifts or transforms entries, and
+        leaves axes alone. Networks of convolutions and such layers are evaluated in bounded memory. A user's layer in
+        their midst that is not pointwise needs the covariances of all pairs of positions of all inputs at once; see
+        `stax.explain`. If `kernel_fn` needs variances, `kernel.layout.spread(kernel.layout.variance(kernel.cov1),
         ...)` gives those that belong to each entry of `kernel.nngp`.
       **requirements: `diagonal_batch` (False if covariances of different inputs of one batch are needed),
         `diagonal_spatial` (a `Diagonal`, or False if those of different positions are), `batch_axis`, `channel_axis`
@@ -113,7 +113,7 @@ class _MaskedLayer(NamedTuple):
 def supports_masking(
     remask_kernel: bool,
 ) -> Callable[[Callable[P, InternalLayerMasked]], Callable[P, _MaskedLayer]]:
-    """Decorates the factory of a layer that can have masked inputs; stands below `layer`.
+    """Decorates the factory of a layer that can have masked inputs; it is written below `@layer`.
 
     The factory may return a fourth function `mask_fn(mask, input_shape)` that gives the mask of the outputs; without
     it, masks pass unchanged. `apply_fn` gets the keyword argument `mask` (None if there is none) if its signature has
@@ -126,7 +126,7 @@ def supports_masking(
       A decorator.
 
     Raises:
-      ValueError: when it is called, the factory does not return three or four functions.
+      ValueError: the factory, when called, does not return three or four functions.
     """
 
     def decorate(factory: Callable[P, InternalLayerMasked]) -> Callable[P, _MaskedLayer]:
@@ -147,9 +147,9 @@ def supports_masking(
 
 
 def as_spec(layer: Any, name: str = "layer") -> LayerSpec:
-    """The spec of a layer: made by this library, unpacked and packed again (with functions replaced), or hand-written.
+    """The spec of a layer made by this library, reassembled from its three functions or others, or written by hand.
 
-    `name` is what a hand-written one is called.
+    `name` is the name of one written by hand.
 
     Raises:
       TypeError: `layer` is not a triple of functions.
@@ -189,7 +189,7 @@ def _spec_of(
     """The spec of a layer given by three functions in the form that `layer` documents."""
     apply, apply_keywords = _filter_keywords(apply_fn, 2, ("rng", "pattern", "mask") if mask_fn else ("rng", "pattern"))
     kernel, kernel_keywords = _filter_keywords(kernel_fn, 1, ("pattern",))
-    wrapped = getattr(kernel_fn, "spec", None)  # of the kernel function that this one is a wrapper of
+    wrapped = getattr(kernel_fn, "spec", None)  # of the kernel function that this one wraps, if it does
     traced = _traced(init_fn)
 
     def randomness(sources: Any, shapes: Shapes, new_source: Iterator[int]) -> Any:
@@ -213,13 +213,13 @@ def _spec_of(
 
 
 def _unstated(geometry: Any) -> Any:
-    raise MixesOffsets("does not say `stax.requires(pointwise=True)`, so that it may mix pairs of positions")
+    raise MixesOffsets("does not say `stax.requires(pointwise=True)`, so it may mix pairs of positions")
 
 
 def _filter_keywords(
     fn: Callable[..., Any], n_positional: int, common: tuple[str, ...]
 ) -> tuple[Callable[..., Any], tuple[str, ...]]:
-    """`fn` with keyword arguments that it does not take left out, and the names of those that it takes."""
+    """`fn` made to ignore keyword arguments that it does not take, and the names of those that it takes."""
     kinds = inspect.Parameter
     parameters = list(inspect.signature(fn).parameters.values())[n_positional:]
     named = (p.name for p in parameters if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY))
@@ -234,7 +234,7 @@ def _filter_keywords(
 
 
 def _traced(init_fn: Callable[..., Any]) -> Callable[[Shapes], tuple[Shapes, bool]]:
-    """From input shapes to the output shape of a layer, and whether it has parameters, without drawing them."""
+    """The function from input shapes to output shapes and whether there are parameters; it draws none."""
     known: dict[str, tuple[Shapes, bool]] = {}
 
     def traced(shapes: Shapes) -> tuple[Shapes, bool]:

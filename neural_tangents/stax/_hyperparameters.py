@@ -1,4 +1,4 @@
-"""Checks of the hyper-parameters that layers share. Errors name the layer and the argument, and say what to give."""
+"""Checks of the hyper-parameters that layers share. Errors name the layer and the argument, and say what is needed."""
 
 import enum
 import math
@@ -50,7 +50,7 @@ def degree_of(layer: str, degree: Any, largest: float = math.inf) -> int:
     """The degree of a polynomial: a whole number, also as a float.
 
     Raises:
-      NotImplementedError: it is not whole, negative, or larger than `largest`.
+      NotImplementedError: it is not whole, is negative, or is larger than `largest`.
     """
     if not 0 <= number(layer, "degree", degree) <= largest or degree != int(degree):
         allowed = "0 or more" if largest == math.inf else f"from 0 to {largest}"
@@ -59,7 +59,7 @@ def degree_of(layer: str, degree: Any, largest: float = math.inf) -> int:
 
 
 def check_axes(layer: str, **axes: Any) -> None:
-    """Raises a `TypeError` if an axis, given by the name of its argument, is not a whole number."""
+    """Raises a `TypeError` if one of some axes, passed by the names of arguments, is not a whole number."""
     for argument, axis in axes.items():
         integer(layer, argument, axis, least=None)
 
@@ -82,19 +82,19 @@ def number(layer: str, argument: str, value: Any) -> Any:
 
 
 def check_numbers(layer: str, **values: Any) -> None:
-    """Raises a `TypeError` if one, given by the name of its argument, is not a single real number."""
+    """Raises a `TypeError` if one of some values, passed by the names of arguments, is not a single real number."""
     for argument, value in values.items():
         number(layer, argument, value)
 
 
 def check_function(layer: str, argument: str, value: Any, optional: bool = False) -> None:
-    """Raises a `TypeError` if it is not a function, or None where it is `optional`."""
+    """Raises a `TypeError` if a value is not a function; None will do if it is `optional`."""
     if not (callable(value) or (optional and value is None)):
         raise TypeError(f"{layer} needs a function as `{argument}`, got {value!r}.")
 
 
 def member(layer: str, kind: type[E], value: Any) -> E:
-    """The member of an enumeration, given as such or by its name.
+    """The member of an enumeration, given itself or by its name.
 
     Raises:
       ValueError: there is none of this name.

@@ -29,18 +29,18 @@ def input_batches(
     mask_constant: Any,
     eps: float | None,
 ) -> "InputBatches":
-    """Two batches of inputs, brought into form.
+    """Two batches of inputs, checked, with channels as their last axis.
 
     Args:
       x1: array or `MaskedArray` with a batch axis, a channel axis and any number of spatial axes.
-      x2: the same, equal to `x1` in all but the batch axis; None stands for `x1`.
+      x2: the same, of equal shape in all but the batch axis; None stands for `x1`.
       ntk: whether to start a neural tangent kernel, at zero.
       batch_axis: axis of the batch.
       channel_axis: axis of the channels; None treats all other axes as channels.
       diagonal_batch: see `Kernel`.
       diagonal_spatial: see `Kernel`.
       mask_constant: inputs equal to this number are masked; None for no mask.
-      eps: inputs are the same if they differ by less; None for a default.
+      eps: inputs that differ by less count as the same; None for a default.
     """
     same_object = x2 is None or x2 is x1
     x1, mask1 = _as_input(x1, mask_constant)
@@ -81,14 +81,14 @@ def _static() -> Any:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class InputBatches:
-    """The inputs of a network, of which a `Kernel` is made when a layer asks for one.
+    """The inputs of a network, from which a `Kernel` is made only when a layer needs one.
 
-    Covariances of all pairs of positions of images may be too many to exist at once, and a run of convolutions that is
-    evaluated in parts makes only those that it needs.
+    Covariances of all pairs of positions of images may be too many to hold at once. A run of convolutions that is
+    evaluated slab by slab computes only those of a slab.
 
     Attributes:
       inputs1: inputs of the first batch, `(N1, *spatial, C)`.
-      inputs2: inputs of the second one; None if it is the first.
+      inputs2: inputs of the second batch; None if it is the first.
       with_ntk: whether the kernel has an NTK, zero so far.
       x1_is_x2, mask1, mask2, diagonal_batch, diagonal_spatial, shape1, shape2, batch_axis, channel_axis: those of the
         `Kernel`.
@@ -118,7 +118,7 @@ class InputBatches:
                 variance = layout.variance(cov1)
                 nngp = layout.tie(nngp, layout.spread(variance, variance)[0], self.x1_is_x2)
         elif diagonal_batch:
-            # Read off `nngp`, so that a variance equals the covariance of an input with itself to the last bit.
+            # Taken from `nngp`, so that a variance equals the covariance of an input with itself to the last bit.
             cov1 = Layout(diagonal_batch=False).per_input(nngp)
         else:
             cov1 = nngp

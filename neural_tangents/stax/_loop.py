@@ -1,4 +1,4 @@
-"""How layers are compiled: loops over equal ones, so that compile time does not grow with depth, and borders."""
+"""How layers are compiled: loops over equal ones, so that compile time does not grow with depth; fusion barriers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.trees import tree_map
 from neural_tangents.stax._spec import Step
 
-# Fewer equal blocks are unrolled: XLA fuses them into one pass over memory, and that compiles fast while they are few.
+# Fewer equal blocks are unrolled: XLA fuses them into one pass over memory, and few blocks compile fast.
 # Chosen with the cases `fc_*` of `benchmarks/cases.py` on two cores of a CPU.
 _FEWEST_ROLLED = 5
 _LONGEST_PERIOD = 16
@@ -33,8 +33,8 @@ def scan(step: Callable[[Any, Any], Any], x: Any, xs: Any, n: int) -> Any:
     if jax.default_backend() != "cpu":
         return lax.scan(lambda carry, element: (step(carry, element), None), x, xs, length=n)[0]
 
-    # XLA:CPU computes each output of a loop in a pass over memory of its own, and so would find the angle between each
-    # two inputs twice, for the NNGP and for the NTK. As parts of one complex array they share the pass: half the time.
+    # XLA:CPU computes each output of a loop in a separate pass over memory, and would compute the angle between two
+    # inputs twice, for the NNGP and for the NTK. As parts of one complex array they share a pass: half the time.
     def body(carry: Any, element: Any) -> tuple[Any, None]:
         return _pack(step(_unpack(carry), element)), None
 
@@ -42,7 +42,7 @@ def scan(step: Callable[[Any, Any], Any], x: Any, xs: Any, n: int) -> Any:
 
 
 def _pack(kernels: Any) -> Any:
-    """Makes the NNGP and the NTK of each kernel the real and the imaginary part of one array."""
+    """Joins the NNGP and the NTK of each kernel, as the real and the imaginary part of one array."""
 
     def pack(k: Any) -> Any:
         if not isinstance(k, Kernel) or k.ntk is None or k.ntk.shape != k.nngp.shape:
@@ -64,9 +64,9 @@ def _unpack(kernels: Any) -> Any:
 
 
 def iterate(step: Callable[[Any], Any], x: Any, n: int) -> Any:
-    """`step` applied `n` times, in a compiled loop where it is traced and its outputs keep the form of its inputs.
+    """`step` applied `n` times, in a compiled loop if `x` is traced and outputs have the form of inputs.
 
-    The first application stays apart, as inputs of a network differ in form from what its layers return.
+    The first application is not part of the loop, as the inputs of a network differ in form from the outputs of layers.
     """
     if n < _FEWEST_ROLLED:
         for _ in range(n):
@@ -83,13 +83,13 @@ def iterate(step: Callable[[Any], Any], x: Any, n: int) -> Any:
 def compiled_separately(fn: Callable[[Any], Any], x: Any, opaque_true: Array) -> Any:
     """`fn(x)`, compiled separately from what computes `x`.
 
-    XLA:CPU computes what a product or a reshaping reads in the order in which this reads it, which may be ten times
-    slower than in its own. It does not look into the branches of a choice.
+    XLA:CPU computes the operand of a product or of a reshape in the order in which it is read there, which may take ten
+    times as long as in its natural order. It does not do so across the border of a conditional.
 
     Args:
       fn: a function that is linear.
       x: its argument.
-      opaque_true: a boolean that is true, but not known to be so by the compiler.
+      opaque_true: a boolean that is true, which the compiler must not be able to tell.
     """
     if jax.default_backend() != "cpu":
         return fn(x)
@@ -98,7 +98,7 @@ def compiled_separately(fn: Callable[[Any], Any], x: Any, opaque_true: Array) ->
 
 
 def in_sequence(steps: Sequence[Step], kernels: Any, kwargs: dict[str, Any]) -> Any:
-    """Kernels through layers one after the other; equal ones that follow each other are compiled as loops."""
+    """Passes kernels through layers one after the other; blocks of layers that repeat are compiled as loops."""
     for block, n in periodic_runs(steps):
 
         def through_block(ks: Any, block: Sequence[Step] = block) -> Any:

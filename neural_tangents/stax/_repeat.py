@@ -35,8 +35,8 @@ def repeat(layer: InternalLayer, n: int) -> LayerSpec:
 
     Raises:
       ValueError: `n` is negative, or the layer changes the shape of its inputs.
-      TypeError: the second application of the layer gives a kernel of another form than the first, so that they cannot
-        be one loop.
+      TypeError: the second application of the layer gives a kernel of another form than the first, so that there can
+        be no loop.
     """
     spec = as_spec(layer)
     integer("repeat", "n", n, least=None)
@@ -103,7 +103,7 @@ def repeat(layer: InternalLayer, n: int) -> LayerSpec:
 
 
 def _repeated(step: Callable[[Any, Any, dict[str, Any]], Any], n: int, name: str) -> Callable[..., Any]:
-    """The function `(inputs, xs, keywords)` that applies `step(inputs, x, keywords)` for each of `n` elements `x`."""
+    """The function `(inputs, xs, keywords)` that applies `step` for each of the `n` elements of `xs` in turn."""
 
     # Compiled here, not at each call: outside of a user's `jit`, every new function would be compiled anew.
     @functools.partial(jax.jit, static_argnames="memory_budget")
@@ -111,9 +111,8 @@ def _repeated(step: Callable[[Any, Any, dict[str, Any]], Any], n: int, name: str
         return scan(lambda carry, x: step(carry, x, {**kwargs, **static}), first, xs, n - 1)
 
     def repeated(inputs: Any, xs: Any, kwargs: dict[str, Any]) -> Any:
-        first = step(
-            inputs, _at(xs, 0), kwargs
-        )  # stays apart, as inputs may differ in form from what the layer returns
+        # The first step is not part of the loop, as inputs may differ in form from what the layer returns.
+        first = step(inputs, _at(xs, 0), kwargs)
         if n == 1:
             return first
         second = jax.eval_shape(lambda x, element: step(x, element, kwargs), first, _at(xs, 1))

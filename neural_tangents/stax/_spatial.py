@@ -11,7 +11,7 @@ def spatial_axes(name: str, shape: Shape, batch_axis: int, channel_axis: int) ->
     """The spatial axes of activations of some shape, in their order.
 
     Raises:
-      ValueError: batch and channel axis are one, or not axes of the activations.
+      ValueError: batch and channel axis are the same, or not axes of the activations.
     """
     batch, channel = (canonical_axis(axis, len(shape)) for axis in (batch_axis, channel_axis))
     if batch == channel:
@@ -20,7 +20,7 @@ def spatial_axes(name: str, shape: Shape, batch_axis: int, channel_axis: int) ->
 
 
 def full_mask(mask: Array, shape: Shape, axes: tuple[int, ...]) -> Array:
-    """A mask with its full size along some axes of activations, where it may have size 1."""
+    """A mask broadcast to full size along some axes of activations, where it may have size 1."""
     return jnp.broadcast_to(mask, [shape[i] if i in axes else size for i, size in enumerate(mask.shape)])
 
 

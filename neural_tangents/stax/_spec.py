@@ -1,7 +1,7 @@
-"""The description of a layer, and how the formulas of a single layer become one.
+"""The description of a layer, and how it is made of the formulas of that layer alone.
 
 Inside a network only specs are called: shapes are computed by integer arithmetic, inputs are checked once at the top,
-and each layer gets only those keyword arguments that it takes.
+and each layer gets only the keyword arguments that it takes.
 """
 
 import contextlib
@@ -26,9 +26,9 @@ class Pool(NamedTuple):
     """What a pooling layer keeps of covariances: sums over windows of both copies of each spatial axis.
 
     Attributes:
-      windows: `sizes -> windows`, one along each spatial axis of images of some sizes.
+      windows: `sizes -> windows`, one along each spatial axis of images of these sizes.
       finish: `(kernel before the layer, kernel of the sums) -> kernel` of the outputs. Sums have both copies of each
-        spatial axis, also where there is one window only.
+        spatial axis, even if there is only one window.
       same_positions: whether only pairs of equal positions are summed.
       check: raises an error if `finish` cannot take a kernel.
     """
@@ -56,7 +56,7 @@ class LayerSpec:
       key: layers with equal keys are the same function of their inputs and parameters; None if this is not known.
       positions: see `Leaf`.
       pool: for a layer that only adds up covariances over windows.
-      layers: the layers that this one is a sequence of, if it is one.
+      layers: if this layer is a sequence of layers, these.
     """
 
     name: str
@@ -105,15 +105,16 @@ class Leaf:
       trees: whether inputs may be network trees, and not only single ones.
       randomness: the covariance of a sum or product of branches has a closed form only if the branches are independent.
         So each activation has a set of numbers, its sources of randomness; activations that share a number may be
-        correlated. `(sources, input_shapes, new_source)` gives the sets of the outputs, and `next(new_source)` a new
-        number. None: one new source if there are random weights, else those of the input.
-      positions: what `kernel` does to pairs of positions `p, q` of images. `"each"`: an entry of the outputs'
-        covariances follows from the entry of the same pair `p, q` of the inputs' (and its variances), as in a
-        nonlinearity. `"mixes"`: it may depend on any pairs. A function, for layers that move windows: the outputs of
-        offset `q - p` follow from inputs of one offset, and the function says what becomes of sizes and padding,
-        from `RunGeometry` to `RunGeometry` (it may raise `MixesOffsets`). A run of layers that do not mix is evaluated
-        in bounded memory, see `neural_tangents.stax._streaming`; a single one that does mix ends the run.
-      pool: see `LayerSpec`; `finish` need not set shapes and masks, and `check` not check those.
+        correlated. The function `(sources, input_shapes, new_source)` gives the sets of the outputs, and
+        `next(new_source)` a new number. None: one new source if there are random weights, else those of the input.
+      positions: what `kernel` does to pairs of positions `p, q` of images. `"each"`: the covariance of the outputs at
+        `p, q` depends only on that of the inputs at the same pair, and on the variances at `p` and `q`, as in a
+        nonlinearity. `"mixes"`: it may depend on any pairs. A function, for layers that move windows: covariances of
+        the outputs at one offset `q - p` depend on those of the inputs at one offset only, and the function says what
+        becomes of sizes and padding, from `RunGeometry` to `RunGeometry` (it may raise `MixesOffsets`). Runs of layers
+        that do not mix are evaluated in bounded memory, see `neural_tangents.stax._streaming`; one that does ends the
+        run.
+      pool: see `LayerSpec`; `finish` need not set shapes and masks, and `check` need not check them.
     """
 
     name: str
@@ -133,7 +134,7 @@ class Leaf:
     pool: Pool | None = None
 
     def spec(self) -> LayerSpec:
-        """The layer, of network trees and with masks."""
+        """The layer, for network trees and with masks."""
         return LayerSpec(
             name=self.name,
             init=lambda rng, shapes: (self.out_shape(shapes), self.init(rng, shapes)),
@@ -160,7 +161,7 @@ class Leaf:
         self._check_single(kernels)
         kernels = tree_map(with_covariances, kernels)
         self._check_axes(kernels)
-        form = self._form(kernels)  # first, so that bad shapes are called that
+        form = self._form(kernels)  # first, so that errors about shapes come first
         return self._finished(self.kernel(kernels, **kwargs), form)
 
     def _form(self, kernels: Any) -> tuple[Any, Any, Any, Any]:
@@ -218,17 +219,17 @@ class Leaf:
 
 
 def pick(kwargs: Mapping[str, Any], spec: LayerSpec) -> dict[str, Any]:
-    """Those of the keyword arguments that a layer takes."""
+    """The keyword arguments that a layer takes, out of some."""
     return {name: value for name, value in kwargs.items() if name in spec.keywords}
 
 
 class Place(NamedTuple):
-    """Where a layer stands in a network, for messages.
+    """Where a layer is in a network, for messages.
 
     Attributes:
       spec: the layer.
-      number: its number among those of the network, from 0.
-      n: how many these are.
+      number: its number in the network, from 0.
+      n: number of layers of the network.
       network: name of the network.
     """
 
@@ -239,7 +240,7 @@ class Place(NamedTuple):
 
     @contextlib.contextmanager
     def noted(self) -> Iterator[None]:
-        """Adds a note to errors raised inside that says where they come from."""
+        """Adds a note to errors raised inside, which says where they come from."""
         try:
             yield
         except Exception as error:
@@ -255,11 +256,11 @@ def places(network: str, specs: Sequence[LayerSpec]) -> tuple[Place, ...]:
 
 
 class Step(NamedTuple):
-    """A layer of a sequence that is written without nested sequences.
+    """A layer of a flattened sequence.
 
     Attributes:
       spec: the layer.
-      places: where it stands in the sequence that holds it, where this stands in the next one, and so on.
+      places: its place in the innermost sequence that holds it, the place of this sequence in the next one, and so on.
     """
 
     spec: LayerSpec
@@ -274,7 +275,7 @@ class Step(NamedTuple):
 
 
 def sequence(network: str, specs: Sequence[LayerSpec]) -> tuple[Step, ...]:
-    """The layers of a sequence, with those of nested sequences in place of these."""
+    """The layers of a sequence, in which nested sequences are flattened."""
     return tuple(
         Step(step.spec, (*step.places, place))
         for place in places(network, specs)

@@ -1,6 +1,6 @@
-"""Windows that slide over spatial axes: where they stand, and sums over them.
+"""Windows that slide over spatial axes: where they are, and sums over them.
 
-Convolutions and pooling share them. A window is a matter of one axis; a filter of several axes is one window for each.
+Convolutions and pooling share them. A window belongs to one axis; a filter over several axes is one window for each.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ class Padding(enum.Enum):
 
     Attributes:
       CIRCULAR: periodic copies of the image. An image of `n` positions has `ceil(n / stride)` windows.
-      SAME: zeros, as many before as after it, or one more after it. There are as many windows.
+      SAME: zeros, as many before the image as after it, or one more after it. There are `ceil(n / stride)` windows too.
       VALID: nothing: windows stay inside, and there are `floor((n - size) / stride) + 1` of them.
     """
 
@@ -52,7 +52,7 @@ class Window:
     padding: Padding
 
     def count(self, n: int) -> int:
-        """How many windows an image of `n` positions has; -1 if `n` is, which stands for an unknown size.
+        """How many windows an image of `n` positions has; -1, which stands for an unknown number, if `n` is -1.
 
         Raises:
           ValueError: the image is smaller than the window, and there is no padding.
@@ -80,14 +80,14 @@ class Window:
 
         Args:
           x: an array.
-          axes: axes that the window moves along all at once. With both copies of an axis of a covariance, this is the
-            sum that a filter with weights that are independent, but shared by all positions, makes of it.
+          axes: axes that the window moves along all at once. Along both copies of an axis of a covariance, this is what
+            a filter with independent weights, shared by all positions, does to it.
         """
         n = x.shape[axes[0]]
         return window_sums(self.padded(x, axes), axes, self.size, self.stride, self.count(n))
 
     def padded(self, x: Array, axes: Sequence[int]) -> Array:
-        """An array with its surroundings along some axes, so that windows can start at its first position."""
+        """An array padded along some axes, so that the first window starts at position 0."""
         pads = {axis: self.pads(x.shape[axis]) for axis in axes}
         return pad(x, pads, wrap=self.padding is Padding.CIRCULAR)
 
@@ -100,10 +100,10 @@ class Window:
 
 @dataclasses.dataclass(frozen=True)
 class TransposedWindow:
-    """The transpose of a `Window`: spreads each position over those that the window covers, and adds.
+    """The transpose of a `Window`: adds the entry of each position to all positions that the window there covers.
 
-    With `SAME` and `CIRCULAR`, an image of `n` positions becomes one of `stride n` positions, to which the window of
-    the same size, stride and padding is the way back.
+    With `SAME` and `CIRCULAR`, an image of `n` positions becomes one of `stride n`; the `Window` of the same size,
+    stride and padding leads back to `n`.
     """
 
     size: int
@@ -111,12 +111,14 @@ class TransposedWindow:
     padding: Padding
 
     def count(self, n: int) -> int:
-        """Number of positions of the result; -1 if `n` is, which stands for an unknown size."""
+        """Number of positions of the result; -1, which stands for an unknown number, if `n` is -1."""
         return -1 if n < 0 else n * self.stride + sum(self.pads(n)) - self.size + 1
 
     def pads(self, n: int) -> tuple[int, int]:
-        """How many positions are added before and after an image of which each position is followed by `stride - 1`
-        zeros, so that windows of stride 1 cover the positions whose entries they receive."""
+        """How many positions are added before and after an image in which `stride - 1` zeros follow each position.
+
+        Windows of stride 1 then cover the positions whose entries they receive.
+        """
         overlap = max(self.size - self.stride, 0)
         cut = 0 if self.padding is Padding.VALID else overlap // 2
         return self.size - 1 - cut, overlap if self.padding is Padding.VALID else cut
@@ -127,13 +129,13 @@ class TransposedWindow:
         return window_sums(self.padded(x, axes), axes, self.size, 1, self.count(n))
 
     def padded(self, x: Array, axes: Sequence[int]) -> Array:
-        """An array with zeros after each position along some axes, and with its surroundings."""
+        """An array with `stride - 1` zeros after each position along some axes, padded there."""
         pads = {axis: self.pads(x.shape[axis]) for axis in axes}
         inside = [(0, self.stride - 1, self.stride - 1) if axis in axes else (0, 0, 0) for axis in range(x.ndim)]
         return pad(lax.pad(x, jnp.zeros((), x.dtype), inside), pads, wrap=self.padding is Padding.CIRCULAR)
 
     def mask(self, mask: Array, axis: int) -> Array:
-        """A position is masked if one that it receives an entry of is."""
+        """A position is masked if it receives an entry of one that is."""
         return self.sums(mask.astype(jnp.int32), (axis,)) > 0
 
 
@@ -173,8 +175,8 @@ def window_sums(x: Array, axes: Sequence[int], size: int, stride: int, count: in
     """Sums over `count` windows, the first of which starts at position 0, along one axis or two adjacent ones at once.
 
     On CPUs, each form takes a fraction of the time of a convolution of a single channel. XLA does not fuse
-    `reduce_window` into what comes after it, while sums of shifted arrays would be computed again for each of their
-    uses, and those of the layers before them too.
+    `reduce_window` into what follows. Sums of shifted arrays it would compute again for each of their uses, and with
+    them the sums of the layers before.
     """
     if len(axes) == 1:
         return _reduce(x, axes[0], size, stride)
@@ -192,7 +194,7 @@ def window_sums(x: Array, axes: Sequence[int], size: int, stride: int, count: in
 
 
 def _diagonal_sums(x: Array, axis: int, size: int) -> Array:
-    """`y[.., i, j, ..] = sum_d x[.., i + d, j + d, ..]`: with both axes as one, a window with gaps along that."""
+    """`y[.., i, j, ..] = sum_d x[.., i + d, j + d, ..]`: with both axes merged into one, a dilated window along it."""
     shape, (n, m) = x.shape, x.shape[axis : axis + 2]
     x = x.reshape(*shape[:axis], n * m, *shape[axis + 2 :])
     x = _reduce(x, axis, size, dilation=m + 1, behind=(size - 1) * (m + 1))

@@ -120,7 +120,7 @@ def test_length_of_a_batch():
         (1.0, r"got arrays of shapes \[\(\)\]"),
         ({}, "got no arrays"),
     ):
-        with pytest.raises(ValueError, match="one size along their first axis, " + message):
+        with pytest.raises(ValueError, match="equal size along their first axis, " + message):
             batch_length(wrong)
 
 

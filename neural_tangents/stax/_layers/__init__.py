@@ -1,1 +1,1 @@
-"""The layers that are no nonlinearities: one file for each, or a folder where it takes several."""
+"""All layers but the nonlinearities: one file for each, or a folder where it takes several."""

@@ -71,7 +71,7 @@ class Affine:
     def kernel(self, k: Kernel, mean: Callable[[Array, int], Array], fan_in: int) -> Kernel:
         """The kernel of the outputs.
 
-            nngp' = W_std^2 mean(nngp) + b_std^2,    cov1, cov2 alike,
+            nngp' = W_std^2 mean(nngp) + b_std^2,    likewise cov1, cov2,
             ntk' = nngp' + W_std^2 mean(ntk),
             'standard':  ntk' = fan_in / s_in mean(nngp) + W_std^2 mean(ntk) (+ 1 if there is a bias).
 

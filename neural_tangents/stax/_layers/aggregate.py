@@ -54,7 +54,7 @@ def Aggregate(
 
         y[n, j] = sum_i p[n, i, j] x[n, i],    nngp'[n, m, j, l] = sum_{i, k} p1[n, i, j] nngp[n, m, i, k] p2[m, k, l],
 
-    and `ntk` alike. The graphs are the keyword argument `pattern` of `apply_fn(params, x, pattern=pattern)` and of
+    and likewise `ntk`. The graphs are the keyword argument `pattern` of `apply_fn(params, x, pattern=pattern)` and of
     `kernel_fn(x1, x2, pattern=(pattern1, pattern2))`, also if `x2` is None. None stands for edges from each node to
     itself only: outputs are the inputs. A pattern is, with `X, Y, ...` the sizes of the aggregated axes,
 

@@ -32,7 +32,7 @@ def DotGeneral(
 
         y[n, ...] = sum_p x[n, p] c[p, ...],    nngp'[n, m, ...] = sum_{p, q} c[p, ...] nngp[n, m, p, q] c[q, ...],
 
-    and `ntk` alike. A number multiplies `nngp` and `ntk` by its square.
+    and likewise `ntk`. A number multiplies `nngp` and `ntk` by its square.
 
     Args:
       lhs: constant left operand, an array or a number; the inputs are the right one.

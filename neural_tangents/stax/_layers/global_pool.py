@@ -20,7 +20,7 @@ from neural_tangents.stax._window import Padding, Window
 def GlobalAvgPool(batch_axis: int = 0, channel_axis: int = -1) -> LayerSpec:
     """Mean over all positions: `y = 1 / P sum_p x[p]`.
 
-    Covariances are means over pairs of positions: `nngp' = 1 / P^2 sum_{p, p'} nngp[p, p']`, and `ntk` alike. Masked
+    Covariances are means over pairs of positions: `nngp' = 1 / P^2 sum_{p, p'} nngp[p, p']`, and likewise `ntk`. Masked
     positions are left out, and not counted.
 
     Args:
@@ -32,7 +32,7 @@ def GlobalAvgPool(batch_axis: int = 0, channel_axis: int = -1) -> LayerSpec:
 
     Raises:
       TypeError: an axis that is not a whole number.
-      ValueError: at a call, batch and channel axis are one, or not axes of the inputs.
+      ValueError: at a call, batch and channel axis are the same, or not axes of the inputs.
       NotImplementedError: masks differ between channels.
 
     Source: Novak et al., "Bayesian Deep Convolutional Networks with Many Channels are Gaussian Processes", 2019,
@@ -45,8 +45,8 @@ def GlobalAvgPool(batch_axis: int = 0, channel_axis: int = -1) -> LayerSpec:
 def GlobalSumPool(batch_axis: int = 0, channel_axis: int = -1) -> LayerSpec:
     """Sum over all positions: `y = sum_p x[p]`.
 
-    Covariances are sums over pairs of positions: `nngp' = sum_{p, p'} nngp[p, p']`, and `ntk` alike. Masked positions
-    are left out.
+    Covariances are sums over pairs of positions: `nngp' = sum_{p, p'} nngp[p, p']`, and likewise `ntk`. Masked
+    positions are left out.
 
     Args:
       batch_axis: batch axis of the inputs.
@@ -57,7 +57,7 @@ def GlobalSumPool(batch_axis: int = 0, channel_axis: int = -1) -> LayerSpec:
 
     Raises:
       TypeError: an axis that is not a whole number.
-      ValueError: at a call, batch and channel axis are one, or not axes of the inputs.
+      ValueError: at a call, batch and channel axis are the same, or not axes of the inputs.
       NotImplementedError: masks differ between channels.
 
     Source: Novak et al., "Bayesian Deep Convolutional Networks with Many Channels are Gaussian Processes", 2019,

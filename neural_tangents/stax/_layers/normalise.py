@@ -24,7 +24,7 @@ def LayerNorm(axis: Axes = -1, eps: float = 1e-12, batch_axis: int = 0, channel_
 
         nngp' = nngp / sqrt((eps + m1) (eps + m2)),
 
-    and `ntk` alike. There are no trainable scale and shift. Masked entries are left out of all means.
+    and likewise `ntk`. There are no trainable scale and shift. Masked entries are left out of all means.
 
     Args:
       axis: axis or axes to normalise over; among them must be the channel axis.

@@ -29,7 +29,7 @@ def AvgPool(
     """Means over windows: `y[p] = 1 / |D| sum_d x[stride p + d]`, with `|D|` positions `d` in the window.
 
     Covariances are means over pairs: `nngp'[p, p'] = 1 / |D|^2 sum_{d, d'} nngp[stride p + d, stride p' + d']`, and
-    `ntk` alike.
+    likewise `ntk`.
 
     Args:
       window_shape: size of the window along each spatial axis, that is, each axis but those of batch and channels.
@@ -73,7 +73,8 @@ def SumPool(
 ) -> LayerSpec:
     """Sums over windows: `y[p] = sum_d x[stride p + d]`.
 
-    Covariances are sums over pairs: `nngp'[p, p'] = sum_{d, d'} nngp[stride p + d, stride p' + d']`, and `ntk` alike.
+    Covariances are sums over pairs: `nngp'[p, p'] = sum_{d, d'} nngp[stride p + d, stride p' + d']`, and likewise
+    `ntk`.
 
     Args:
       window_shape: size of the window along each spatial axis, that is, each axis but those of batch and channels.
@@ -185,7 +186,7 @@ def _pooled(x: Array, axis: int, window: Window, weight: Any, power: int = 1) ->
     x = window.sums(x, (axis,))
     if weight is None:
         return x
-    weights = weight(window, n, jnp.result_type(x, float)) ** power  # of a floating type, also if `x` has integers
+    weights = weight(window, n, jnp.result_type(x, float)) ** power  # of a floating type, even if `x` has integers
     return _times(x, axis, weights)
 
 

@@ -31,7 +31,7 @@ def ImageResize(
 ) -> LayerSpec:
     """Resizes its inputs by interpolation, as `jax.image.resize`.
 
-    Each axis is multiplied by a matrix of weights: `y = w x`, `nngp' = w nngp w^T`, and `ntk` alike.
+    Each axis is multiplied by a matrix of weights: `y = w x`, `nngp' = w nngp w^T`, and likewise `ntk`.
 
     Args:
       shape: shape of the outputs, of as many axes as the inputs, batch and channels among them; -1 keeps a size.

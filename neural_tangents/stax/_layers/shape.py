@@ -29,7 +29,7 @@ def Identity() -> LayerSpec:
 def Flatten(batch_axis: int = 0, batch_axis_out: int = 0) -> LayerSpec:
     """Flattens all axes but the batch axis into one: `(N, H, W, C) -> (N, H W C)`.
 
-    The covariance of flattened activations is the mean over positions: `nngp' = mean_p nngp[p, p]`, `ntk` alike.
+    The covariance of flattened activations is the mean over positions: `nngp' = mean_p nngp[p, p]`, likewise `ntk`.
 
     Args:
       batch_axis: batch axis of the inputs.

@@ -40,7 +40,7 @@ def nonlinearity(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
         if k.nngp.ndim == q1.ndim:  # made by hand, with one covariance for each variance
             nngp, k_dot = dual.moments(k.nngp, q1, q2)
         else:
-            # The layers of a deep network round covariances and variances apart from each other.
+            # Over the layers of a deep network, rounding makes covariances and variances drift apart.
             nngp = k.layout.tie(k.nngp, k.layout.spread(q1, q2)[0]) if k.one_batch else k.nngp
             nngp, k_dot = dual.pair_moments(nngp, *k.layout.spread(dual.prepare(q1), dual.prepare(q2)))
         return k.replace(

@@ -24,11 +24,11 @@ class Stage:
     """Layers that are evaluated together.
 
     Attributes:
-      layers: what they print as, in order; layers of nested `serial`s stand for these.
+      layers: their text, in order; nested `serial`s are flattened.
       streamed: whether they are evaluated slab by slab, in bounded memory; else one after the other, at once.
-      reason: why the stage ends where it does, or is evaluated so.
-      memory: about how many bytes covariances take meanwhile: those of a slab, or the largest ones of a layer.
-      depth: how many other stages it is part of, as branches of `parallel` and the layer of `repeat` are.
+      reason: why the stage ends where it does, or is evaluated in this way.
+      memory: about how many bytes covariances take: those of a slab, or the largest ones after a layer.
+      depth: how many other stages it is part of, as are branches of `parallel` and the layer of `repeat`.
     """
 
     layers: tuple[str, ...]
@@ -46,10 +46,10 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """How a network will be evaluated; prints as a text with a line for each stage.
+    """How a network will be evaluated; prints as one line for each stage.
 
     Attributes:
-      stages: the stages in order, each before those that are parts of it. Equal ones stand there once.
+      stages: the stages in order, each before those that are parts of it. Equal ones are listed once.
     """
 
     stages: tuple[Stage, ...]
@@ -64,10 +64,10 @@ _found: contextvars.ContextVar[tuple[list[Stage], int] | None] = contextvars.Con
 def explain(kernel_fn: Callable[..., Any], x1: Any, x2: Any = None, get: Get = None, **kwargs: Any) -> Evaluation:
     """Says how a network's `kernel_fn` will be evaluated, without evaluating it.
 
-    Kernels of images hold all pairs of positions. Runs of convolutions and of layers that act on each pair by itself
+    Kernels of images hold all pairs of positions. Runs of convolutions and of layers that act on each pair separately
     are evaluated slab by slab, in memory that does not grow with the square of the number of positions; any other layer
-    ends such a run. This function tells which layers are evaluated in which way, why, and how much memory covariances
-    take.
+    ends such a run. This function tells which layers are evaluated in which way, and why, and how much memory
+    covariances take.
 
     Args:
       kernel_fn: the kernel function of a network.
@@ -108,13 +108,13 @@ def explain(kernel_fn: Callable[..., Any], x1: Any, x2: Any = None, get: Get = N
 
 @contextlib.contextmanager
 def observed(steps: Sequence[Step], run: Run | None, reason: str, budget: int, k: Any) -> Iterator[None]:
-    """Notes how layers are evaluated inside, if `explain` asks for it."""
+    """Records how the layers evaluated inside are evaluated, if `explain` asks for it."""
     asked = _found.get()
     if asked is None:
         yield
         return
     stages, depth = asked
-    token = _found.set(None)  # what this stage takes is found out by evaluating parts of it
+    token = _found.set(None)  # the memory of this stage is found by evaluating its layers, which is not to be recorded
     try:
         memory = _largest(steps, k) if run is None else slab_bytes(run, budget, k)
         stage = Stage(tuple(str(step.spec) for step in steps), run is not None, reason, memory, depth)
@@ -128,7 +128,7 @@ def observed(steps: Sequence[Step], run: Run | None, reason: str, budget: int, k
 
 
 def _largest(steps: Sequence[Step], kernels: Any) -> int:
-    """Bytes of the largest covariances after a layer of a sequence."""
+    """Bytes of the largest covariances after any layer of a sequence."""
     largest = 0
     for step in steps:
         kernels = jax.eval_shape(functools.partial(step.kernel, kwargs={}), kernels)
@@ -142,7 +142,7 @@ def _bytes(k: Kernel) -> int:
 
 
 def _abstract(x: Any) -> Any:
-    """Shapes and types of inputs."""
+    """Inputs without their values: shapes and types."""
     if is_shape(x):
         return jax.ShapeDtypeStruct(x, jnp.zeros(()).dtype)
     return type(x)(map(_abstract, x)) if is_node(x) else x

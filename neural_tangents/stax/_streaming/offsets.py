@@ -1,8 +1,8 @@
 """Covariances of images stored by offset, a few offsets at a time.
 
-The covariance `K[p, q]` of positions along one axis is re-indexed by the offset `d = q - p`. In a *row* `e` stand the
-covariances of two offsets, one after the other, so that all rows have about the same length. For 5 positions, a `span`
-of 6 and a `period` of 5, row 2 is
+The covariance `K[p, q]` of positions along one axis is re-indexed by the offset `d = q - p`. A *row* `e` holds the
+covariances of two offsets, one after the other, so that all rows are about equally full. For 5 positions, a `span` of 6
+and a `period` of 5, row 2 is
 
     place     0        1        2       3      4        5
             K[0, 2]  K[1, 3]  K[2, 4]  gap   K[3, 0]  K[4, 1]
@@ -16,12 +16,12 @@ and in general
 
 A filter whose weights are shared by all positions never mixes offsets. In a row it is a sum over a window along `p`, of
 covariances that are set to zero in the gap. As long as the gap is at least as wide as what a window reads beyond a
-border, no window reads from both runs: images are padded with zeros. A layer of stride `s` takes offset `s d` to offset
-`d`. So a row stays a row through any number of layers, if `step` is the product of the strides that are still to come
-and `period` the number of positions after all of them, and only every `step`-th offset is ever computed. Each pair of
-positions of the last layer stands in one of `period` rows.
+border, no window reads from both runs: images are padded with zeros. A layer of stride `s` maps offset `s d` to offset
+`d`. Let `step` be the product of the strides that are still to come, and `period` the number of positions after all of
+them. Then a row stays a row through any number of layers, and only every `step`-th offset is ever computed. Each pair
+of positions of the last layer is in one of `period` rows.
 
-Where images are periodic, both offsets of a row are one, `K[p, (p + d) mod n]`, and there is no gap.
+Where images are periodic, both offsets of a row are the same, `K[p, (p + d) mod n]`, and there is no gap.
 """
 
 import dataclasses
@@ -39,9 +39,9 @@ from neural_tangents._core.masking import drop_channel
 
 
 class Positions(NamedTuple):
-    """Positions in both copies for each entry of rows, and which entries there are: `(rows, length)`.
+    """For each place of some rows, the two positions `p` and `q` of its entry, and whether there is one.
 
-    Where there is no entry, positions are some that exist.
+    All are of shape `(rows, length)`. In the gap, where there is no entry, positions are arbitrary ones that exist.
     """
 
     first: Any
@@ -55,7 +55,7 @@ class OffsetAxis:
 
     Attributes:
       size: number of positions.
-      span: number of positions and width of the gap; a layer of stride `s` divides it by `s`.
+      span: number of positions plus the width of the gap; a layer of stride `s` divides it by `s`.
       step: product of the strides of the layers to come.
       period: number of positions after the last layer.
       wraps: whether images are periodic.
@@ -73,17 +73,17 @@ class OffsetAxis:
         return self.span + max(0, self.size - self.step * self.period)
 
     def positions(self, rows: Array) -> "Positions":
-        """What stands where in some rows that follow each other."""
-        # Tables, as XLA would do this arithmetic anew for each entry of a slab, each time that it is used.
+        """The positions in some rows, which must be consecutive."""
+        # From tables, as XLA would repeat this arithmetic for each entry of a slab, at each use.
         tables = self.all_positions(self.period + len(rows))
         return jax.tree.map(lambda table: lax.dynamic_slice_in_dim(jnp.asarray(table), rows[0], len(rows)), tables)
 
     def all_positions(self, n: int) -> "Positions":
-        """What stands where in the first `n` rows."""
+        """The positions in the first `n` rows."""
         i, offset = np.broadcast_arrays(np.arange(self.length), self.step * np.arange(n)[:, None])
         if self.wraps:
             return Positions(i, (i + offset) % self.size, np.ones(i.shape, bool))
-        shift = self.span - self.step * self.period  # from a position in the second run to where it stands
+        shift = self.span - self.step * self.period  # from a position in the second run to its place in the row
         second = i >= self.span - offset
         first_copy = np.where(second, i - shift, i)
         second_copy = first_copy + np.where(second, offset - self.step * self.period, offset)
@@ -120,8 +120,8 @@ class OffsetLayout(Layout):
 
     Attributes:
       offset_axes: the spatial axes.
-      positions: what stands where in the rows along each of them.
-      weight: one for each entry that there is, and zero for the gap; broadcasts against a covariance of two batches.
+      positions: the positions in the rows along each of them.
+      weight: 1 for each entry that exists, 0 in the gap; broadcasts against a covariance of two batches.
       numbers: numbers of the inputs of both batches, to tell where they are the same.
     """
 
@@ -141,7 +141,7 @@ class OffsetLayout(Layout):
     def spread(self, v1: Array, v2: Array) -> tuple[Array, Array]:
         spread1 = taken(v1, [positions.first for positions in self.positions], 1)
         spread2 = taken(v2, [positions.second for positions in self.positions], 1)
-        # Without a variance, functions of pairs that are zero stay zero, also in the gap.
+        # With zero variances in the gap, nonlinearities that vanish at zero leave zeros there.
         return spread1[:, None] * self.weight.astype(spread1.dtype), spread2[None]
 
     def spread_own(self, v: Array) -> tuple[Array, Array]:
@@ -178,11 +178,11 @@ class OffsetKernel(Kernel):
 
     Attributes:
       rows: numbers of the rows along each spatial axis, which follow each other.
-      positions: see `OffsetLayout`; kept, as `weight`, so that loops over equal layers do not find it out anew.
+      positions: see `OffsetLayout`; kept, like `weight`, so that loops over equal layers need not compute it again.
       weight: see `OffsetLayout`.
       numbers: see `OffsetLayout`.
       offset_axes: see `OffsetLayout`.
-      one_batch: whether the two batches are, or are parts of, one.
+      one_batch: whether both batches are the same, or parts of the same.
     """
 
     rows: Any = dataclasses.field(default=(), metadata={"pytree_node": True})
@@ -197,7 +197,7 @@ class OffsetKernel(Kernel):
         return OffsetLayout(Spatial.OFFSET, True, self.offset_axes, self.positions, self.weight, self.numbers)
 
     def on(self, offset_axes: tuple[OffsetAxis, ...]) -> "OffsetKernel":
-        """The kernel with covariances along other axes."""
+        """The kernel with other spatial axes, with positions and weight computed for them."""
         if offset_axes == self.offset_axes:
             return self
         positions = tuple(offset_axis.positions(rows) for offset_axis, rows in zip(offset_axes, self.rows, strict=True))
@@ -230,7 +230,9 @@ class OffsetKernel(Kernel):
 
 def taken(v: Array, positions: Sequence[Array], n_before: int) -> Array:
     """`v[..., p, q, ...]` for positions `p`, `(rows, length)`, along each axis after the first `n_before` ones."""
-    for axis in reversed(range(len(positions))):  # the last axis first: then what is moved grows more contiguous
+    for axis in reversed(
+        range(len(positions))
+    ):  # the last axis first, so that pieces of memory that are moved grow longer
         p = positions[axis]
         v = jnp.take(v, p.reshape(-1), axis=n_before + axis, mode="clip")
         v = v.reshape(*v.shape[: n_before + axis], *p.shape, *v.shape[n_before + axis + 1 :])
@@ -238,5 +240,5 @@ def taken(v: Array, positions: Sequence[Array], n_before: int) -> Array:
 
 
 def along(x: Array, axis: int, ndim: int) -> Array:
-    """An array of two axes, to broadcast against one of which `axis` and the next one match these."""
+    """An array of two axes, with axes of size 1 so that it broadcasts along `axis` and the next one of `ndim` axes."""
     return jnp.expand_dims(x, tuple(i for i in range(ndim) if i not in (axis, axis + 1)))

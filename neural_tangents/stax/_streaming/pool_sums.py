@@ -1,12 +1,24 @@
-"""How finished rows are added up into the covariances of pooled activations, one spatial axis at a time.
+"""How finished rows add up to the covariances of pooled activations, one spatial axis at a time.
 
 A pool with windows of `w` positions and stride `s` maps pairs of positions to pairs of windows,
 
     K'[P, P'] = sum_{u, u'} K[s P - lo + u, s P' - lo + u'],      u, u' = 0, ..., w - 1.
 
-For windows of offset `D = P' - P`, these are pairs of positions of the offsets `d = s D + u' - u`. So the rows (see
-`offsets.py`) `e = s G, ..., s G + s - 1` add to few pooled rows `G + g`. There, place `Q` belongs to
-the windows that start at place `s Q - lo` of a row. Sums are kept in this form, and put in order in the end.
+For windows of offset `D = P' - P`, these are pairs of positions of the offsets `d = s D + u' - u`. So a *group* of rows
+(see `offsets.py`), `e = s G, ..., s G + s - 1`, adds to a few pooled rows `G + g` only, and place `Q` of these belongs
+to the windows that start at place `s Q - lo` of a row.
+
+The order of steps, and why:
+
+1. The last axis comes first (`add_up`): its entries are neighbours in memory, and what is left is smaller by then.
+2. Along an axis, all groups are multiplied with the same constant matrix (`PoolSum.matrix`), which says what rows of a
+   group, and places in them, add to pooled rows `g` and places `Q`: one matrix product.
+3. Pooled rows of neighbouring groups overlap, and are added where they do (`_overlapped`). Slabs are added to the total
+   in this form (`SlabLoop.pooled`), in which they go to neighbouring places.
+4. Pairs of windows are looked up last (`PoolSum.ordered`), once for all slabs: their places are scattered, and a pair
+   may have parts in both runs of a row, or at several turns of a periodic image.
+
+Along an axis with one window only, a weighted sum over all entries takes the place of steps 2 to 4.
 """
 
 import dataclasses
@@ -52,7 +64,7 @@ class PoolSum:
 
     @functools.cached_property
     def matrix(self) -> np.ndarray | None:
-        """What rows of a group, and places in them, add to pooled rows `g`, and places `Q`; None for one to one."""
+        """`(row of a group, place, g, Q)`: what each place adds to pooled rows; None if rows are pooled already."""
         s, w = self.window.stride, self.window.size
         if s == w == 1:
             return None
@@ -67,7 +79,7 @@ class PoolSum:
         return matrix
 
     def total(self, positions: Positions, weights: Array) -> Array:
-        """What entries of rows add to the only window."""
+        """The weights with which entries of rows add to the only window."""
         size, window = self.offset_axis.size, self.window
         reads = np.arange(window.size) - window.pads(size)[0]
         reads = reads % size if window.padding is Padding.CIRCULAR else reads[(reads >= 0) & (reads < size)]
@@ -75,7 +87,7 @@ class PoolSum:
         return counts[positions.first] * counts[positions.second] * positions.present * weights[:, None]
 
     def add_up(self, cov: Array, axis: int, positions: Positions, weights: Array) -> Array:
-        """Sums over some rows, which `axis` and the next one hold; see `add_up`."""
+        """Sums over some rows, along `axis` and the next one; see the function `add_up`."""
         rows, length = positions.present.shape
         if self.one_window:
             cov = jnp.moveaxis(cov, (axis, axis + 1), (-2, -1))
@@ -90,7 +102,7 @@ class PoolSum:
         return _overlapped(sums, axis)
 
     def sums(self, rows: int) -> tuple[int, ...]:
-        """Shape of what a number of rows add up to."""
+        """Shape of the sums of a number of rows."""
         return () if self.one_window else (rows // self.group + len(self._lags) - 1, self._length)
 
     def ordered(self, x: Array, axis: int) -> Array:
@@ -130,7 +142,7 @@ def add_up(cov: Array, pool_sums: Sequence[PoolSum], positions: Sequence[Positio
     Args:
       cov: covariances of some rows, `(N1, N2, rows, length, ...)`.
       pool_sums: the spatial axes.
-      positions: what stands in the rows along each of them.
+      positions: the positions in the rows along each of them.
       weights: a number for each of the rows along each axis.
 
     Returns:
@@ -146,7 +158,7 @@ def add_up(cov: Array, pool_sums: Sequence[PoolSum], positions: Sequence[Positio
 
 
 def _overlapped(x: Array, axis: int) -> Array:
-    """`y[G] = sum_g x[G - g, g]` along an axis and the one behind it."""
+    """`y[G] = sum_g x[G - g, g]` along an axis and the next one."""
     n = x.shape[axis + 1]
     widths = [[(g, n - 1 - g) if i == axis else (0, 0) for i in range(x.ndim - 1)] for g in range(n)]
     parts = [jnp.pad(lax.index_in_dim(x, g, axis + 1, keepdims=False), widths[g]) for g in range(n)]

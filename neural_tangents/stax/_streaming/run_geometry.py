@@ -1,8 +1,8 @@
-"""Receptive-field arithmetic: what a run of layers makes of the sizes and padding of images.
+"""Receptive-field arithmetic: how a run of layers changes the sizes and padding of images.
 
-A row of covariances of some offset (`offsets.py`) has to have room for the image at every layer of the run, and a gap
-after it as wide as what any window reads beyond a border. A layer of stride `s` shrinks both by `s`, so widths are
-found from the start of the run on, in positions of its inputs, and divided by the strides in the end.
+A row of covariances (`offsets.py`) must have room for the image at every layer of the run, and for a gap after it, as
+wide as what any window reads beyond a border. A layer of stride `s` divides both by `s`. So widths are added up from
+the start of the run on, in positions of its inputs, and divided by the strides in the end.
 """
 
 import dataclasses
@@ -15,12 +15,12 @@ from neural_tangents.stax._window import Padding, Window
 
 
 class MixesOffsets(Exception):
-    """A layer mixes pairs of positions of different offsets, or this is not known."""
+    """A layer mixes pairs of positions of different offsets, or may do so."""
 
     layer: LayerSpec | None = None
 
     def of(self, layer: LayerSpec) -> "MixesOffsets":
-        """The same, of a layer, unless it is known to be of another one within."""
+        """The same error, of this layer, unless it is known to come from another one within."""
         self.layer = self.layer or layer
         return self
 
@@ -29,7 +29,7 @@ class MixesOffsets(Exception):
 
 
 def after_layer(spec: LayerSpec, geometry: Any) -> Any:
-    """What a layer makes of the images of its inputs (a network tree of them).
+    """The geometry of images after a layer, from that before it (or a network tree of them).
 
     Raises:
       MixesOffsets: it mixes offsets.
@@ -51,9 +51,9 @@ class RunGeometry:
     Attributes:
       sizes: numbers of positions along its axes.
       strides: products of the strides since the start of the run.
-      extents: least lengths of rows at the start of the run in which each image of the run has room.
-      spans: the same, with a gap after each image.
-      wraps: whether images are periodic; None while no window has been met.
+      extents: least lengths of rows, at the start of the run, that have room for each image of the run.
+      spans: the same, with room for the gap after each image.
+      wraps: whether images are periodic; None before the first window.
     """
 
     sizes: tuple[int, ...]
@@ -71,7 +71,8 @@ class RunGeometry:
         """The image after a layer that moves a window along each axis.
 
         Raises:
-          MixesOffsets: images are periodic for some layers only, or not a multiple of the stride of a periodic layer.
+          MixesOffsets: images are periodic for some layers only; the stride of a periodic layer does not divide their
+            size; or windows are along other axes.
         """
         if len(windows) != len(self.sizes):
             raise MixesOffsets("has windows along other axes than those of the images")
@@ -79,7 +80,7 @@ class RunGeometry:
             return self
         wraps = windows[0].padding is Padding.CIRCULAR
         if self.wraps not in (None, wraps):
-            raise MixesOffsets("pads images otherwise than the layers before it: circularly, or not")
+            raise MixesOffsets("pads images in another way than the layers before it, circularly or not")
         if wraps and any(size % window.stride for size, window in zip(self.sizes, windows, strict=True)):
             raise MixesOffsets("has circular padding, and a stride that does not divide the size of images")
         spans = [
@@ -95,7 +96,7 @@ class RunGeometry:
         return RunGeometry(sizes, strides, with_room(self.extents), with_room(spans), wraps)
 
     def beside(self, other: "RunGeometry") -> "RunGeometry":
-        """The image that two branches make together.
+        """The image after two branches are joined.
 
         Raises:
           MixesOffsets: they differ in sizes or strides, or images are periodic in one of them only.
@@ -107,11 +108,11 @@ class RunGeometry:
         return RunGeometry(self.sizes, self.strides, extents, spans, kinds.pop() if kinds else None)
 
     def offset_axes(self, windows: Sequence[Window]) -> tuple[OffsetAxis, ...]:
-        """The axes of the image, as the end of a run that a pool with some windows follows.
+        """The spatial axes at the end of a run that a pool with these windows follows.
 
         Raises:
-          MixesOffsets: the pool takes images for periodic and the run does not, or the other way round; or the size of
-            periodic images is not a multiple of the pool's stride.
+          MixesOffsets: images are periodic for only one of the run and the pool; or the size of periodic images is not
+            a multiple of the pool's stride.
         """
         return tuple(map(self._offset_axis, self.sizes, self.strides, self.spans, windows))
 
@@ -130,7 +131,7 @@ class RunGeometry:
         return OffsetAxis(size, -(-span // step) * step, 1, -(-size // step) * step, False)
 
     def diagonal(self) -> tuple[OffsetAxis, ...]:
-        """The axes of the image, as the end of a run of which only pairs of equal positions are needed."""
+        """The spatial axes at the end of a run after which only pairs of equal positions are needed."""
         lengths = [-(-extent // stride) for extent, stride in zip(self.extents, self.strides, strict=True)]
         wraps = bool(self.wraps)
         return tuple(
@@ -138,7 +139,7 @@ class RunGeometry:
         )
 
     def start(self, sizes: Sequence[int], end: Sequence[OffsetAxis]) -> tuple[OffsetAxis, ...]:
-        """The axes at the start of the run, where images have some sizes."""
+        """The spatial axes at the start of the run, where images have the given sizes."""
         return tuple(
             dataclasses.replace(offset_axis, size=size, span=stride * offset_axis.span, step=stride)
             for size, stride, offset_axis in zip(sizes, self.strides, end, strict=True)

@@ -13,8 +13,9 @@ from neural_tangents.stax._streaming.offsets import OffsetAxis, OffsetKernel
 from neural_tangents.stax._streaming.run_geometry import MixesOffsets, RunGeometry, after_layer
 from neural_tangents.stax._window import Padding, Window
 
-# All pairs of positions of all inputs, from which on a run without a pool behind it is evaluated slab by slab. Chosen
-# with CNNs of `benchmarks/cases.py` on two cores: below it, compiling and starting the loop costs more than it saves.
+# With this many entries, pairs of positions of pairs of inputs, a run that no pool follows is evaluated slab by slab.
+# Chosen with CNNs of `benchmarks/cases.py` on two cores: for fewer, compiling and starting the loop costs more than it
+# saves.
 _MANY_ENTRIES = 2**18
 
 # Where no pool follows a run, each pair of positions is kept: sums over windows of one position.
@@ -28,7 +29,7 @@ class Run:
     Runs of one network are equal if they have equal places in it, and images of equal sizes.
 
     Attributes:
-      place: numbers of the first layer, and of the one after the last, of the network.
+      place: numbers of the first layer and of the one after the last, in the network.
       sizes: of the images at the start.
       geometry: of the images at the end.
       ends: the spatial axes at the end, before the pool.
@@ -50,12 +51,12 @@ class Run:
 
 
 class Next(NamedTuple):
-    """What is to be evaluated next of a sequence of layers.
+    """Which layers of a sequence are to be evaluated next, and how.
 
     Attributes:
       stop: number of the layer to stop before.
       run: the layers up to there, if they are to be evaluated slab by slab; None if at once.
-      reason: why so, in words.
+      reason: why, in words.
     """
 
     stop: int
@@ -64,7 +65,7 @@ class Next(NamedTuple):
 
 
 def find_run(steps: Sequence[Step], start: int, k: Any) -> Next:
-    """What to evaluate next of a sequence of layers, from the layer `start` on, given the kernel before it."""
+    """Which layers of a sequence to evaluate next, from the layer `start` on, given the kernel before it."""
     n = len(steps)
     if not isinstance(k, Kernel | InputBatches):
         return Next(n, None, "there are several inputs")
@@ -94,10 +95,10 @@ def find_run(steps: Sequence[Step], start: int, k: Any) -> Next:
 def _without_pool(
     steps: Sequence[Step], start: int, at_once: Next, k: Kernel | InputBatches, stop: int, geometry: RunGeometry
 ) -> Next:
-    """A run whose results are all kept, if that pays: where all pairs of positions are needed after it."""
+    """A run whose results are all kept, if that pays: if all pairs of positions are needed after it, and are many."""
     if k.diagonal_spatial:
         return at_once._replace(reason="only pairs of equal positions are needed")
-    if geometry.wraps is None:  # no windows: all that a slab needs is in place already
+    if geometry.wraps is None:  # without windows, a layer needs no more memory than its inputs and outputs
         return at_once
     if k.shape1[k.batch_axis] * k.shape2[k.batch_axis] * math.prod(_sizes(k)) ** 2 < _MANY_ENTRIES:
         return at_once._replace(reason=f"{at_once.reason}, and there are fewer than {_MANY_ENTRIES} pairs of positions")

@@ -2,15 +2,16 @@
 
 The order of steps, and why:
 
-1. All layers once on pairs of equal positions only (`_equal_positions`). This is cheap, gives the shapes, masks and
-   flags after the run, raises the errors of layers before any loop is compiled, and tells whether there is an NTK yet.
-2. Inputs of both batches in blocks, and in the innermost loop rows of offsets (`SlabLoop.cross`): a block of inputs is
-   read once for all offsets, and the sums over offsets are complete when the loop moves on, so that only one block of
-   results is added to at a time.
-3. Sums in the order of the pool's windows (`PoolSum.ordered`) after the innermost loop: as long as slabs are added,
-   neighbouring rows go to neighbouring places.
-4. Variances (`cov1`, `cov2`) of a result after a pool are sums over pairs of positions too. Where `nngp` has them on
-   its diagonal they are read off, so that both agree to the last bit, and otherwise they are a loop of their own.
+1. All layers are evaluated once for pairs of equal positions only (`_equal_positions`). This is cheap, gives the
+   shapes, masks and flags after the run, raises the errors of layers before any loop is compiled, and tells whether
+   there is an NTK yet.
+2. The outer loops are over blocks of inputs of both batches, the innermost one over rows of offsets (`SlabLoop.cross`).
+   So a block of inputs is read once for all offsets, and its sums over offsets are complete when the loop moves on:
+   only one block of results is added to at a time.
+3. Sums are put in the order of the pool's windows (`PoolSum.ordered`) only after the innermost loop: while slabs are
+   added, neighbouring rows go to neighbouring places.
+4. Variances (`cov1`, `cov2`) after a pool are sums over pairs of positions too. Where `nngp` has them on its diagonal
+   they are taken from there, so that both agree to the last bit; otherwise they take a loop of their own.
 """
 
 import dataclasses
@@ -40,9 +41,9 @@ from neural_tangents.stax._streaming.runs import Run
 DEFAULT_BUDGET = 2**25
 # How many arrays of the size of a slab exist at a time, at most.
 _COPIES = 8
-# With so many inputs of each batch in a slab, or half of it, rows speed it up more than further inputs do.
+# From this many inputs of each batch in a slab on, or half as many, more rows speed it up more than more inputs do.
 _FEW_INPUTS = 7
-# Products of inputs with fewer channels are added up in one pass, faster than many small matrix products.
+# With at most this many channels, products of inputs are added up in one pass: faster than many small matrix products.
 _FEW_CHANNELS = 8
 
 
@@ -70,7 +71,7 @@ def streamed(run: Run, budget: int, k: Kernel | InputBatches) -> Kernel:
         inputs = (k.inputs1, k.inputs2)
     else:
         given = dict(nngp=k.nngp, ntk=k.ntk, cov1=k.cov1, cov2=k.cov2)
-        if not has_ntk or k.ntk is None or k.ntk.ndim == 0:  # an NTK that is a number, zero, is that of `like`
+        if not has_ntk or k.ntk is None or k.ntk.ndim == 0:  # a scalar NTK, which is zero, is that of `like`
             given["ntk"] = None
     loop = SlabLoop.of(run, layers, equal.cov2 is None, budget)
     batch1, batch2 = Batch.of(equal, 1, inputs), Batch.of(equal, 2, inputs)
@@ -103,10 +104,10 @@ class Batch(NamedTuple):
     """One of the two batches.
 
     Attributes:
-      numbers: of its inputs, `(N,)`.
-      variance: of its inputs, `(N, *sizes)`.
-      mask: of its inputs, or None; the batch axis first.
-      inputs: `(N, C, *sizes)`, if they are those of the network.
+      numbers: numbers of its inputs, `(N,)`.
+      variance: variances of its inputs, `(N, *sizes)`.
+      mask: mask of its inputs, with the batch axis first, or None.
+      inputs: the inputs themselves, `(N, C, *sizes)`, if they are those of the network; else None.
     """
 
     numbers: Array
@@ -134,8 +135,8 @@ class SlabLoop:
       starts: the spatial axes at its start.
       pool_sums: what the pool adds up along each axis at its end.
       same_positions: whether only pairs of equal positions are needed.
-      symmetric: whether both batches are one. Offsets `d` and `-d` are then transposes of each other, and so are rows
-        `e` and `-e`: half of the rows along the first axis will do, and transposes are added in the end.
+      symmetric: whether both batches are the same. Offsets `d` and `-d` are then transposes of each other, and so are
+        rows `e` and `-e`: half of the rows along the first axis are enough, and transposes are added in the end.
       budget: how many bytes a slab may take.
     """
 
@@ -148,7 +149,7 @@ class SlabLoop:
 
     @classmethod
     def of(cls, run: Run, layers: Callable[[Any], Any], one_batch: bool, budget: int) -> "SlabLoop":
-        """The loop that evaluates a run; `one_batch` says whether both batches are one."""
+        """The loop that evaluates a run; `one_batch` says whether both batches are the same."""
         windows = run.pool.windows(run.geometry.sizes)
         pool_sums = tuple(PoolSum(axis, window) for axis, window in zip(run.ends, windows, strict=True))
         same_positions = run.pool.same_positions
@@ -203,7 +204,7 @@ class SlabLoop:
         size2 = _even(n2, min(_FEW_INPUTS, room // size1))
         left = room // (size1 * size2)
         rows: list[int] = []
-        # Rows along the last axis first: they lie next to each other. What room is left goes to further inputs.
+        # Rows along the last axis first, as they are neighbours in memory. Room that is left goes to more inputs.
         for count, pool_sum in reversed(list(zip(self.counts, self.pool_sums, strict=True))):
             groups = _even(-(-count // pool_sum.group), max(1, left // pool_sum.group))
             rows.insert(0, groups * pool_sum.group)
@@ -217,11 +218,11 @@ class SlabLoop:
     ) -> tuple[Array, Any]:
         """Pooled NNGP and NTK of some inputs, added up over rows, `sizes` at a time along each axis.
 
-        If both batches are one, their transposes are yet to be added.
+        If both batches are the same, transposes are yet to be added.
         """
         n_blocks = [-(-count // size) for count, size in zip(self.counts, sizes, strict=True)]
 
-        @jax.checkpoint  # for derivatives, slabs are evaluated again: else all of them would be kept
+        @jax.checkpoint  # derivatives evaluate slabs again, as otherwise all of them would be kept
         def slab(rows: tuple[Array, ...]) -> tuple[Array, Any]:
             k = self.layers(self.start(covariances, like, first, second, rows))
             weights = [self.row_weights(axis, r, like.cov1.dtype) for axis, r in enumerate(rows)]
@@ -255,7 +256,7 @@ class SlabLoop:
         return total
 
     def row_weights(self, axis: int, rows: Array, dtype: Any) -> Array:
-        """Rows that do not exist count nothing, and half those that are their own transposes."""
+        """The weights of rows: 0 for rows that do not exist, 1/2 for those that are their own transposes, else 1."""
         there = (rows < self.counts[axis]).astype(dtype)
         if not self.symmetric or axis > 0:
             return there
@@ -317,13 +318,13 @@ def _rows_of(cov: Any, slab: OffsetKernel) -> Any:
 
 
 def _even(n: int, most: int) -> int:
-    """The size of equal blocks, at most `most` and at least half of it, that leave the last one fullest."""
+    """The size of blocks, at most `most` and more than half of it, for which the last block is fullest."""
     most = min(n, most)
     return min(range(most, most // 2, -1), key=lambda size: -n % size)
 
 
 def _in_blocks(x: Array, sizes: Sequence[int]) -> Array:
-    """`(N1, N2, ...)` as `(blocks1, blocks2, size1, size2, ...)`; the last blocks are filled with copies."""
+    """`(N1, N2, ...)` as `(blocks1, blocks2, size1, size2, ...)`; copies of the last input fill up the last block."""
     n = len(sizes)
     pads = [(0, -length % size) for length, size in zip(x.shape, sizes, strict=False)]
     x = jnp.pad(x, pads + [(0, 0)] * (x.ndim - n), mode="edge")
@@ -346,7 +347,7 @@ def _transposed(cov: Array, n_batch_axes: int) -> Array:
 
 
 def _equal_positions(k: Kernel | InputBatches) -> Kernel:
-    """The kernel of pairs of equal positions only, with variances only for each batch."""
+    """The kernel of pairs of equal positions only, and of the variances of each batch."""
     if isinstance(k, InputBatches):
         return k.kernel(diagonal_batch=True, diagonal_spatial=True)
     layout = k.layout

@@ -81,7 +81,7 @@ def attention_heads(
     Args:
       x: what queries and keys are made of, `(N, P, C)`.
       values: what values are made of, `(N, P, D)`.
-      params: `Q`, `(heads, C, key)`, or None if queries are keys; `K`, alike; `V`, `(heads, D, val)`.
+      params: `Q`, `(heads, C, key)`, or None if queries are keys; `K`, of the same shape; `V`, `(heads, D, val)`.
       mechanism: what `zeta` is.
       scale: factor of the products.
       masked: which keys are masked, `(N, P)`, or None.

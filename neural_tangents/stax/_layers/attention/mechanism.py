@@ -71,7 +71,7 @@ def attention_weights(products: Array, mechanism: AttentionMechanism, masked: Ar
       masked: which keys are masked, broadcasts against `products`; None for no mask.
     """
     if masked is not None:
-        # Not minus infinity, of which softmax makes NaN where all keys are masked.
+        # Not minus infinity, for which softmax gives NaN where all keys are masked.
         lowest = max(-1e20, float(jnp.finfo(products.dtype).min))
         value = lowest if mechanism is AttentionMechanism.SOFTMAX else 0.0
         products = jnp.where(masked, jnp.asarray(value, products.dtype), products)
