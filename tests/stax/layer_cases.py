@@ -103,7 +103,9 @@ CASES = {
     "Conv": Case(stax.Conv(5, (3,), None, "SAME", 1.2, 0.3)),
     "ConvTranspose": Case(stax.ConvTranspose(5, (2,), (2,), "SAME", 1.2, 0.3), streams=False),
     "ConvLocal": Case(stax.ConvLocal(5, (3,), None, "SAME", 1.2, 0.3), streams=False),
-    "GlobalSelfAttention": Case(stax.GlobalSelfAttention(5, 2, 2, 2, False, b_std=0.2, attention_mechanism="IDENTITY"), streams=False),
+    "GlobalSelfAttention": Case(
+        stax.GlobalSelfAttention(5, 2, 2, 2, False, b_std=0.2, attention_mechanism="IDENTITY"), streams=False
+    ),
     # Layers without.
     "Identity": Case(stax.Identity()),
     "LayerNorm": Case(stax.LayerNorm()),
