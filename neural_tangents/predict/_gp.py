@@ -26,7 +26,7 @@ from neural_tangents.predict._results import Gaussians, Names, as_prediction, ga
 from neural_tangents.predict._solve import Diagnostics, TrainSystem
 
 # The key of a kernel given as an array: that of whichever name is asked for.
-_BARE = ""
+_UNNAMED = ""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -81,10 +81,14 @@ class GaussianProcess:
         if k_test_train is None:
             return gaussians(get, names, lambda name: learned(self._outputs, self._y_train, with_covariance))
         needed = kernels_needed(names, with_covariance)
-        train = _pick(self._systems, needed, names, "k_train_train")
-        test_train = _pick(_given(k_test_train, "k_test_train"), needed, names, "k_test_train")
+        train = _needed_kernels(self._systems, needed, names, "k_train_train")
+        test_train = _needed_kernels(_kernels_by_name(k_test_train, "k_test_train"), needed, names, "k_test_train")
         priors = tuple(dict.fromkeys(PREDICTIONS[name].prior for name in names))
-        test_test = _pick(_given(k_test_test, "k_test_test"), priors, names, "k_test_test") if with_covariance else {}
+        test_test = (
+            _needed_kernels(_kernels_by_name(k_test_test, "k_test_test"), priors, names, "k_test_test")
+            if with_covariance
+            else {}
+        )
         test = HeldOutKernels.create(self._outputs, test_train, test_test, self._y_train.dtype)
         y = self._outputs.columns(self._y_train)
         return gaussians(
@@ -162,7 +166,7 @@ class GaussianProcess:
         names = requested(get, tuple(PREDICTIONS), AttributeError)
         if len(names) > 1 or PREDICTIONS[names[0]].prior != PREDICTIONS[names[0]].dynamics:
             raise ValueError(f"Expected `get` to be 'nngp' or 'ntkgp', got {get!r}, which is no Gaussian process.")
-        return next(iter(_pick(self._systems, kernels_needed(names, False), names, "k_train_train").values()))
+        return next(iter(_needed_kernels(self._systems, kernels_needed(names, False), names, "k_train_train").values()))
 
 
 def gp_inference(
@@ -229,7 +233,7 @@ def gp_inference(
     outputs = Outputs.create(y_train.shape, trace_axes)
     regularisation = Regularisation(diag_reg, diag_reg_absolute_scale, noise_variance)
     regularisation.check(outputs)
-    given = _given(k_train_train, "k_train_train")
+    given = _kernels_by_name(k_train_train, "k_train_train")
     if not given:
         raise ValueError("Expected a kernel in `k_train_train`, got None for both `nngp` and `ntk`.")
     for name, kernel in given.items():
@@ -241,27 +245,29 @@ def gp_inference(
     return GaussianProcess(systems, outputs, y_train.astype(dtype))
 
 
-def _given(kernels: Any, label: str) -> dict[str, jax.Array]:
+def _kernels_by_name(kernels: Any, label: str) -> dict[str, jax.Array]:
     """The kernels by name that a `Kernel` or a named tuple has, or an array, which has no name."""
     if hasattr(kernels, "nngp") or hasattr(kernels, "ntk"):
         found = {name: getattr(kernels, name, None) for name in ("nngp", "ntk")}
     else:
-        found = {_BARE: kernels}
+        found = {_UNNAMED: kernels}
     advice = "Pass kernels that were computed, such as kernel_fn(x1, x2, ('nngp', 'ntk'))."
     return {
         name: as_array(kernel, f"{label}.{name}" if name else label, advice)
         for name, kernel in found.items()
-        if kernel is not None or name == _BARE
+        if kernel is not None or name == _UNNAMED
     }
 
 
-def _pick(given: Mapping[str, Any], needed: tuple[str, ...], names: tuple[str, ...], label: str) -> dict[str, Any]:
+def _needed_kernels(
+    given: Mapping[str, Any], needed: tuple[str, ...], names: tuple[str, ...], label: str
+) -> dict[str, Any]:
     """The needed ones of the given kernels; raises `ValueError` if one is not there."""
-    if _BARE in given and len(needed) == 1:
-        return {needed[0]: given[_BARE]}
+    if _UNNAMED in given and len(needed) == 1:
+        return {needed[0]: given[_UNNAMED]}
     missing = [name for name in needed if name not in given]
     if missing:
-        got = "one array, which stands for a single kernel" if _BARE in given else f"{tuple(given)}"
+        got = "one array, which stands for a single kernel" if _UNNAMED in given else f"{tuple(given)}"
         raise ValueError(
             f"Predictions {names} need the kernels {needed} in `{label}`, got {got}. Pass a `Kernel` or a named tuple "
             f"with the fields {needed}, such as kernel_fn(x1, x2, {needed}), or ask for other predictions with `get`."
