@@ -106,7 +106,7 @@ class Dot:
         if channel_axis in x_axes:
             raise ValueError(
                 f"Expected dimension numbers without the channel axis {channel_axis}, got {dimension_numbers}: kernels "
-                "stand for infinitely many channels. Use `Dense` to mix channels."
+                "describe infinitely many channels. Use `Dense` to mix channels."
             )
         partner = dict(zip(c_axes, x_axes, strict=True))
         constant = tuple(partner.get(axis, ndim + axis) for axis in range(constant_ndim))

@@ -45,7 +45,7 @@ def check_index(index: FullIndex, batch_axis: int, channel_axis: int) -> None:
     """Raises a `NotImplementedError` if the kernel of the indexed activations does not exist."""
     if not is_whole(index[channel_axis]):
         raise NotImplementedError(
-            f"Expected `:` for the channel axis {channel_axis}, got {index[channel_axis]}: kernels stand for "
+            f"Expected `:` for the channel axis {channel_axis}, got {index[channel_axis]}: kernels describe "
             "infinitely many channels. Index batch and spatial axes only."
         )
     if isinstance(index[batch_axis], int):

@@ -171,9 +171,9 @@ def monte_carlo_kernel_fn(
 
         Returns:
           For a name, the kernel, `(N1, N2)` for outputs `(N, O)` and default axes; for several names, a named tuple
-          `MonteCarloKernel` in the order of `get`; for None, an `EmpiricalKernel` of both. Of several outputs, each has
-          its own. If `n_samples` are several, a generator of these; with `standard_error`, an `Estimate` in place of
-          each array.
+          `MonteCarloKernel` in the order of `get`; for None, an `EmpiricalKernel` of both. With several outputs,
+          each has its own. If there are several `n_samples`, a generator of these; with `standard_error`, an `Estimate`
+          in place of each array.
 
         Raises:
           KeyError: `get` has an unknown name.

@@ -17,7 +17,7 @@ from neural_tangents.empirical._signatures import KernelsAtParams
 
 
 class _Required(enum.Enum):
-    """Marks arguments without a default, of which a missing one has to be a `ValueError`."""
+    """Marks required arguments, for which a `ValueError` is raised if they are missing."""
 
     REQUIRED = enum.auto()
 
@@ -85,7 +85,7 @@ def empirical_kernel_fn(
 
         Returns:
           For a name, the kernel, `(N1, N2)` for outputs `(N, O)` and default axes. Otherwise a named tuple
-          `EmpiricalKernel` of kernels, in the order of `get`. Of several outputs, each has its own.
+          `EmpiricalKernel` of kernels, in the order of `get`. If there are several outputs, each has its own.
 
         Raises:
           KeyError: `get` has an unknown name.

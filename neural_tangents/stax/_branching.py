@@ -235,7 +235,7 @@ def _check_layouts(name: str, kernels: Sequence[Kernel]) -> None:
         if any(value != values[0] for value in values):
             raise NotImplementedError(
                 f"{name} needs inputs whose kernels agree in `{attribute}`, got {values}. "
-                "Make all branches keep the axes and the layout of their input alike."
+                "Make all branches treat axes and layout in the same way."
             )
 
 

@@ -72,8 +72,8 @@ def requires(*, pointwise: bool = False, **requirements: Any) -> Callable[[F], F
     Args:
       pointwise: whether the covariance of the outputs at a pair of positions depends only on that of the inputs at the
         same pair, and on the variances at these two positions: `kernel_fn` scales, shifts or transforms entries, and
-        leaves axes alone. Networks of convolutions and such layers are evaluated in bounded memory. A user's layer in
-        their midst that is not pointwise needs the covariances of all pairs of positions of all inputs at once; see
+        leaves axes alone. Networks of convolutions and such layers are evaluated in bounded memory. A user's layer
+        among them that is not pointwise needs the covariances of all pairs of positions of all inputs at once; see
         `stax.explain`. If `kernel_fn` needs variances, `kernel.layout.spread(kernel.layout.variance(kernel.cov1),
         ...)` gives those that belong to each entry of `kernel.nngp`.
       **requirements: `diagonal_batch` (False if covariances of different inputs of one batch are needed),

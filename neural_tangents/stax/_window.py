@@ -197,14 +197,14 @@ def _diagonal_sums(x: Array, axis: int, size: int) -> Array:
     """`y[.., i, j, ..] = sum_d x[.., i + d, j + d, ..]`: with both axes merged into one, a dilated window along it."""
     shape, (n, m) = x.shape, x.shape[axis : axis + 2]
     x = x.reshape(*shape[:axis], n * m, *shape[axis + 2 :])
-    x = _reduce(x, axis, size, dilation=m + 1, behind=(size - 1) * (m + 1))
+    x = _reduce(x, axis, size, dilation=m + 1, after=(size - 1) * (m + 1))
     x = x.reshape(shape)
     return lax.slice_in_dim(lax.slice_in_dim(x, 0, n - size + 1, axis=axis), 0, m - size + 1, axis=axis + 1)
 
 
-def _reduce(x: Array, axis: int, size: int, stride: int = 1, dilation: int = 1, behind: int = 0) -> Array:
+def _reduce(x: Array, axis: int, size: int, stride: int = 1, dilation: int = 1, after: int = 0) -> Array:
     sizes, strides, dilations = ([k if i == axis else 1 for i in range(x.ndim)] for k in (size, stride, dilation))
-    pads = [(0, behind) if i == axis else (0, 0) for i in range(x.ndim)]
+    pads = [(0, after) if i == axis else (0, 0) for i in range(x.ndim)]
     zero = np.zeros((), x.dtype)
     return lax.reduce_window(x, zero, lax.add, sizes, strides, pads, window_dilation=dilations)
 

@@ -75,7 +75,7 @@ def ImageResize(
         if target[channel] != k.shape1[channel]:
             raise ValueError(
                 f"Expected -1 for the channel axis {channel}, got `shape={sizes}` for inputs of shape {k.shape1}: "
-                "kernels stand for infinitely many channels. Resize batch and spatial axes only."
+                "kernels describe infinitely many channels. Resize batch and spatial axes only."
             )
         spatial = [size for axis, size in enumerate(sizes) if axis not in (batch, channel)]
         width = 2 if k.layout.spatial is Spatial.PAIRED else 1

@@ -75,7 +75,7 @@ def Hermite(degree: int) -> LayerSpec:
       NotImplementedError: `degree` is not a whole number, or negative.
 
     Warns:
-      UserWarning: always, of the assumption.
+      UserWarning: always, about this assumption.
 
     Source: Daniely et al., "Toward Deeper Understanding of Neural Networks", 2016, https://arxiv.org/abs/1602.05897.
     """

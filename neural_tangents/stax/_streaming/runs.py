@@ -83,7 +83,9 @@ def find_run(steps: Sequence[Step], start: int, k: Any) -> Next:
             if spec.pool is not None and isinstance(geometry, RunGeometry):
                 ends = _ends(geometry, spec.pool, k.diagonal_spatial)
                 run = Run((start, number + 1), sizes, geometry, ends, tuple(steps[start:number]), spec.pool)
-                return Next(number + 1, run if number > start else None, f"{spec} adds up what precedes it")
+                if number == start:
+                    return Next(number + 1, None, f"no layers before {spec} are left to be evaluated with it")
+                return Next(number + 1, run, f"{spec} adds up what precedes it")
             geometry = after_layer(spec, geometry)
         except MixesOffsets as error:
             stop, reason = number + 1, str(error.of(spec))
