@@ -66,7 +66,7 @@ def myrtle(depth, n_last_pools):
     """Shankar et al., 2020; with three pools at the end for images of 32 x 32."""
     W_std = 2**0.5
     conv, pool = functools.partial(stax.Conv, 1, (3, 3), W_std=W_std, padding="SAME"), stax.AvgPool((2, 2), (2, 2))
-    repeats = {5: (2, 1, 1), 7: (2, 2, 2), 10: (3, 3, 3)}[depth]
+    repeats = {5: (2, 1, 1), 10: (3, 3, 3)}[depth]
     pools = (1, 1, n_last_pools)
     layers = []
     for repeat, n_pools in zip(repeats, pools, strict=True):
@@ -104,12 +104,14 @@ NETWORKS = {
     "cnn21_flatten": (lambda: cnn(21, "Flatten"), (6, 5)),
     "wide_resnet": (lambda: wide_resnet(4, 1, 2), (8, 8)),
     "myrtle5": (lambda: myrtle(5, 1), (8, 8)),
-    "myrtle7": (lambda: myrtle(7, 1), (8, 8)),
     "myrtle10": (lambda: myrtle(10, 1), (8, 8)),
     "mixed_SAME": (lambda: mixed("SAME"), (5, 7)),
     "mixed_VALID": (lambda: mixed("VALID"), (5, 7)),
     "mixed_CIRCULAR": (lambda: mixed("CIRCULAR"), (5, 7)),
 }
+
+
+DEEP = ("cnn21_gap", "myrtle10")  # the longest ways for rounding errors to grow
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -121,15 +123,16 @@ def test_kernels_are_those_of_explicit_matrices(name):
     with jax.enable_x64(True):
         got = compiled(net, x[:2], x[2:])
         itself = compiled(net, x, get=("nngp", "ntk"))
-    single = compiled(net, x.astype(np.float32), get=("nngp", "ntk"))
     np.testing.assert_allclose(got.nngp, want.nngp[:2, 2:], rtol=1e-10)
     np.testing.assert_allclose(got.ntk, want.ntk[:2, 2:], rtol=1e-10)
     np.testing.assert_allclose(got.cov1, np.diag(want.nngp)[:2], rtol=1e-10)
     np.testing.assert_allclose(got.cov2, np.diag(want.nngp)[2:], rtol=1e-10)
     np.testing.assert_allclose(itself.nngp, want.nngp, rtol=1e-7)
     np.testing.assert_allclose(itself.ntk, want.ntk, rtol=1e-7)
-    np.testing.assert_allclose(single.nngp, want.nngp, rtol=2e-4)
-    np.testing.assert_allclose(single.ntk, want.ntk, rtol=2e-4)
+    if name in DEEP:
+        single = compiled(net, x.astype(np.float32), get=("nngp", "ntk"))
+        np.testing.assert_allclose(single.nngp, want.nngp, rtol=2e-4)
+        np.testing.assert_allclose(single.ntk, want.ntk, rtol=2e-4)
 
 
 @pytest.mark.parametrize("linear_scaling", [True, False], ids=["linear", "square root"])
