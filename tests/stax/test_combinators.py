@@ -105,6 +105,18 @@ def test_repeat_equals_serial(n):
         assert not np.array_equal(*jax.tree.leaves(params[1])[0][:2])
 
 
+def test_no_copies_are_the_inputs():
+    """Also for images, of which no covariances exist until a layer asks for them."""
+    images = np.random.RandomState(5).normal(size=(2, 3, 4, 5))
+    for repeated in (stax.repeat(stax.Relu(), 0), stax.serial(stax.repeat(stax.Relu(), 0))):
+        assert_equal_kernels(repeated[2](images, images[:1]), stax.Identity()[2](images, images[:1]))
+        want = np.einsum("aijc,bklc->abikjl", images, images) / 5
+        np.testing.assert_allclose(
+            repeated[2](images, None, "nngp", diagonal_spatial=False), want, rtol=1e-5, atol=1e-6
+        )
+        assert repeated[1](repeated[0](jax.random.key(0), images.shape)[1], images) is images
+
+
 def test_repeat_of_residual_block():
     block = stax.serial(
         stax.FanOut(2),

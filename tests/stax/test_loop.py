@@ -46,6 +46,16 @@ def test_loops_have_the_numbers_of_unrolled_layers(n, get):
         np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
+def test_kernels_are_packed_into_complex_numbers_on_cpus_only(monkeypatch):
+    net = stax.serial(*blocks(6), stax.Dense(1))
+    packed, want = jaxpr(net), jax.jit(lambda x: net[2](x, None, ("nngp", "ntk")))(X)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    plain, got = jaxpr(net), jax.jit(lambda x: net[2](x, None, ("nngp", "ntk")))(X)
+    assert "c64" in str(packed) and "c64" not in str(plain)
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
 def test_metadata_after_a_loop():
     kernel = jax.jit(stax.serial(*blocks(8), stax.Dense(1))[2])(X)
     eager = stax.serial(*blocks(8), stax.Dense(1))[2](X)
