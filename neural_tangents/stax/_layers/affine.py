@@ -68,6 +68,11 @@ class Affine:
         outputs = (self.s_in**-0.5 if self.standard else self.W_std / fan_in**0.5) * product
         return outputs if b is None else outputs + (b if self.standard else self.b_std * b)
 
+    @property
+    def takes_bias(self) -> bool:
+        """Whether outputs can have a bias; whether they have one is up to the parameters."""
+        return self.standard or self.b_std is not None
+
     def kernel(self, k: Kernel, mean: Callable[[Array, int], Array], fan_in: int) -> Kernel:
         """The kernel of the outputs.
 
@@ -98,7 +103,7 @@ class Affine:
 
 
 def weights_and_bias(
-    layer: str, params: Any, needed: Sequence[int | None], x_shape: Shape, has_bias: bool
+    layer: str, params: Any, needed: Sequence[int | None], x_shape: Shape, takes_bias: bool
 ) -> tuple[Array, Any]:
     """The weights and the bias of a layer's parameters, if they fit its inputs.
 
@@ -107,7 +112,7 @@ def weights_and_bias(
       params: what `apply_fn` was given.
       needed: shape of weights that fit; None stands for any size.
       x_shape: shape of the inputs, for errors.
-      has_bias: whether there should be a bias.
+      takes_bias: whether there may be a bias.
 
     Raises:
       TypeError: parameters are not a pair of weights and a bias (None for no bias).
@@ -117,9 +122,8 @@ def weights_and_bias(
     if not isinstance(params, tuple | list) or len(params) != 2:
         got = f"{type(params).__name__} of {len(params)}" if isinstance(params, tuple | list) else type(params).__name__
         raise TypeError(f"{layer} needs a pair `(W, b)` of parameters, got {got}. {advice}")
-    if (params[1] is not None) != has_bias:
-        given, wanted = ("no bias", "one") if has_bias else ("a bias", "none, as its `b_std` is None")
-        raise TypeError(f"{layer} got {given} among its parameters, and needs {wanted}. {advice}")
+    if params[1] is not None and not takes_bias:
+        raise TypeError(f"{layer} got a bias among its parameters, but its `b_std` is None. {advice}")
     shape = jnp.shape(params[0])
     if len(shape) != len(needed) or any(n not in (None, size) for n, size in zip(needed, shape, strict=True)):
         text = ", ".join("*" if n is None else str(n) for n in needed)

@@ -85,7 +85,7 @@ def Dense(
         return affine.draw(rng, (channels, width), biases, fan_in=channels)
 
     def apply(params: tuple[Any, Any], x: Array) -> Array:
-        w, b = weights_and_bias("Dense", params, (x.shape[channel_axis], None), x.shape, b_std is not None)
+        w, b = weights_and_bias("Dense", params, (x.shape[channel_axis], None), x.shape, affine.takes_bias)
         product = jnp.moveaxis(jnp.tensordot(x, w, (channel_axis, 0)), -1, channel_axis)
         return affine.outputs(product, b, fan_in=x.shape[channel_axis])
 

@@ -78,7 +78,7 @@ def ConvLocal(
         return affine.draw(rng, weight_shape(shape, width), biases, geometry.fan_in(shape))
 
     def apply(params: tuple[Any, Any], x: Array) -> Array:
-        w, b = weights_and_bias("ConvLocal", params, weight_shape(x.shape, None), x.shape, b_std is not None)
+        w, b = weights_and_bias("ConvLocal", params, weight_shape(x.shape, None), x.shape, affine.takes_bias)
         dtype = jnp.result_type(x, w)
         fan_in = geometry.fan_in(x.shape)
         x, pads = padded(jnp.asarray(x, dtype), geometry)

@@ -154,7 +154,7 @@ def _shared(geometry: Geometry, affine: Affine, out_chan: int, product: Any) -> 
 
     def apply(params: tuple[Any, Any], x: Array) -> Array:
         geometry.positions(x.shape)
-        w, b = weights_and_bias(geometry.name, params, weight_shape(x.shape, None), x.shape, affine.b_std is not None)
+        w, b = weights_and_bias(geometry.name, params, weight_shape(x.shape, None), x.shape, affine.takes_bias)
         dtype = jnp.result_type(x, w)
         return affine.outputs(product(jnp.asarray(x, dtype), jnp.asarray(w, dtype)), b, geometry.fan_in(x.shape))
 
