@@ -65,14 +65,14 @@ def check_axes(layer: str, **axes: Any) -> None:
 
 
 def number(layer: str, argument: str, value: Any) -> Any:
-    """A single real number: a Python or NumPy one, or an array without axes, which may be traced.
+    """A single real number: a Python or NumPy one, or an array of one number, which may be traced.
 
     Raises:
-      TypeError: it is something else, such as None, a string, or an array with axes.
+      TypeError: it is something else, such as None, a string, or an array of several numbers.
     """
     if hasattr(value, "dtype"):
         kinds = (jnp.integer, jnp.floating, jnp.bool_)
-        is_number = value.shape == () and any(jnp.issubdtype(value.dtype, kind) for kind in kinds)
+        is_number = value.size == 1 and any(jnp.issubdtype(value.dtype, kind) for kind in kinds)
     else:
         is_number = isinstance(value, numbers.Real)
     if not is_number:
