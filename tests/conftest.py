@@ -1,27 +1,34 @@
 """Settings that every test runs under."""
 
+import importlib.metadata
 import os
 
 # LAPACK on CPU is SciPy's OpenBLAS, whose threads fight XLA's and those of the other test processes.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+# Tests compile many small programs and run each once, so most of their time would go into optimising these.
+# `JAX_DISABLE_MOST_OPTIMIZATIONS=0 python -m pytest` compiles them as users do.
+OPTIMISES = "JAX_DISABLE_MOST_OPTIMIZATIONS" in os.environ
+# Emitting fusions takes most of the rest. Later releases have no other way, and end the process at a flag they lack.
+HAS_EMITTERS_FLAG = tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2])) < (0, 11)
+if HAS_EMITTERS_FLAG and not OPTIMISES:
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
+
 import jax
 import numpy as np
 import pytest
 
+if not OPTIMISES:
+    jax.config.update("jax_disable_most_optimizations", True)
 # Users run with this setting, so nothing in the library may rely on implicit rank promotion.
 jax.config.update("jax_numpy_rank_promotion", "raise")
-
-# Tests compile many small programs and run each once, so most of their time would go into optimising these.
-# `JAX_DISABLE_MOST_OPTIMIZATIONS=0 python -m pytest` compiles them as users do.
-if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
-    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture
 def optimised():
     """Options of `jax.jit` for a program that is compiled as users compile it."""
-    return {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+    options = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+    return {**options, "xla_cpu_use_fusion_emitters": True} if HAS_EMITTERS_FLAG else options
 
 
 @pytest.fixture(params=["float32", "float64"])

@@ -17,7 +17,7 @@ def inputs(n, seed):
     return jax.random.normal(jax.random.key(seed), (n, 4))
 
 
-def train_ensemble(members_fn, x, y, x_test):
+def train_ensemble(members_fn, x, y, x_test, compiler_options):
     """Outputs on both sets, `(members, N)`, after gradient descent on all parameters or the readout."""
 
     def loss(trained, fixed):
@@ -32,7 +32,8 @@ def train_ensemble(members_fn, x, y, x_test):
         trained = lax.fori_loop(0, STEPS, step, trained)
         return members_fn(trained, fixed, x)[:, 0], members_fn(trained, fixed, x_test)[:, 0]
 
-    return jax.jit(lambda keys: lax.map(member, keys, batch_size=100))(jax.random.split(jax.random.key(3), MEMBERS))
+    train = jax.jit(lambda keys: lax.map(member, keys, batch_size=100), compiler_options=compiler_options)
+    return train(jax.random.split(jax.random.key(3), MEMBERS))
 
 
 class AllParameters:
@@ -57,11 +58,11 @@ class Readout:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "members_fn"), [("ntk", AllParameters()), ("nngp", Readout())])
-def test_mean_and_covariance_of_a_thousand_trained_networks(name, members_fn):
+def test_mean_and_covariance_of_a_thousand_trained_networks(name, members_fn, optimised):
     x, x_test = inputs(4, 1), inputs(3, 2)
     y = jnp.sin(2 * x[:, :1])
     predict_fn = predict.gradient_descent_mse_ensemble(KERNEL_FN, x, y, learning_rate=RATE)
-    for outputs, where in zip(train_ensemble(members_fn, x, y, x_test), (None, x_test), strict=True):
+    for outputs, where in zip(train_ensemble(members_fn, x, y, x_test, optimised), (None, x_test), strict=True):
         mean, covariance = predict_fn(t=float(STEPS), x_test=where, get=name, compute_cov=True)
         outputs = np.asarray(outputs, "float64")
         found_mean, found = outputs.mean(0), np.cov(outputs.T)
