@@ -7,6 +7,7 @@ import pytest
 
 from neural_tangents import stax
 from neural_tangents.stax import AvgPool, Conv, ConvTranspose, Dense, Flatten, GlobalAvgPool, Relu, serial
+from neural_tangents.stax._streaming import slabs
 
 IMAGES = (8, 32, 32, 3)
 
@@ -68,7 +69,8 @@ def test_temporaries_are_bounded(optimised):
         lowered = kernel_fn.lower(jax.ShapeDtypeStruct(IMAGES, jnp.float32))
         return lowered.compile(optimised).memory_analysis().temp_size_in_bytes
 
-    assert temporaries(*convolutions(), scale(True), *convolutions()) <= 20 * 2**20
+    # 19 to 31 MiB, depending on the release of jaxlib.
+    assert temporaries(*convolutions(), scale(True), *convolutions()) <= slabs.DEFAULT_BUDGET
     all_pairs = 4 * 8**2 * 32**4  # of positions of all pairs of inputs, in single precision
     assert temporaries(*convolutions(), scale(False), *convolutions()) >= 2 * all_pairs
 
