@@ -31,6 +31,13 @@ def optimised():
     return {**options, "xla_cpu_use_fusion_emitters": True} if HAS_EMITTERS_FLAG else options
 
 
+@pytest.fixture
+def four_devices():
+    """The environment of a process whose CPU stands for four devices."""
+    flags = "--xla_force_host_platform_device_count=4"
+    return {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", **os.environ, "XLA_FLAGS": flags}
+
+
 @pytest.fixture(params=["float32", "float64"])
 def dtype(request):
     """Each of the two floating types in turn, with jax able to hold it."""

@@ -173,8 +173,9 @@ def _kernel_fn(spec: LayerSpec) -> Any:
         names = canonical_get(get)
         check_names(names, _KERNEL_FIELDS)
         # One batch given twice is one batch: then variances and covariances agree to the last bit.
-        twice = not _are_kernels(x1_or_kernel) and all(tree_leaves(tree_map(operator.is_, x1_or_kernel, x2)))
-        if _are_kernels(x1_or_kernel):
+        are_kernels = _are_kernels(x1_or_kernel)
+        twice = not are_kernels and all(tree_leaves(tree_map(operator.is_, x1_or_kernel, x2)))
+        if are_kernels:
             _check_kernels(spec, list(tree_leaves(x1_or_kernel)), x2, names, diagonal_batch, diagonal_spatial)
             kernels = tree_map(lambda k: _prepared(k, names), x1_or_kernel)
         else:

@@ -1,6 +1,5 @@
 """Monte Carlo estimates of kernels: their averages, errors, tiles, and what they are compared with in closed form."""
 
-import os
 import subprocess
 import sys
 
@@ -214,12 +213,7 @@ except ValueError as error:
 """
 
 
-def test_rows_are_spread_over_devices():
-    environment = {
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
-    }
-    found = subprocess.run([sys.executable, "-c", DEVICES], env=environment, capture_output=True, text=True)
+def test_rows_are_spread_over_devices(four_devices):
+    found = subprocess.run([sys.executable, "-c", DEVICES], env=four_devices, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
     assert "6 rows of a tile to be divisible by `device_count=4`" in found.stdout

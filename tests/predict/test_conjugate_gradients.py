@@ -1,7 +1,6 @@
 """`conjugate_gradients` against dense solutions in float64, and its preconditioner against the dense formula."""
 
 import functools
-import os
 import subprocess
 import sys
 from typing import NamedTuple
@@ -342,13 +341,8 @@ with jax.enable_x64(True):
 """
 
 
-def test_kernels_spread_over_devices():
+def test_kernels_spread_over_devices(four_devices):
     """No device gets the rows of another, and lineax is not imported before it is needed."""
-    environment = {
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
-    }
-    found = subprocess.run([sys.executable, "-c", DEVICES], env=environment, capture_output=True, text=True)
+    found = subprocess.run([sys.executable, "-c", DEVICES], env=four_devices, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
     assert "of type Auto, got float64[240@a,240]" in found.stdout

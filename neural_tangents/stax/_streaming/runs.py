@@ -82,9 +82,9 @@ def find_run(steps: Sequence[Step], start: int, k: Any) -> Next:
         try:
             if spec.pool is not None and isinstance(geometry, RunGeometry):
                 ends = _ends(geometry, spec.pool, k.diagonal_spatial)
-                run = Run((start, number + 1), sizes, geometry, ends, tuple(steps[start:number]), spec.pool)
                 if number == start:
                     return Next(number + 1, None, f"no layers before {spec} are left to be evaluated with it")
+                run = Run((start, number + 1), sizes, geometry, ends, tuple(steps[start:number]), spec.pool)
                 return Next(number + 1, run, f"{spec} adds up what precedes it")
             geometry = after_layer(spec, geometry)
         except MixesOffsets as error:

@@ -94,7 +94,7 @@ def slab_bytes(run: Run, budget: int, k: Kernel | InputBatches) -> int:
     """About how many bytes the slabs of a run take."""
     one_batch = k.inputs2 is None if isinstance(k, InputBatches) else k.cov2 is None
     dtype = k.inputs1.dtype if isinstance(k, InputBatches) else k.nngp.dtype
-    loop = SlabLoop.of(run, run.pool.check, one_batch, budget)
+    loop = SlabLoop.of(run, lambda kernel: kernel, one_batch, budget)
     size1, size2, rows = loop.blocks(k.shape1[k.batch_axis], k.shape2[k.batch_axis], dtype)
     length = math.prod(axis.length for axis in loop.starts)
     return _COPIES * dtype.itemsize * size1 * size2 * math.prod(rows) * length
