@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from neural_tangents._core.selection import canonical_get, check_names, result_type
-from neural_tangents._core.tiles import Tiles
+Tiles=None
 from neural_tangents._core.types import Axes, Get, PyTree
 from neural_tangents.empirical._batches import fill_second, split_keywords
 from neural_tangents.empirical._checks import check_function, noted
@@ -200,7 +200,7 @@ class RandomNetwork:
 
     draw: Callable[[jax.Array, PyTree], PyTree]
     kernel_fn: Callable[..., PyTree]
-    tiles: Tiles
+    tiles: "Tiles"
 
     def kernels(
         self, key: jax.Array, x1: PyTree, x2: PyTree, names: tuple[str, ...], kwargs: Mapping[str, Any]

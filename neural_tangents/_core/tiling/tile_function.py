@@ -1,0 +1,198 @@
+"""The kernel of one tile as a compiled function of arrays, for one or for several devices."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from neural_tangents._core.kernel import Kernel
+from neural_tangents._core.tiling.call_form import COLUMNS, ROWS, BlockKey, CallForm, SameEps, SameInputs, Slot, is_array
+from neural_tangents._core.tiling.grid import Grid
+from neural_tangents._core.tiling.results import MORE_COLUMNS, MORE_ROWS, Result, ResultTree, read_results
+from neural_tangents._core.types import PyTree
+
+_PLACEHOLDERS = (Slot, BlockKey, SameEps, SameInputs)
+
+
+class TileFunction:
+    """The kernel of one tile, for batches of certain shapes and types; compiled once.
+
+    Attributes:
+      grid: the tiles of the whole kernel.
+      results: what is known of each array that the kernel function returns.
+    """
+
+    def __init__(self, form: CallForm, grid: Grid) -> None:
+        self._kernel_fn, self._arguments = form.kernel_fn, form.arguments
+        self._cuts, self._traits = tuple(form.cuts), form.traits
+        self._compiled = jax.jit(self._flat)
+        self._side_by_side: dict[tuple[Any, ...], Callable[..., Any]] = {}
+        self._traced: ResultTree | None = None
+
+        rows, columns = grid.sizes
+        tile = self._shapes(form, rows, columns)
+        of_tile = self._traced
+        assert of_tile is not None
+        try:
+            more = self._shapes(form, rows + MORE_ROWS, columns + MORE_COLUMNS)
+        except Exception as error:
+            raise ValueError(
+                f"Expected a kernel function of any two batches, but it fails for {rows + MORE_ROWS} and "
+                f"{columns + MORE_COLUMNS} inputs: {error} Tiles cannot be joined if the batch axis of outputs is in "
+                "`diagonal_axes` or `trace_axes`, or if `vmap_axes` is not the first axis."
+            ) from error
+        larger = dict(zip(self._traced.of_arrays(self._traced.paths), more, strict=True))
+        self.results = read_results(of_tile, tile, larger, form.n1, form.n2, self._traits.has_single_batches)
+        # Where there are kernels only, whole batches have the tree of a tile. Else, `x2=None` may make a difference.
+        is_plain = all(of_tile.is_array) and not any(of_tile.in_kernel) and all(r.is_matrix for r in self.results)
+        self._whole = of_tile if is_plain else WholeFunction(form).tree
+        needed = set(self._whole.of_arrays(self._whole.paths))
+        self._kept = [result.path in needed for result in self.results]
+        self.results = [result for result in self.results if result.path in needed]
+        symmetric = grid.symmetric and all(r.mirror is not None for r in self.results if r.is_matrix)
+        self.grid = Grid(grid.rows, grid.columns, symmetric)
+
+    def __call__(self, arrays: Sequence[Any], same: Any) -> list[jax.Array]:
+        """The arrays of one tile, from blocks of arrays and from arrays that all tiles share."""
+        return self._select(self._compiled(list(arrays), same))
+
+    def on_devices(self, devices: Sequence[Any]) -> Callable[..., list[jax.Array]]:
+        """The same function of blocks for each device, stacked along a new first axis."""
+        key = tuple(devices)
+        if key not in self._side_by_side:
+            # One leaf for each argument: with trees of arrays, some releases of jax map the wrong ones.
+            axes = (*(None if cut.is_whole else 0 for cut in self._cuts), 0)
+            step = jax.pmap(lambda *leaves: self._flat(list(leaves[:-1]), leaves[-1]), in_axes=axes, devices=devices)
+            self._side_by_side[key] = step
+        step = self._side_by_side[key]
+        return lambda arrays, same: self._select(step(*arrays, same))
+
+    def traced(self, arrays: Sequence[Any], same: Any) -> list[jax.Array]:
+        """The same function, not compiled by itself."""
+        return self._select(self._flat(list(arrays), same))
+
+    def joined(self, arrays: Sequence[Any]) -> PyTree:
+        """The results for whole batches, from their arrays."""
+        return self._whole.restored(dict(zip((r.path for r in self.results), arrays, strict=True)))
+
+    def _select(self, leaves: Sequence[Any]) -> list[Any]:
+        return [leaf for leaf, kept in zip(leaves, self._kept, strict=True) if kept]
+
+    def _shapes(self, form: CallForm, rows: int, columns: int) -> list[jax.ShapeDtypeStruct]:
+        blocks = [
+            jax.ShapeDtypeStruct(cut.resized(jnp.shape(a), rows, columns), a.dtype)
+            for a, cut in zip(form.arrays, form.cuts, strict=True)
+        ]
+        return jax.eval_shape(self._compiled, _canonical(blocks), jax.ShapeDtypeStruct((), bool))
+
+    def _flat(self, arrays: list[Any], same: Any) -> list[Any]:
+        args, kwargs = _filled(self._arguments, arrays, self._cuts, same)
+        results = self._kernel_fn(*args, **kwargs)
+        pairs = self._traits.output_pairs
+        known = pairs(results, args, kwargs) if pairs is not None and _has_outputs(results) else None
+        self._traced, found = ResultTree.of(results, known)
+        return found
+
+
+def _has_outputs(results: PyTree) -> bool:
+    """Whether there are axes besides those of the batches, outside of a `Kernel`, which tells what they are."""
+    nodes = jax.tree.leaves(results, is_leaf=lambda node: isinstance(node, Kernel))
+    return any(not isinstance(node, Kernel) and jnp.ndim(node) > 2 for node in nodes)
+
+
+class WholeFunction:
+    """The kernel function of whole batches, compiled for arrays of certain shapes and types.
+
+    Attributes:
+      tree: what it returns, without the arrays.
+    """
+
+    def __init__(self, form: CallForm) -> None:
+        self._kernel_fn = form.kernel_fn
+        leaves, self._structure = jax.tree.flatten(form.original)
+        self._constants = [None if is_array(leaf) else leaf for leaf in leaves]
+        self._compiled = jax.jit(self._flat)
+        self.tree: ResultTree
+        jax.eval_shape(self._compiled, self.arrays(form))
+
+    def arrays(self, form: CallForm) -> list[Any]:
+        """The arrays among the arguments of a call, each of them once."""
+        return [leaf for leaf in jax.tree.leaves(form.original) if is_array(leaf)]
+
+    def __call__(self, form: CallForm) -> PyTree:
+        found = self._compiled(self.arrays(form))
+        return self.tree.restored(dict(zip(self.tree.of_arrays(self.tree.paths), found, strict=True)))
+
+    def _flat(self, arrays: list[Any]) -> list[Any]:
+        given = iter(arrays)
+        leaves = [next(given) if constant is None else constant for constant in self._constants]
+        args, kwargs = jax.tree.unflatten(self._structure, leaves)
+        self.tree, found = ResultTree.of(self._kernel_fn(*args, **kwargs))
+        return found
+
+
+def _filled(arguments: Any, arrays: Sequence[Any], cuts: Sequence[Any], same: Any) -> Any:
+    """Arguments with arrays, and what depends on the tile, in the places kept for them."""
+
+    @functools.cache
+    def number_of(rows: bool) -> Any:
+        wanted = ROWS if rows else COLUMNS
+        return _fingerprint([a for a, cut in zip(arrays, cuts, strict=True) if cut == wanted])
+
+    def fill(leaf: Any) -> Any:
+        if isinstance(leaf, Slot):
+            return arrays[leaf.number]
+        if isinstance(leaf, BlockKey):
+            return jax.random.fold_in(arrays[leaf.key.number], number_of(leaf.of_rows))
+        if isinstance(leaf, SameEps):
+            return jnp.where(same, jnp.inf, 0.0)
+        if isinstance(leaf, SameInputs):
+            known = fill(leaf.batches)
+            return same if known is True else jnp.logical_and(known, same)
+        return leaf
+
+    def refit(node: Any) -> Any:
+        """A kernel with the shapes of its blocks."""
+        if not isinstance(node, Kernel):
+            return fill(node)
+        k = jax.tree.map(fill, node, is_leaf=lambda leaf: isinstance(leaf, _PLACEHOLDERS))
+        n1, n2 = k.nngp.shape[:2]
+
+        def resized(shape: Any, n: int) -> Any:
+            axis = k.batch_axis % len(shape)
+            return (*shape[:axis], n, *shape[axis + 1 :])
+
+        return k.replace(shape1=resized(k.shape1, n1), shape2=resized(k.shape2, n2))
+
+    return jax.tree.map(refit, arguments, is_leaf=lambda leaf: isinstance(leaf, (Kernel, *_PLACEHOLDERS)))
+
+
+def _fingerprint(block: Sequence[Any]) -> jax.Array:
+    """A number made of the values of a block: equal blocks have equal numbers, and different ones almost never."""
+    total = jnp.zeros((), jnp.uint32)
+    for leaf in block:
+        values = lax.stop_gradient(jnp.asarray(leaf))
+        if jnp.issubdtype(values.dtype, jnp.complexfloating):
+            values = jnp.stack([values.real, values.imag])
+        if jnp.issubdtype(values.dtype, jnp.floating):
+            narrow = values.dtype.itemsize < 4
+            values = lax.bitcast_convert_type(values + 0.0, jnp.uint16 if narrow else jnp.uint32)  # -0.0 is 0.0
+        bits = values.astype(jnp.uint32).reshape(-1)
+        order = jnp.arange(1, bits.size + 1, dtype=jnp.uint32)
+        mixed = (bits ^ (bits >> 15)) * jnp.uint32(0x9E3779B1) + order * jnp.uint32(0x85EBCA6B)
+        mixed = (mixed ^ (mixed >> 13)) * jnp.uint32(0xC2B2AE35)
+        total = total * jnp.uint32(31) + jnp.sum(mixed ^ (mixed >> 16), dtype=jnp.uint32)
+    return total
+
+
+def _canonical(blocks: list[jax.ShapeDtypeStruct]) -> list[jax.ShapeDtypeStruct]:
+    """Shapes with the types that jax gives to NumPy's arrays."""
+    return [
+        block
+        if jnp.issubdtype(block.dtype, jax.dtypes.prng_key)
+        else jax.ShapeDtypeStruct(block.shape, jax.dtypes.canonicalize_dtype(block.dtype))
+        for block in blocks
+    ]
