@@ -1,5 +1,6 @@
 """Settings that every test runs under."""
 
+import contextlib
 import importlib.metadata
 import os
 
@@ -36,6 +37,27 @@ def four_devices():
     """The environment of a process whose CPU stands for four devices."""
     flags = "--xla_force_host_platform_device_count=4"
     return {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", **os.environ, "XLA_FLAGS": flags}
+
+
+@pytest.fixture
+def count_compilations():
+    """A context manager that counts programs that are traced or compiled in it."""
+    events: list[str] = []
+    listening = [True]
+
+    def listen(event, duration, **_):
+        if listening[0] and ("jaxpr_trace" in event or "backend_compile" in event):
+            events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+
+    @contextlib.contextmanager
+    def count():
+        events.clear()
+        yield lambda: len(events)
+
+    yield count
+    listening[0] = False  # there is no public way to take a listener away
 
 
 @pytest.fixture(params=["float32", "float64"])

@@ -1,7 +1,7 @@
 """The results of a kernel function: which axes of each array belong to which batch, and how tiles of it are joined."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -48,15 +48,14 @@ class ResultTree:
         Raises:
           TypeError: there is something that is neither an array nor a number, a string or a boolean.
         """
+        if isinstance(results, Iterator):
+            raise TypeError(_not_arrays(results))
         with_paths, structure = jax.tree_util.tree_flatten_with_path(results)
         leaves = [leaf for _, leaf in with_paths]
         is_array = tuple(isinstance(leaf, jax.Array | np.ndarray | np.generic) for leaf in leaves)
         for leaf, there in zip(leaves, is_array, strict=True):
             if not there and not isinstance(leaf, bool | int | float | complex | str):
-                raise TypeError(
-                    f"Expected the kernel function to return arrays, got {type(leaf).__name__}. Wrap a function "
-                    "`(x1, x2, ...)` that returns a kernel, or a tree of kernels."
-                )
+                raise TypeError(_not_arrays(leaf))
         in_kernel: list[bool] = []
         known: list[OutputPairs] = []
         for node in jax.tree.leaves(results, is_leaf=lambda node: isinstance(node, Kernel)):
@@ -189,6 +188,13 @@ def _mirror(cut: Cut, tile: jax.ShapeDtypeStruct, pairs: OutputPairs) -> tuple[i
     for a, b in ((cut.rows[0], cut.columns[0]), *pairs.pairs):
         order[a], order[b] = order[b], order[a]
     return tuple(order)
+
+
+def _not_arrays(found: Any) -> str:
+    return (
+        f"Expected the kernel function to return arrays, got {type(found).__name__}. Wrap a function `(x1, x2, ...)` that "
+        "returns a kernel, or a tree of kernels."
+    )
 
 
 def _place(path: Any) -> str:

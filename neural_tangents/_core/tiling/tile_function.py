@@ -35,7 +35,11 @@ class TileFunction:
 
         rows, columns = grid.sizes
         self._blocks = _blocks(form, rows, columns)
-        tile = self._shapes(self._blocks)
+        try:
+            tile = self._shapes(self._blocks)
+        except Exception as error:
+            error.add_note(f"In a tile of {rows} x {columns} of {form.n1} x {form.n2} inputs, cut along their first axis.")
+            raise
         of_tile = self._traced
         assert of_tile is not None
         try:
