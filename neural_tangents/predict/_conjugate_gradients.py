@@ -14,12 +14,16 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from neural_tangents._core.concrete import is_concrete
+from neural_tangents._core.stored import StoredMatrix
 from neural_tangents._core.types import Axes
-from neural_tangents.predict._arguments import as_kernel, as_targets, check_scalar, common_dtype
+from neural_tangents.predict._arguments import as_kernel_or_stored, as_targets, check_scalar, common_dtype
+from neural_tangents.predict._host_iteration import iterate
 from neural_tangents.predict._nystrom import Nystrom, nystrom
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._regularisation import Regularisation
 from neural_tangents.predict._spectral import matmul
+from neural_tangents.predict._stored_algebra import diagonal, on_host
+from neural_tangents.predict._stored_algebra import product as product_of_matrix
 
 # Products that cannot be left to one multiplication of matrices take the kernel this many entries at a time.
 _BLOCK = 2**21
@@ -125,9 +129,10 @@ def conjugate_gradients(
     if not is_function:
         if hasattr(kernel, "matvec"):
             raise ValueError("Expected `kernel` to be an array or a function, got an operator. Pass its `.matvec`.")
-        kernel = as_kernel(kernel, "kernel")
+        kernel = as_kernel_or_stored(kernel, "kernel")
         outputs.check(kernel, "`kernel`")
-        _check_mesh(kernel)
+        if not isinstance(kernel, StoredMatrix):
+            _check_mesh(kernel)
     elif not diag_reg_absolute_scale and not (is_concrete(diag_reg) and diag_reg == 0):
         raise ValueError(
             "Expected `diag_reg` on the absolute scale for a kernel that is a function, whose mean diagonal entry is "
@@ -146,8 +151,12 @@ def conjugate_gradients(
         float(tolerance),
         _at_least(1, max_iterations, "max_iterations"),
     )
-    _import_lineax()
     arguments = y_train, diag_reg, noise_variance, jax.random.key(0) if key is None else key
+    if isinstance(kernel, StoredMatrix):
+        result = _solve_stored(settings, kernel, *arguments)
+        _check_solved(result, kernel, y_train, settings)
+        return result
+    _import_lineax()
     if is_function:
         # Compiled for this call alone, so that nothing which the function refers to is kept.
         result = jax.jit(functools.partial(_solve_function, kernel, settings))(*arguments)
@@ -173,6 +182,29 @@ def _solve_function(
 ) -> ConjugateGradients:
     product, eps = _product_of_function(kernel, settings.outputs, y_train.dtype)
     return _solve(settings, product, eps, y_train, diag_reg, noise_variance, key)
+
+
+def _solve_stored(
+    settings: _Settings, kernel: StoredMatrix, y_train: jax.Array, diag_reg: Any, noise_variance: Any, key: Any
+) -> ConjugateGradients:
+    """The same without compilation, since products are computed by the host."""
+    on_host((y_train, diag_reg, noise_variance, key))
+    outputs, dtype = settings.outputs, y_train.dtype
+    y = outputs.columns(y_train)
+    added = Regularisation(diag_reg, settings.absolute, noise_variance).diagonal(
+        jnp.asarray(diagonal(kernel), dtype), outputs
+    )
+    product = functools.partial(product_of_matrix, kernel)
+    rank = min(settings.rank, len(y))
+    preconditioner = nystrom(product, added, rank, key, _eps(kernel.dtype, dtype)) if rank else None
+
+    def regularised(v: jax.Array) -> jax.Array:
+        return product(v) + added[:, None] * v
+
+    size = _norm(y)
+    b = y / jnp.where(size > 0, size, 1)
+    x, iterations = iterate(regularised, preconditioner, b, settings.tolerance / 2, settings.max_iterations)
+    return ConjugateGradients(outputs.from_columns(size * x), jnp.asarray(iterations), _norm(regularised(x) - b))
 
 
 def _solve(

@@ -7,8 +7,9 @@ from typing import Any, Literal, overload
 import jax
 from jax.typing import ArrayLike
 
+from neural_tangents._core.stored import Matrix
 from neural_tangents._core.types import Axes, Get
-from neural_tangents.predict._arguments import as_array, as_targets, common_dtype
+from neural_tangents.predict._arguments import as_array_or_stored, as_targets, common_dtype
 from neural_tangents.predict._describe import describe
 from neural_tangents.predict._gaussian_prediction import Gaussian
 from neural_tangents.predict._model_selection import leave_one_out, log_marginal_likelihood
@@ -23,7 +24,8 @@ from neural_tangents.predict._posterior import (
 )
 from neural_tangents.predict._regularisation import Regularisation
 from neural_tangents.predict._results import Gaussians, Names, as_prediction, gaussians, requested
-from neural_tangents.predict._solve import Diagnostics, TrainSystem
+from neural_tangents.predict._solve import Diagnostics
+from neural_tangents.predict._stored_system import System, train_system
 
 # The key of a kernel given as an array: that of whichever name is asked for.
 _UNNAMED = ""
@@ -38,7 +40,7 @@ class GaussianProcess:
     `static_argnames='get'`), `jax.vmap` and `jax.grad`, and pickled (without the factors).
     """
 
-    _systems: dict[str, TrainSystem]
+    _systems: dict[str, System]
     _outputs: Outputs
     _y_train: jax.Array
 
@@ -161,7 +163,7 @@ class GaussianProcess:
             solve_in_float64=system.in_float64,
         )
 
-    def _process(self, get: str) -> TrainSystem:
+    def _process(self, get: str) -> System:
         """The system of the Gaussian process with this name."""
         names = requested(get, tuple(PREDICTIONS), AttributeError)
         if len(names) > 1 or PREDICTIONS[names[0]].prior != PREDICTIONS[names[0]].dynamics:
@@ -240,20 +242,20 @@ def gp_inference(
         outputs.check(kernel, kernel_label("k_train_train", name))
     dtype = common_dtype(y_train, *given.values())
     systems = {
-        name: TrainSystem(kernel, outputs, dtype, regularisation, solve_in_float64) for name, kernel in given.items()
+        name: train_system(kernel, outputs, dtype, regularisation, solve_in_float64) for name, kernel in given.items()
     }
     return GaussianProcess(systems, outputs, y_train.astype(dtype))
 
 
-def _kernels_by_name(kernels: Any, label: str) -> dict[str, jax.Array]:
-    """The kernels by name that a `Kernel` or a named tuple has, or an array, which has no name."""
+def _kernels_by_name(kernels: Any, label: str) -> dict[str, Matrix]:
+    """The kernels by name that a `Kernel` or a named tuple has, or one kernel, which has no name."""
     if hasattr(kernels, "nngp") or hasattr(kernels, "ntk"):
         found = {name: getattr(kernels, name, None) for name in ("nngp", "ntk")}
     else:
         found = {_UNNAMED: kernels}
     advice = "Pass kernels that were computed, such as kernel_fn(x1, x2, ('nngp', 'ntk'))."
     return {
-        name: as_array(kernel, f"{label}.{name}" if name else label, advice)
+        name: as_array_or_stored(kernel, f"{label}.{name}" if name else label, advice)
         for name, kernel in found.items()
         if kernel is not None or name == _UNNAMED
     }
