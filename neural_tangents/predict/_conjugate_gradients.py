@@ -16,14 +16,13 @@ from jax.typing import ArrayLike
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.stored import StoredMatrix
 from neural_tangents._core.types import Axes
+from neural_tangents.predict import _stored_algebra as algebra
 from neural_tangents.predict._arguments import as_kernel_or_stored, as_targets, check_scalar, common_dtype
 from neural_tangents.predict._host_iteration import iterate
 from neural_tangents.predict._nystrom import Nystrom, nystrom
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._regularisation import Regularisation
 from neural_tangents.predict._spectral import matmul
-from neural_tangents.predict._stored_algebra import diagonal, on_host
-from neural_tangents.predict._stored_algebra import product as product_of_matrix
 
 # Products that cannot be left to one multiplication of matrices take the kernel this many entries at a time.
 _BLOCK = 2**21
@@ -188,13 +187,13 @@ def _solve_stored(
     settings: _Settings, kernel: StoredMatrix, y_train: jax.Array, diag_reg: Any, noise_variance: Any, key: Any
 ) -> ConjugateGradients:
     """The same without compilation, since products are computed by the host."""
-    on_host((y_train, diag_reg, noise_variance, key))
+    algebra.check_known((y_train, diag_reg, noise_variance, key))
     outputs, dtype = settings.outputs, y_train.dtype
     y = outputs.columns(y_train)
     added = Regularisation(diag_reg, settings.absolute, noise_variance).diagonal(
-        jnp.asarray(diagonal(kernel), dtype), outputs
+        jnp.asarray(algebra.diagonal(kernel), dtype), outputs
     )
-    product = functools.partial(product_of_matrix, kernel)
+    product = functools.partial(algebra.product, kernel)
     rank = min(settings.rank, len(y))
     preconditioner = nystrom(product, added, rank, key, _eps(kernel.dtype, dtype)) if rank else None
 
@@ -220,7 +219,7 @@ def _solve(
     outputs = settings.outputs
     y = outputs.columns(y_train)
     # On this scale, no more of the matrix matters than its number of rows and its type.
-    diagonal = Regularisation(diag_reg, True, noise_variance).diagonal(y, outputs)
+    diagonal = Regularisation(diag_reg, True, noise_variance).diagonal(jnp.zeros(len(y), y.dtype), outputs)
 
     def regularised(v: jax.Array) -> jax.Array:
         return product(v) + diagonal[:, None] * v

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.linalg
 from jax import numpy as jnp
 
-from neural_tangents._core.concrete import known_values
+from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.stored import Matrix, StoredMatrix
 from neural_tangents.predict._spectral import matmul
 
@@ -18,15 +18,19 @@ from neural_tangents.predict._spectral import matmul
 _SIDE = 1024
 
 
-def on_host(x: Any) -> np.ndarray:
-    """The values of an array; raises `ValueError` if it is traced."""
-    values = known_values(x)
-    if values is None:
+def check_known(tree: Any) -> None:
+    """Raises `ValueError` if an array is traced."""
+    if not is_concrete(tree):
         raise ValueError(
             "Expected numbers that are known, since a kernel in a store is read by the host, got some that are traced. "
             "Call predictors from a store outside of `jax.jit`, `jax.vmap` and `jax.grad`, or pass kernels as arrays."
         )
-    return values
+
+
+def on_host(x: Any) -> np.ndarray:
+    """The values of an array; raises `ValueError` if it is traced."""
+    check_known(x)
+    return np.asarray(x)
 
 
 def product(matrix: Matrix, v: jax.Array) -> jax.Array:
