@@ -81,12 +81,12 @@ def write_cholesky(matrix: StoredMatrix, diagonal: np.ndarray, factor: StoredMat
             tile = np.array(_finite(matrix, parts[i], columns), dtype)
             if i == j:
                 np.fill_diagonal(tile, diagonal[columns])
-            for k in range(j):
-                tile -= (row[k] if i == j else factor.read(parts[i], parts[k])) @ row[k].T
+            for part, known in zip(parts, row, strict=False):
+                tile -= (known if i == j else factor.read(parts[i], part)) @ known.T
             if corner is None:  # i == j, the first that is missing
                 tile = corner = _cholesky(tile, least, matrix, columns)
             else:
-                tile = scipy.linalg.solve_triangular(corner, tile.T, lower=True, overwrite_b=True, check_finite=False).T
+                tile = _substitute(corner, tile.T).T
             factor.write(parts[i], columns, np.ascontiguousarray(tile))
 
 
@@ -95,10 +95,10 @@ def cholesky_solve(factor: StoredMatrix, rhs: np.ndarray) -> np.ndarray:
     x = np.array(rhs, factor.dtype)
     parts = _parts(factor, 0)
     _forward(factor, x, 0)
-    for i in reversed(range(len(parts))):
-        x[parts[i]] = _substitute(factor, parts[i], x[parts[i]], "T")
-        for k in range(i):
-            x[parts[k]] -= factor.read(parts[i], parts[k]).T @ x[parts[i]]
+    for i, part in reversed([*enumerate(parts)]):
+        x[part] = _substitute(factor.read(part, part), x[part], transposed=True)
+        for left in parts[:i]:
+            x[left] -= factor.read(part, left).T @ x[part]
     return x
 
 
@@ -120,17 +120,18 @@ def cholesky_inverse_diagonal(factor: StoredMatrix) -> np.ndarray:
 
 def _forward(factor: StoredMatrix, x: np.ndarray, first: int) -> None:
     """Overwrites `x`, which is 0 above the part with number `first`, by `L⁻¹ x`."""
-    parts = _parts(factor, 0)
-    for i in range(first, len(parts)):
-        for k in range(first, i):
-            x[parts[i]] -= factor.read(parts[i], parts[k]) @ x[parts[k]]
-        x[parts[i]] = _substitute(factor, parts[i], x[parts[i]], "N")
+    parts = _parts(factor, 0)[first:]
+    for i, part in enumerate(parts):
+        for left in parts[:i]:
+            x[part] -= factor.read(part, left) @ x[left]
+        x[part] = _substitute(factor.read(part, part), x[part])
 
 
-def _substitute(factor: StoredMatrix, part: slice, x: np.ndarray, trans: str) -> np.ndarray:
-    """The solution for one tile on the diagonal, or for its transpose."""
-    corner = factor.read(part, part)
-    return scipy.linalg.solve_triangular(corner, x, trans=trans, lower=True, check_finite=False)
+def _substitute(lower: np.ndarray, rhs: np.ndarray, transposed: bool = False) -> np.ndarray:
+    """`L⁻¹ rhs`, or `L⁻ᵀ rhs`, for a tile on the diagonal."""
+    # As the transpose of an upper triangular matrix, it has the order of LAPACK, and is not copied.
+    trans = "N" if transposed else "T"
+    return scipy.linalg.solve_triangular(lower.T, rhs, trans=trans, overwrite_b=True, check_finite=False)
 
 
 def _cholesky(tile: np.ndarray, least: Any, matrix: StoredMatrix, part: slice) -> np.ndarray:
