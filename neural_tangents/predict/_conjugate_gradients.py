@@ -83,12 +83,13 @@ def conjugate_gradients(
     the precision of float64. Where both are float32, rounding in products sets a limit to the residual, which grows
     with the condition number of `K_λ`: 8e-5 in an example with 20,000 points and `diag_reg=1e-3`.
 
-    Needs the package lineax: `pip install lineax`.
+    Needs the package lineax, `pip install lineax`, unless the kernel stays in a store.
 
     Args:
       kernel: `K_dd`, symmetric and positive semi-definite: an array, or a function. An array is interleaved as
         `zip(y_train.shape, y_train.shape)` without the pairs of `trace_axes`, may be sharded over devices, and is
-        neither gathered nor copied. A function `v -> K_dd v` maps arrays of shape `y_train.shape` without `trace_axes`
+        neither gathered nor copied. It may be a matrix in a store, which is loaded if it takes up to 64 MiB, and is
+        otherwise read once in each iteration, tile by tile, outside of `jit`, `vmap` and `grad`. A function `v -> K_dd v` maps arrays of shape `y_train.shape` without `trace_axes`
         to such arrays, as does the `matvec` of `empirical_ntk_operator_fn`; it is called for one target at a time.
       y_train: targets.
       diag_reg: `λ`, in units of the mean diagonal entry of `K_dd`; a scalar >= 0.
@@ -113,7 +114,7 @@ def conjugate_gradients(
     Raises:
       RuntimeError: `tolerance` is seen not to be reached.
       ValueError: shapes disagree, a number is out of range, `kernel` or `y_train` are seen to have entries that are not
-        finite, or `diag_reg` is relative although `kernel` is a function.
+        finite, `diag_reg` is relative although `kernel` is a function, or a kernel in a store is not complete.
       ImportError: lineax is not installed.
 
     Source: Gardner et al., "GPyTorch: Blackbox Matrix-Matrix Gaussian Process Inference with GPU Acceleration", 2018,

@@ -64,7 +64,8 @@ class GaussianProcess:
         Args:
           get: `'nngp'`, `'ntk'` or `'ntkgp'`, in upper or lower case, or several of them; None for `('nngp', 'ntk')`.
           k_test_train: kernels of the test with the training set, in the same form as `k_train_train`. None for
-            predictions on the training set itself, which is learned exactly: mean `y_train`, covariance 0.
+            predictions on the training set itself, which is learned exactly: mean `y_train`, covariance 0. Large
+            ones in a store are read block by block for the mean, and loaded for covariances.
           k_test_test: kernels of the test set with itself, for covariances; None for means alone. For `'ntk'` the
             NNGP kernel suffices, also as an array. For the training set, pass True.
 
@@ -74,7 +75,8 @@ class GaussianProcess:
           `Gaussian(mean, covariance)`.
 
         Raises:
-          ValueError: sizes of kernels disagree with those of the training set, or a kernel that `get` needs is missing.
+          ValueError: sizes of kernels disagree with those of the training set, a kernel that `get` needs is missing, or
+            one in a store is not complete, or not positive definite with its regularisation.
           AttributeError: `get` has an unknown name.
           TypeError: `get` is something other than names, or a kernel is not made of numbers.
         """
@@ -105,6 +107,9 @@ class GaussianProcess:
 
         Returns:
           `Diagnostics` by the name of the kernel, `'nngp'` or `'ntk'`; `'kernel'` for one given as an array.
+
+        Raises:
+          ValueError: a kernel is in a store, and too large to be loaded.
         """
         return {name or "kernel": system.diagnostics() for name, system in self._systems.items()}
 
@@ -194,7 +199,9 @@ def gp_inference(
     Args:
       k_train_train: kernels of the training set with itself: a `Kernel`, a named tuple with fields `nngp`, `ntk`, or an
         array, which then is the one kernel that predictions need. Each is interleaved as `zip(y_train.shape,
-        y_train.shape)` without the pairs of `trace_axes`, and read as `K ⊗ I` along `trace_axes`.
+        y_train.shape)` without the pairs of `trace_axes`, and read as `K ⊗ I` along `trace_axes`. Arrays may be sharded
+        over devices, or be matrices in a store. Of these, up to 64 MiB are loaded. A larger one is factorised tile by
+        tile in its store, outside of `jit`, `vmap` and `grad`, with a row of tiles in memory.
       y_train: targets, `(N, ...)`. For one output per point that is `(N, 1)`.
       diag_reg: `λ`, the variance of noise in `y_train`, in units of the mean diagonal entry of `K_dd`; a scalar >= 0.
       diag_reg_absolute_scale: whether `diag_reg` is `λ` itself.
@@ -209,7 +216,8 @@ def gp_inference(
 
     Raises:
       ValueError: sizes of kernels and targets disagree, there is no kernel, a kernel of the training set is seen to
-        have entries that are not finite, or not to be symmetric, or `diag_reg` or `noise_variance` to be negative.
+        have entries that are not finite, or not to be symmetric, or `diag_reg` or `noise_variance` to be negative; or a
+        kernel in a store is not complete.
       TypeError: an argument is not made of numbers.
 
     Example:

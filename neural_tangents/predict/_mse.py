@@ -68,8 +68,8 @@ class GradientDescentMSE:
           Outputs on the training set, outputs on the test set, or a pair of both.
 
         Raises:
-          ValueError: sizes disagree, there is nothing to predict, `k_test_train` is missing, or `t` is seen to be
-            negative.
+          ValueError: sizes disagree, there is nothing to predict, `k_test_train` is missing, `t` is seen to be
+            negative, or it is finite although the kernel of the training set stays in a store.
           TypeError: `t` or `k_test_train` is not made of numbers.
         """
         if fx_train_0 is None and fx_test_0 is None:
@@ -101,6 +101,9 @@ class GradientDescentMSE:
 
         Returns:
           `Diagnostics`.
+
+        Raises:
+          ValueError: the kernel is in a store, and too large to be loaded.
         """
         return self._system.diagnostics()
 
@@ -151,7 +154,9 @@ def gradient_descent_mse(
     Args:
       k_train_train: `Θ_dd`, the kernel of the training set with itself (an NTK; or an NNGP kernel if only the readout
         layer is trained), interleaved as `zip(y_train.shape, y_train.shape)` without the pairs of `trace_axes`. It is
-        read as `Θ ⊗ I` along `trace_axes`.
+        read as `Θ ⊗ I` along `trace_axes`. It may be sharded over devices, or be a matrix in a store, which is loaded
+        if it takes up to 64 MiB. A larger one is factorised tile by tile in its store, outside of `jit`, `vmap` and
+        `grad`, and gives predictions for infinite times only: others need eigenvectors.
       y_train: targets, `(N, ...)`. For one output per point that is `(N, 1)`.
       learning_rate: a scalar.
       diag_reg: `λ` in units of the mean diagonal entry of `Θ_dd`, a scalar >= 0.
@@ -167,8 +172,8 @@ def gradient_descent_mse(
 
     Raises:
       ValueError: sizes of kernels and targets disagree, `learning_rate` or `diag_reg` is no scalar, `k_train_train` is
-        seen to have entries that are not finite, or not to be symmetric, or `diag_reg` or `noise_variance` to be
-        negative.
+        seen to have entries that are not finite, or not to be symmetric, `diag_reg` or `noise_variance` to be negative,
+        or a kernel in a store is not complete.
       TypeError: an argument is not made of numbers.
 
     Source: Lee et al., "Wide Neural Networks of Any Depth Evolve as Linear Models Under Gradient Descent", 2019,

@@ -3,6 +3,7 @@
 All of it runs on the host, by NumPy and SciPy: nothing here can be traced.
 """
 
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import jax
@@ -45,9 +46,14 @@ def product(matrix: Matrix, v: jax.Array) -> jax.Array:
     return jnp.asarray(out)
 
 
+def diagonal_blocks(matrix: StoredMatrix) -> Iterator[np.ndarray]:
+    """The tiles of a square matrix that its diagonal passes through."""
+    return (_finite(matrix, part, part) for part in _parts(matrix, 0))
+
+
 def diagonal(matrix: StoredMatrix) -> np.ndarray:
-    """The diagonal of a square matrix, from the tiles that it passes through."""
-    return np.concatenate([np.diagonal(_finite(matrix, part, part)) for part in _parts(matrix, 0)])
+    """The diagonal of a square matrix."""
+    return np.concatenate([np.diagonal(block).copy() for block in diagonal_blocks(matrix)])
 
 
 def cholesky_tile(matrix: StoredMatrix) -> int:

@@ -20,8 +20,8 @@ from neural_tangents.predict._solve import TrainSystem
 class StoredSystem:
     """The matrix `K_λ = K + λ I + diag(noise)` of a train-train kernel in a store, with its Cholesky factor beside it.
 
-    The factor is written when it is first needed, and serves all later processes too: its name tells the diagonal of
-    `K_λ`. Methods are those of `TrainSystem`, but for all that needs eigenvalues, and nothing can be traced.
+    The factor is written when it is first needed, and serves all later processes too: its name tells what it is made
+    from. Methods are those of `TrainSystem`, but for all that needs eigenvalues, and nothing can be traced.
 
     Attributes:
       kernel: the train-train kernel `K`.
@@ -54,13 +54,19 @@ class StoredSystem:
 
     @functools.cached_property
     def _factor(self) -> StoredMatrix:
-        kept = algebra.diagonal(self.kernel).astype(self.dtype)
+        # The tiles on the diagonal tell one kernel from another, although many have the same diagonal.
+        digest, parts = hashlib.sha256(), []
+        for block in algebra.diagonal_blocks(self.kernel):
+            digest.update(block.tobytes())
+            parts.append(np.diagonal(block).astype(self.dtype))
+        kept = np.concatenate(parts)
         added = algebra.on_host(self.regularisation.diagonal(jnp.asarray(kept), self.outputs))
         # LAPACK has no smaller type than float32.
         dtype = np.result_type("float64" if self.in_float64 else self.dtype, "float32")
         diagonal = (kept + added).astype(dtype)
+        digest.update(diagonal.tobytes())
         side = algebra.cholesky_tile(self.kernel)
-        name = f"cholesky-{dtype.name}-{side}-{hashlib.sha256(diagonal.tobytes()).hexdigest()[:16]}"
+        name = f"cholesky-{dtype.name}-{side}-{digest.hexdigest()[:16]}"
         factor = self.kernel.beside(name, tuple(self.kernel.shape), (side, side), dtype)
         algebra.write_cholesky(self.kernel, diagonal, factor)
         return factor
