@@ -88,9 +88,10 @@ def conjugate_gradients(
     Args:
       kernel: `K_dd`, symmetric and positive semi-definite: an array, or a function. An array is interleaved as
         `zip(y_train.shape, y_train.shape)` without the pairs of `trace_axes`, may be sharded over devices, and is
-        neither gathered nor copied. It may be a matrix in a store, which is loaded if it takes up to 64 MiB, and is
-        otherwise read once in each iteration, tile by tile, outside of `jit`, `vmap` and `grad`. A function `v -> K_dd v` maps arrays of shape `y_train.shape` without `trace_axes`
-        to such arrays, as does the `matvec` of `empirical_ntk_operator_fn`; it is called for one target at a time.
+        neither gathered nor copied. A matrix in a store is loaded if it takes up to 64 MiB, and otherwise read once in
+        each iteration, outside of `jit`, `vmap` and `grad`. A function `v -> K_dd v` maps arrays of shape
+        `y_train.shape` without `trace_axes` to such arrays, as does the `matvec` of `empirical_ntk_operator_fn`; it is
+        called for one target at a time.
       y_train: targets.
       diag_reg: `λ`, in units of the mean diagonal entry of `K_dd`; a scalar >= 0.
       diag_reg_absolute_scale: whether `diag_reg` is `λ` itself, as it has to be if `kernel` is a function.

@@ -112,12 +112,31 @@ def test_kernels_may_have_a_smaller_type_than_targets():
         check_close(found, want, np.dtype("float64"))
 
 
-def test_tiles_need_not_be_square():
+@pytest.mark.parametrize("side", [1, 20, 1024])
+def test_tiles_of_any_shape(side, monkeypatch):
+    """They need not be square, and small ones are taken together."""
+    monkeypatch.setattr(_stored_algebra, "_SIDE", side)
     dd, td, _, y = problem("float32")
     want = predict.gp_inference(dd.nngp, y, 0.1)("nngp", td.nngp)
-    for sides in [(8, 3), (3, 40), (40, 3)]:
-        predict_fn = predict.gp_inference(stored(dd.nngp, *sides), y, 0.1)
-        check_close(predict_fn("nngp", stored(td.nngp, *sides)), want, np.dtype("float32"))
+    for sides in [(7, 7), (8, 3), (3, 40), (40, 3)]:
+        kernel = stored(dd.nngp, *sides)
+        found = predict.gp_inference(kernel, y, 0.1)("nngp", stored(td.nngp, *sides))
+        check_close(found, want, np.dtype("float32"))
+        (factor,) = kernel.others.values()
+        assert factor.tile_shape[0] == min(TRAIN, sides[0] * max(1, side // sides[0]))
+
+
+def test_kernels_with_one_diagonal_have_factors_of_their_own():
+    (first, second), _, _, y = problem("float32")
+    second = second / np.sqrt(np.outer(np.diagonal(second), np.diagonal(second)))
+    np.fill_diagonal(second, 1)
+    found = []
+    kernels = stored(first), stored(second)
+    kernels[1].others = kernels[0].others  # one place for both
+    for kernel in kernels:
+        found.append(predict.gp_inference(kernel, y, 0.1)("nngp", np.asarray(first)))
+    assert len(kernels[0].others) == 2
+    check_close(found[1], predict.gp_inference(second, y, 0.1)("nngp", first), np.dtype("float32"))
 
 
 def test_one_factor_serves_all():
