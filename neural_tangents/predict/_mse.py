@@ -127,7 +127,7 @@ class GradientDescentMSE:
         system = self._system
         if system.solves_at(s):
             return _limit(s, f0_test + product(k_td, system.solve(y - f0)))
-        return mean_test(s, system.spectrum, system.matrix, in_memory(k_td).T, f0, f0_test, y)
+        return mean_test(s, system.spectrum, system.matrix, in_memory(k_td).astype(y.dtype).T, f0, f0_test, y)
 
 
 def gradient_descent_mse(

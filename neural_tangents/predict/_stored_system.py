@@ -43,14 +43,11 @@ class StoredSystem:
         return self.kernel
 
     @property
-    def matrix(self) -> Any:
+    def matrix(self) -> NoReturn:
         """Raises `ValueError`: `K_λ` is not kept as a whole."""
         self._refuse("Predictions at finite times need its eigenvectors", "Pass `t=None`")
 
-    @property
-    def spectrum(self) -> Any:
-        """Raises `ValueError`: there are no eigenvalues."""
-        return self.matrix
+    spectrum = matrix
 
     @functools.cached_property
     def _factor(self) -> StoredMatrix:
@@ -73,7 +70,9 @@ class StoredSystem:
 
     def solves_at(self, s: jax.Array | None) -> bool:
         """True for infinite times; raises `ValueError` for finite ones."""
-        return s is None or bool(np.all(np.isinf(algebra.on_host(s)))) or self.matrix
+        if s is None or np.all(np.isinf(algebra.on_host(s))):
+            return True
+        return self.matrix
 
     def solve(self, rhs: jax.Array) -> jax.Array:
         """`K_λ⁻¹ rhs`, for `rhs` of shape `M x R`."""

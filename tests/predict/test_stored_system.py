@@ -110,6 +110,9 @@ def test_kernels_may_have_a_smaller_type_than_targets():
         want = predict.gp_inference(dd, y.astype("float64"), 0.1)("ntk", td, tt)
         found = predict.gp_inference(in_stores(dd), y.astype("float64"), 0.1)("ntk", in_stores(td), in_stores(tt))
         check_close(found, want, np.dtype("float64"))
+        trained = predict.gradient_descent_mse(dd.ntk, y.astype("float64"), diag_reg=0.1)
+        want, found = (trained(2.0, None, 0.0, kernel) for kernel in (td.ntk, stored(td.ntk)))
+        check_close(found, want, np.dtype("float64"))
 
 
 @pytest.mark.parametrize("side", [1, 20, 1024])
