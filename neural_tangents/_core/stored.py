@@ -1,7 +1,8 @@
 """Matrices that are kept outside of memory, tile by tile: what the packages need to know of one another's."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+import jax
 import numpy as np
 
 
@@ -49,3 +50,6 @@ class StoredMatrix(Protocol):
           OSError: the store cannot be written to.
         """
         ...
+
+
+Matrix: TypeAlias = jax.Array | StoredMatrix  # in memory, or in a store

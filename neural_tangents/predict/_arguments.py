@@ -1,5 +1,6 @@
-"""Arguments that several predictors share: arrays, scalars, times, and the type to compute in."""
+"""Arguments that several predictors share: arrays, stored kernels, scalars, times, and the type to compute in."""
 
+import math
 from typing import Any
 
 import jax
@@ -7,7 +8,11 @@ import numpy as np
 from jax import numpy as jnp
 
 from neural_tangents._core.concrete import is_concrete
+from neural_tangents._core.stored import Matrix, StoredMatrix
 from neural_tangents.predict._outputs import Outputs
+
+# A kernel in a store is loaded if it takes at most this many bytes. A larger one stays there.
+LOADED = 2**26
 
 
 def as_array(value: Any, name: str, advice: str) -> jax.Array:
@@ -18,14 +23,53 @@ def as_array(value: Any, name: str, advice: str) -> jax.Array:
         raise TypeError(f"Expected `{name}` to be an array of numbers, got {_kind(value)}. {advice}") from error
 
 
+def as_array_or_stored(value: Any, name: str, advice: str) -> Matrix:
+    """The same, but a matrix in a store stays there if it is large; raises `ValueError` if it is not complete."""
+    if not isinstance(value, StoredMatrix):
+        return as_array(value, name, advice)
+    if len(value.shape) != 2:
+        raise ValueError(
+            f"Expected `{name}`, which is in a store, to have two axes, got shape {tuple(value.shape)}. Store kernels "
+            f"that have one pair of axes, by their `trace_axes`, or pass an array."
+        )
+    value.check_complete()
+    size = math.prod(value.shape) * np.dtype(value.dtype).itemsize
+    return in_memory(value) if size <= LOADED else value
+
+
+def in_memory(matrix: Matrix) -> jax.Array:
+    """The matrix as an array, read as a whole if it is in a store."""
+    if not isinstance(matrix, StoredMatrix):
+        return matrix
+    rows, columns = matrix.shape
+    return jnp.asarray(matrix.read(slice(0, rows), slice(0, columns)))
+
+
+def as_matrix(kernel: Matrix, outputs: Outputs, dtype: Any) -> Matrix:
+    """An interleaved kernel as a matrix, and in some type, but as it is if it is in a store."""
+    return kernel if isinstance(kernel, StoredMatrix) else outputs.matrix(kernel.astype(dtype))
+
+
 def as_kernel(kernel: Any, name: str) -> jax.Array:
     """Converts a kernel to an array; raises `ValueError` if it holds several, and `TypeError` if it is no kernel."""
+    kernel = as_kernel_or_stored(kernel, name)
+    if isinstance(kernel, StoredMatrix):
+        raise ValueError(
+            f"Expected `{name}` to be an array, or small enough to be loaded ({LOADED >> 20} MiB), got the matrix "
+            f"{tuple(kernel.shape)} in {kernel.label}. Pass it to `gp_inference`, `gradient_descent_mse` or "
+            f"`conjugate_gradients`, which read it tile by tile."
+        )
+    return kernel
+
+
+def as_kernel_or_stored(kernel: Any, name: str) -> Matrix:
+    """The same, but a kernel in a store stays there if it is large."""
     if hasattr(kernel, "ntk") or hasattr(kernel, "nngp"):
         raise ValueError(
             f"Expected `{name}` to be one array, got {type(kernel).__name__}, which may hold several kernels. "
             f"Pass one of them, for example its `.ntk`."
         )
-    return as_array(kernel, name, "Pass a kernel that was computed, such as kernel_fn(x1, x2, 'ntk').")
+    return as_array_or_stored(kernel, name, "Pass a kernel that was computed, such as kernel_fn(x1, x2, 'ntk').")
 
 
 def as_targets(y_train: Any) -> jax.Array:
@@ -61,7 +105,7 @@ def time_per_entry(t: Any, learning_rate: Any, outputs: Outputs, dtype: Any) -> 
 
 def common_dtype(*arrays: Any) -> Any:
     """The floating type that predictions from these arrays are computed in."""
-    return jnp.result_type(*arrays, float)
+    return jnp.result_type(*(array.dtype if isinstance(array, StoredMatrix) else array for array in arrays), float)
 
 
 def _is_numeric(value: Any) -> bool:

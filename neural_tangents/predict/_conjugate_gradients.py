@@ -14,8 +14,11 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from neural_tangents._core.concrete import is_concrete
+from neural_tangents._core.stored import StoredMatrix
 from neural_tangents._core.types import Axes
-from neural_tangents.predict._arguments import as_kernel, as_targets, check_scalar, common_dtype
+from neural_tangents.predict import _stored_algebra as algebra
+from neural_tangents.predict._arguments import as_kernel_or_stored, as_targets, check_scalar, common_dtype
+from neural_tangents.predict._host_iteration import iterate
 from neural_tangents.predict._nystrom import Nystrom, nystrom
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._regularisation import Regularisation
@@ -80,13 +83,15 @@ def conjugate_gradients(
     the precision of float64. Where both are float32, rounding in products sets a limit to the residual, which grows
     with the condition number of `K_λ`: 8e-5 in an example with 20,000 points and `diag_reg=1e-3`.
 
-    Needs the package lineax: `pip install lineax`.
+    Needs the package lineax, `pip install lineax`, unless the kernel stays in a store.
 
     Args:
       kernel: `K_dd`, symmetric and positive semi-definite: an array, or a function. An array is interleaved as
         `zip(y_train.shape, y_train.shape)` without the pairs of `trace_axes`, may be sharded over devices, and is
-        neither gathered nor copied. A function `v -> K_dd v` maps arrays of shape `y_train.shape` without `trace_axes`
-        to such arrays, as does the `matvec` of `empirical_ntk_operator_fn`; it is called for one target at a time.
+        neither gathered nor copied. A matrix in a store is loaded if it takes up to 64 MiB, and otherwise read once in
+        each iteration, outside of `jit`, `vmap` and `grad`. A function `v -> K_dd v` maps arrays of shape
+        `y_train.shape` without `trace_axes` to such arrays, as does the `matvec` of `empirical_ntk_operator_fn`; it is
+        called for one target at a time.
       y_train: targets.
       diag_reg: `λ`, in units of the mean diagonal entry of `K_dd`; a scalar >= 0.
       diag_reg_absolute_scale: whether `diag_reg` is `λ` itself, as it has to be if `kernel` is a function.
@@ -110,7 +115,7 @@ def conjugate_gradients(
     Raises:
       RuntimeError: `tolerance` is seen not to be reached.
       ValueError: shapes disagree, a number is out of range, `kernel` or `y_train` are seen to have entries that are not
-        finite, or `diag_reg` is relative although `kernel` is a function.
+        finite, `diag_reg` is relative although `kernel` is a function, or a kernel in a store is not complete.
       ImportError: lineax is not installed.
 
     Source: Gardner et al., "GPyTorch: Blackbox Matrix-Matrix Gaussian Process Inference with GPU Acceleration", 2018,
@@ -125,9 +130,10 @@ def conjugate_gradients(
     if not is_function:
         if hasattr(kernel, "matvec"):
             raise ValueError("Expected `kernel` to be an array or a function, got an operator. Pass its `.matvec`.")
-        kernel = as_kernel(kernel, "kernel")
+        kernel = as_kernel_or_stored(kernel, "kernel")
         outputs.check(kernel, "`kernel`")
-        _check_mesh(kernel)
+        if not isinstance(kernel, StoredMatrix):
+            _check_mesh(kernel)
     elif not diag_reg_absolute_scale and not (is_concrete(diag_reg) and diag_reg == 0):
         raise ValueError(
             "Expected `diag_reg` on the absolute scale for a kernel that is a function, whose mean diagonal entry is "
@@ -146,8 +152,12 @@ def conjugate_gradients(
         float(tolerance),
         _at_least(1, max_iterations, "max_iterations"),
     )
-    _import_lineax()
     arguments = y_train, diag_reg, noise_variance, jax.random.key(0) if key is None else key
+    if isinstance(kernel, StoredMatrix):
+        result = _solve_stored(settings, kernel, *arguments)
+        _check_solved(result, kernel, y_train, settings)
+        return result
+    _import_lineax()
     if is_function:
         # Compiled for this call alone, so that nothing which the function refers to is kept.
         result = jax.jit(functools.partial(_solve_function, kernel, settings))(*arguments)
@@ -175,6 +185,29 @@ def _solve_function(
     return _solve(settings, product, eps, y_train, diag_reg, noise_variance, key)
 
 
+def _solve_stored(
+    settings: _Settings, kernel: StoredMatrix, y_train: jax.Array, diag_reg: Any, noise_variance: Any, key: Any
+) -> ConjugateGradients:
+    """The same without compilation, since products are computed by the host."""
+    algebra.check_known((y_train, diag_reg, noise_variance, key))
+    outputs, dtype = settings.outputs, y_train.dtype
+    y = outputs.columns(y_train)
+    added = Regularisation(diag_reg, settings.absolute, noise_variance).diagonal(
+        jnp.asarray(algebra.diagonal(kernel), dtype), outputs
+    )
+    product = functools.partial(algebra.product, kernel)
+    rank = min(settings.rank, len(y))
+    preconditioner = nystrom(product, added, rank, key, _eps(kernel.dtype, dtype)) if rank else None
+
+    def regularised(v: jax.Array) -> jax.Array:
+        return product(v) + added[:, None] * v
+
+    size = _norm(y)
+    b = y / jnp.where(size > 0, size, 1)
+    x, iterations = iterate(regularised, preconditioner, b, settings.tolerance / 2, settings.max_iterations)
+    return ConjugateGradients(outputs.from_columns(size * x), jnp.asarray(iterations), _norm(regularised(x) - b))
+
+
 def _solve(
     settings: _Settings,
     product: _Product,
@@ -188,7 +221,7 @@ def _solve(
     outputs = settings.outputs
     y = outputs.columns(y_train)
     # On this scale, no more of the matrix matters than its number of rows and its type.
-    diagonal = Regularisation(diag_reg, True, noise_variance).diagonal(y, outputs)
+    diagonal = Regularisation(diag_reg, True, noise_variance).diagonal(jnp.zeros(len(y), y.dtype), outputs)
 
     def regularised(v: jax.Array) -> jax.Array:
         return product(v) + diagonal[:, None] * v

@@ -271,7 +271,7 @@ def _on_test(
     """The mean `[..., N, T]` and covariance `[..., N, N]` (None if not asked for) on the test set."""
     if s is None:
         return posterior(roles, train, test, y)
-    system, k_dt = train[roles.dynamics], test.k_dt[roles.dynamics]
+    system, k_dt = train[roles.dynamics], test.k_dt(roles.dynamics)
     f0_test = jnp.zeros((k_dt.shape[1], y.shape[1]), y.dtype)
     mean = flow.mean_test(s, system.spectrum, system.matrix, k_dt, jnp.zeros_like(y), f0_test, y)
     if not test.k_tt:
@@ -279,5 +279,5 @@ def _on_test(
     k_tt = test.k_tt[roles.prior]
     if roles.prior == roles.dynamics:
         return mean, flow.nngp_covariance_test(s, system.spectrum, system.matrix, k_dt, k_tt)
-    prior_dd, prior_dt = train[roles.prior].unregularised, test.k_dt[roles.prior]
+    prior_dd, prior_dt = train[roles.prior].unregularised, test.k_dt(roles.prior)
     return mean, flow.ntk_covariance_test(s, system.spectrum, system.matrix, k_dt, prior_dd, prior_dt, k_tt)

@@ -7,8 +7,9 @@ from typing import Any, Literal, overload
 import jax
 from jax.typing import ArrayLike
 
+from neural_tangents._core.stored import Matrix
 from neural_tangents._core.types import Axes, Get
-from neural_tangents.predict._arguments import as_array, as_targets, common_dtype
+from neural_tangents.predict._arguments import as_array_or_stored, as_targets, common_dtype
 from neural_tangents.predict._describe import describe
 from neural_tangents.predict._gaussian_prediction import Gaussian
 from neural_tangents.predict._model_selection import leave_one_out, log_marginal_likelihood
@@ -23,7 +24,8 @@ from neural_tangents.predict._posterior import (
 )
 from neural_tangents.predict._regularisation import Regularisation
 from neural_tangents.predict._results import Gaussians, Names, as_prediction, gaussians, requested
-from neural_tangents.predict._solve import Diagnostics, TrainSystem
+from neural_tangents.predict._solve import Diagnostics
+from neural_tangents.predict._stored_system import System, train_system
 
 # The key of a kernel given as an array: that of whichever name is asked for.
 _UNNAMED = ""
@@ -38,7 +40,7 @@ class GaussianProcess:
     `static_argnames='get'`), `jax.vmap` and `jax.grad`, and pickled (without the factors).
     """
 
-    _systems: dict[str, TrainSystem]
+    _systems: dict[str, System]
     _outputs: Outputs
     _y_train: jax.Array
 
@@ -62,7 +64,8 @@ class GaussianProcess:
         Args:
           get: `'nngp'`, `'ntk'` or `'ntkgp'`, in upper or lower case, or several of them; None for `('nngp', 'ntk')`.
           k_test_train: kernels of the test with the training set, in the same form as `k_train_train`. None for
-            predictions on the training set itself, which is learned exactly: mean `y_train`, covariance 0.
+            predictions on the training set itself, which is learned exactly: mean `y_train`, covariance 0. Large
+            ones in a store are read block by block for the mean, and loaded for covariances.
           k_test_test: kernels of the test set with itself, for covariances; None for means alone. For `'ntk'` the
             NNGP kernel suffices, also as an array. For the training set, pass True.
 
@@ -72,7 +75,8 @@ class GaussianProcess:
           `Gaussian(mean, covariance)`.
 
         Raises:
-          ValueError: sizes of kernels disagree with those of the training set, or a kernel that `get` needs is missing.
+          ValueError: sizes of kernels disagree with those of the training set, a kernel that `get` needs is missing, or
+            one in a store is not complete, or not positive definite with its regularisation.
           AttributeError: `get` has an unknown name.
           TypeError: `get` is something other than names, or a kernel is not made of numbers.
         """
@@ -103,6 +107,9 @@ class GaussianProcess:
 
         Returns:
           `Diagnostics` by the name of the kernel, `'nngp'` or `'ntk'`; `'kernel'` for one given as an array.
+
+        Raises:
+          ValueError: a kernel is in a store, and too large to be loaded.
         """
         return {name or "kernel": system.diagnostics() for name, system in self._systems.items()}
 
@@ -161,7 +168,7 @@ class GaussianProcess:
             solve_in_float64=system.in_float64,
         )
 
-    def _process(self, get: str) -> TrainSystem:
+    def _process(self, get: str) -> System:
         """The system of the Gaussian process with this name."""
         names = requested(get, tuple(PREDICTIONS), AttributeError)
         if len(names) > 1 or PREDICTIONS[names[0]].prior != PREDICTIONS[names[0]].dynamics:
@@ -192,7 +199,9 @@ def gp_inference(
     Args:
       k_train_train: kernels of the training set with itself: a `Kernel`, a named tuple with fields `nngp`, `ntk`, or an
         array, which then is the one kernel that predictions need. Each is interleaved as `zip(y_train.shape,
-        y_train.shape)` without the pairs of `trace_axes`, and read as `K ⊗ I` along `trace_axes`.
+        y_train.shape)` without the pairs of `trace_axes`, and read as `K ⊗ I` along `trace_axes`. Arrays may be sharded
+        over devices, or be matrices in a store. Of these, up to 64 MiB are loaded. A larger one is factorised tile by
+        tile in its store, outside of `jit`, `vmap` and `grad`, with a row of tiles in memory.
       y_train: targets, `(N, ...)`. For one output per point that is `(N, 1)`.
       diag_reg: `λ`, the variance of noise in `y_train`, in units of the mean diagonal entry of `K_dd`; a scalar >= 0.
       diag_reg_absolute_scale: whether `diag_reg` is `λ` itself.
@@ -207,7 +216,8 @@ def gp_inference(
 
     Raises:
       ValueError: sizes of kernels and targets disagree, there is no kernel, a kernel of the training set is seen to
-        have entries that are not finite, or not to be symmetric, or `diag_reg` or `noise_variance` to be negative.
+        have entries that are not finite, or not to be symmetric, or `diag_reg` or `noise_variance` to be negative; or a
+        kernel in a store is not complete.
       TypeError: an argument is not made of numbers.
 
     Example:
@@ -240,20 +250,20 @@ def gp_inference(
         outputs.check(kernel, kernel_label("k_train_train", name))
     dtype = common_dtype(y_train, *given.values())
     systems = {
-        name: TrainSystem(kernel, outputs, dtype, regularisation, solve_in_float64) for name, kernel in given.items()
+        name: train_system(kernel, outputs, dtype, regularisation, solve_in_float64) for name, kernel in given.items()
     }
     return GaussianProcess(systems, outputs, y_train.astype(dtype))
 
 
-def _kernels_by_name(kernels: Any, label: str) -> dict[str, jax.Array]:
-    """The kernels by name that a `Kernel` or a named tuple has, or an array, which has no name."""
+def _kernels_by_name(kernels: Any, label: str) -> dict[str, Matrix]:
+    """The kernels by name that a `Kernel` or a named tuple has, or one kernel, which has no name."""
     if hasattr(kernels, "nngp") or hasattr(kernels, "ntk"):
         found = {name: getattr(kernels, name, None) for name in ("nngp", "ntk")}
     else:
         found = {_UNNAMED: kernels}
     advice = "Pass kernels that were computed, such as kernel_fn(x1, x2, ('nngp', 'ntk'))."
     return {
-        name: as_array(kernel, f"{label}.{name}" if name else label, advice)
+        name: as_array_or_stored(kernel, f"{label}.{name}" if name else label, advice)
         for name, kernel in found.items()
         if kernel is not None or name == _UNNAMED
     }

@@ -11,7 +11,9 @@ from collections.abc import Callable
 import jax
 from jax import lax
 
+from neural_tangents._core.stored import Matrix
 from neural_tangents.predict._spectral import CHANGE, DECAY, RESPONSE, Spectrum, bilinear, matmul
+from neural_tangents.predict._stored_algebra import product
 
 # Times are taken together while their intermediate results stay below this many numbers (256 MB in float64): large
 # matrix products are far faster than many small ones.
@@ -88,7 +90,7 @@ def ntk_covariance_test(
     return _over_times(at, s, math.prod(ntk_dt.shape) + math.prod(nngp_tt.shape))
 
 
-def residual_covariance(weights: jax.Array, k_dd: jax.Array, k_dt: jax.Array, k_tt: jax.Array) -> jax.Array:
+def residual_covariance(weights: jax.Array, k_dd: Matrix, k_dt: jax.Array, k_tt: jax.Array) -> jax.Array:
     """`Cov[f(test) - Wᵀ f(train)] = K_tt + Wᵀ K_dd W - Wᵀ K_dt - K_td W`: `[N, N]`, for `W` of shape `[M, N]`."""
     cross = matmul(weights.T, k_dt)
-    return k_tt + matmul(weights.T, matmul(k_dd, weights)) - cross - cross.T
+    return k_tt + matmul(weights.T, product(k_dd, weights)) - cross - cross.T

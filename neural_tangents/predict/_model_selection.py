@@ -8,17 +8,17 @@ from jax import numpy as jnp
 from neural_tangents._core.axes import zip_axes
 from neural_tangents.predict._gaussian_prediction import Gaussian
 from neural_tangents.predict._outputs import Outputs
-from neural_tangents.predict._solve import TrainSystem
+from neural_tangents.predict._stored_system import System
 
 
-def log_marginal_likelihood(system: TrainSystem, y: jax.Array) -> jax.Array:
+def log_marginal_likelihood(system: System, y: jax.Array) -> jax.Array:
     """The density of columns `y` (`M x T`): the equation is that of `GaussianProcess.log_marginal_likelihood`."""
     quadratic = jnp.sum(y * system.solve(y))
     rows, columns = y.shape
     return -quadratic / 2 - columns / 2 * (system.log_determinant() + rows * math.log(2 * math.pi))
 
 
-def leave_one_out(system: TrainSystem, outputs: Outputs, y_train: jax.Array) -> Gaussian:
+def leave_one_out(system: System, outputs: Outputs, y_train: jax.Array) -> Gaussian:
     """What is predicted for each training point from all others: the equations of `GaussianProcess.leave_one_out`."""
     if 0 in outputs.traced:
         raise ValueError(
@@ -27,10 +27,7 @@ def leave_one_out(system: TrainSystem, outputs: Outputs, y_train: jax.Array) -> 
         )
     y = outputs.columns(y_train)
     points = y_train.shape[0]
-    size = y.shape[0] // max(1, points)
-    inverse = system.solve(jnp.eye(y.shape[0], dtype=y.dtype)).reshape(points, size, points, size)
-    blocks = jnp.moveaxis(jnp.diagonal(inverse, axis1=0, axis2=2), -1, 0)
-    covariance = jnp.linalg.inv(blocks)
-    errors = covariance @ system.solve(y).reshape(points, size, -1)
+    covariance = jnp.linalg.inv(system.inverse_blocks(points))
+    errors = covariance @ system.solve(y).reshape(*covariance.shape[:2], -1)
     mean = outputs.from_columns(y - errors.reshape(y.shape))
     return Gaussian(mean, zip_axes(covariance.reshape((points,) + outputs.described_sizes[1:] * 2), 1))

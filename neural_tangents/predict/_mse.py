@@ -4,16 +4,27 @@ import dataclasses
 from typing import Any, overload
 
 import jax
+from jax import numpy as jnp
 from jax.typing import ArrayLike
 
+from neural_tangents._core.stored import Matrix
 from neural_tangents._core.types import Axes
-from neural_tangents.predict._arguments import as_kernel, as_targets, check_scalar, common_dtype, time_per_entry
+from neural_tangents.predict._arguments import (
+    as_kernel_or_stored,
+    as_matrix,
+    as_targets,
+    check_scalar,
+    common_dtype,
+    in_memory,
+    time_per_entry,
+)
 from neural_tangents.predict._describe import describe
 from neural_tangents.predict._gradient_flow import mean_test, mean_train
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._regularisation import Regularisation
-from neural_tangents.predict._solve import Diagnostics, TrainSystem
-from neural_tangents.predict._spectral import matmul
+from neural_tangents.predict._solve import Diagnostics
+from neural_tangents.predict._stored_algebra import product
+from neural_tangents.predict._stored_system import System, train_system
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -25,7 +36,7 @@ class GradientDescentMSE:
     `jax.vmap` and `jax.grad`, and pickled (without the decomposition).
     """
 
-    _system: TrainSystem
+    _system: System
     _y_train: jax.Array
     _learning_rate: Any
 
@@ -57,8 +68,8 @@ class GradientDescentMSE:
           Outputs on the training set, outputs on the test set, or a pair of both.
 
         Raises:
-          ValueError: sizes disagree, there is nothing to predict, `k_test_train` is missing, or `t` is seen to be
-            negative.
+          ValueError: sizes disagree, there is nothing to predict, `k_test_train` is missing, `t` is seen to be
+            negative, or it is finite although the kernel of the training set stays in a store.
           TypeError: `t` or `k_test_train` is not made of numbers.
         """
         if fx_train_0 is None and fx_test_0 is None:
@@ -75,11 +86,11 @@ class GradientDescentMSE:
             return self._on_train(s, f0, y)
         if k_test_train is None:
             raise ValueError("Predictions on the test set need the test-train kernel. Pass `k_test_train`.")
-        kernel = as_kernel(k_test_train, "k_test_train")
+        kernel = as_kernel_or_stored(k_test_train, "k_test_train")
         test_outputs = outputs.held_out(kernel, "`k_test_train`")
-        k_dt = outputs.matrix(kernel.astype(dtype)).T
+        k_td = as_matrix(kernel, outputs, dtype)
         f0_test = test_outputs.initial(fx_test_0, "fx_test_0", dtype)
-        f_test = test_outputs.from_columns(self._on_test(s, k_dt, f0, f0_test, y))
+        f_test = test_outputs.from_columns(self._on_test(s, k_td, f0, f0_test, y))
         return f_test if fx_train_0 is None else (self._on_train(s, f0, y), f_test)
 
     def diagnostics(self) -> Diagnostics:
@@ -90,6 +101,9 @@ class GradientDescentMSE:
 
         Returns:
           `Diagnostics`.
+
+        Raises:
+          ValueError: the kernel is in a store, and too large to be loaded.
         """
         return self._system.diagnostics()
 
@@ -106,16 +120,14 @@ class GradientDescentMSE:
 
     def _on_train(self, s: jax.Array | None, f0: jax.Array, y: jax.Array) -> jax.Array:
         system = self._system
-        columns = y if s is None else mean_train(s, system.spectrum, system.matrix, f0, y)
+        columns = _limit(s, y) if system.solves_at(s) else mean_train(s, system.spectrum, system.matrix, f0, y)
         return system.outputs.from_columns(columns)
 
-    def _on_test(
-        self, s: jax.Array | None, k_dt: jax.Array, f0: jax.Array, f0_test: jax.Array, y: jax.Array
-    ) -> jax.Array:
+    def _on_test(self, s: jax.Array | None, k_td: Matrix, f0: jax.Array, f0_test: jax.Array, y: jax.Array) -> jax.Array:
         system = self._system
-        if s is None:
-            return f0_test + matmul(k_dt.T, system.solve(y - f0))
-        return mean_test(s, system.spectrum, system.matrix, k_dt, f0, f0_test, y)
+        if system.solves_at(s):
+            return _limit(s, f0_test + product(k_td, system.solve(y - f0)))
+        return mean_test(s, system.spectrum, system.matrix, in_memory(k_td).astype(y.dtype).T, f0, f0_test, y)
 
 
 def gradient_descent_mse(
@@ -142,7 +154,9 @@ def gradient_descent_mse(
     Args:
       k_train_train: `Θ_dd`, the kernel of the training set with itself (an NTK; or an NNGP kernel if only the readout
         layer is trained), interleaved as `zip(y_train.shape, y_train.shape)` without the pairs of `trace_axes`. It is
-        read as `Θ ⊗ I` along `trace_axes`.
+        read as `Θ ⊗ I` along `trace_axes`. It may be sharded over devices, or be a matrix in a store, which is loaded
+        if it takes up to 64 MiB. A larger one is factorised tile by tile in its store, outside of `jit`, `vmap` and
+        `grad`, and gives predictions for infinite times only: others need eigenvectors.
       y_train: targets, `(N, ...)`. For one output per point that is `(N, 1)`.
       learning_rate: a scalar.
       diag_reg: `λ` in units of the mean diagonal entry of `Θ_dd`, a scalar >= 0.
@@ -158,14 +172,14 @@ def gradient_descent_mse(
 
     Raises:
       ValueError: sizes of kernels and targets disagree, `learning_rate` or `diag_reg` is no scalar, `k_train_train` is
-        seen to have entries that are not finite, or not to be symmetric, or `diag_reg` or `noise_variance` to be
-        negative.
+        seen to have entries that are not finite, or not to be symmetric, `diag_reg` or `noise_variance` to be negative,
+        or a kernel in a store is not complete.
       TypeError: an argument is not made of numbers.
 
     Source: Lee et al., "Wide Neural Networks of Any Depth Evolve as Linear Models Under Gradient Descent", 2019,
     https://arxiv.org/abs/1902.06720.
     """
-    kernel, y_train = as_kernel(k_train_train, "k_train_train"), as_targets(y_train)
+    kernel, y_train = as_kernel_or_stored(k_train_train, "k_train_train"), as_targets(y_train)
     outputs = Outputs.create(y_train.shape, trace_axes)
     check_scalar(
         learning_rate, "learning_rate", "Pass test kernels later: gradient_descent_mse(...)(k_test_train=...)."
@@ -174,5 +188,10 @@ def gradient_descent_mse(
     regularisation.check(outputs)
     outputs.check(kernel, "`k_train_train`")
     dtype = common_dtype(kernel, y_train)
-    system = TrainSystem(kernel, outputs, dtype, regularisation, solve_in_float64)
+    system = train_system(kernel, outputs, dtype, regularisation, solve_in_float64)
     return GradientDescentMSE(system, y_train.astype(dtype), learning_rate)
+
+
+def _limit(s: jax.Array | None, columns: jax.Array) -> jax.Array:
+    """Columns that are the same at all times `s`."""
+    return columns if s is None else jnp.broadcast_to(columns, s.shape + columns.shape)

@@ -10,6 +10,7 @@ import numpy as np
 from jax import numpy as jnp
 
 from neural_tangents._core.axes import canonical_axes, unzip_axes, zip_axes, zip_flat
+from neural_tangents._core.stored import Matrix
 from neural_tangents._core.types import Axes, Shape
 
 
@@ -51,23 +52,23 @@ class Outputs:
     def described_sizes(self) -> Shape:
         return tuple(self.shape[axis] for axis in self.described)
 
-    def check(self, kernel: jax.Array, name: str) -> None:
+    def check(self, kernel: Matrix, name: str) -> None:
         """Raises `ValueError` if `kernel` is not one of these outputs with themselves."""
         expected = zip_flat(self.described_sizes, self.described_sizes)
         if kernel.shape != expected:
             raise ValueError(self._mismatch(kernel, name, str(expected)))
 
-    def held_out(self, k_test_train: jax.Array, name: str) -> "Outputs":
+    def held_out(self, k_test_train: Matrix, name: str) -> "Outputs":
         """The outputs on the test set, whose described sizes `k_test_train` tells; checks its other sizes."""
         n = len(self.described)
-        if k_test_train.ndim != 2 * n or k_test_train.shape[1::2] != self.described_sizes:
+        if len(k_test_train.shape) != 2 * n or k_test_train.shape[1::2] != self.described_sizes:
             expected = zip_flat([f"test{axis}" for axis in self.described], [str(i) for i in self.described_sizes])
             raise ValueError(self._mismatch(k_test_train, name, f"({', '.join(expected)})"))
         sizes = dict(zip(self.described, k_test_train.shape[::2], strict=True))
         return Outputs(tuple(sizes.get(axis, size) for axis, size in enumerate(self.shape)), self.traced)
 
-    def _mismatch(self, kernel: jax.Array, name: str, expected: str) -> str:
-        if len(self.shape) == 1 and self.traced and kernel.ndim == 2:
+    def _mismatch(self, kernel: Matrix, name: str, expected: str) -> str:
+        if len(self.shape) == 1 and self.traced and len(kernel.shape) == 2:
             return (
                 f"Expected {name} to be a scalar, since `trace_axes={self.traced}` is the only axis of targets of "
                 f"shape {self.shape}, got shape {kernel.shape}. Pass targets with an axis of outputs, "

@@ -7,11 +7,14 @@ import jax
 from jax import numpy as jnp
 
 from neural_tangents._core.axes import zip_flat
+from neural_tangents._core.stored import Matrix
+from neural_tangents.predict._arguments import as_matrix, in_memory
 from neural_tangents.predict._gaussian_prediction import Gaussian
 from neural_tangents.predict._gradient_flow import residual_covariance
 from neural_tangents.predict._outputs import Outputs
-from neural_tangents.predict._solve import TrainSystem
 from neural_tangents.predict._spectral import matmul
+from neural_tangents.predict._stored_algebra import product
+from neural_tangents.predict._stored_system import System
 
 
 class Roles(NamedTuple):
@@ -50,12 +53,12 @@ class HeldOutKernels(NamedTuple):
 
     Attributes:
       outputs: the outputs on the test set.
-      k_dt: train-test kernels, `M x N`.
+      k_td: test-train kernels, `N x M`; in their store, if they are there, unless a covariance is asked for.
       k_tt: test-test kernels, `N x N`; none if no covariance is asked for.
     """
 
     outputs: Outputs
-    k_dt: dict[str, jax.Array]
+    k_td: dict[str, Matrix]
     k_tt: dict[str, jax.Array]
 
     @classmethod
@@ -70,23 +73,30 @@ class HeldOutKernels(NamedTuple):
         (outputs,) = found
         for name, kernel in test_test.items():
             outputs.check(kernel, kernel_label("k_test_test", name))
-        k_dt = {name: outputs.matrix(kernel.astype(dtype)).T for name, kernel in test_train.items()}
-        k_tt = {name: outputs.matrix(kernel.astype(dtype)) for name, kernel in test_test.items()}
-        return cls(outputs, k_dt, k_tt)
+        # A covariance takes as much memory as `k_tt`, and for the weights that it is made of, as `k_td`.
+        read = in_memory if test_test else lambda kernel: kernel
+        k_td = {name: as_matrix(read(kernel), outputs, dtype) for name, kernel in test_train.items()}
+        k_tt = {name: outputs.matrix(in_memory(kernel).astype(dtype)) for name, kernel in test_test.items()}
+        return cls(outputs, k_td, k_tt)
+
+    def k_dt(self, name: str) -> jax.Array:
+        """A train-test kernel in memory, `M x N`."""
+        return in_memory(self.k_td[name]).T
 
 
 def posterior(
-    roles: Roles, train: Mapping[str, TrainSystem], test: HeldOutKernels, y: jax.Array
+    roles: Roles, train: Mapping[str, System], test: HeldOutKernels, y: jax.Array
 ) -> tuple[jax.Array, jax.Array | None]:
     """The mean `N x T` and covariance `N x N` (None if not asked for) on the test set after infinite time."""
-    system, k_dt = train[roles.dynamics], test.k_dt[roles.dynamics]
-    mean = matmul(k_dt.T, system.solve(y))
+    system = train[roles.dynamics]
+    mean = product(test.k_td[roles.dynamics], system.solve(y))
     if not test.k_tt:
         return mean, None
+    k_dt = test.k_dt(roles.dynamics)
     weights, k_tt = system.solve(k_dt), test.k_tt[roles.prior]
     if roles.prior == roles.dynamics:
         return mean, k_tt - matmul(k_dt.T, weights)
-    return mean, residual_covariance(weights, train[roles.prior].unregularised, test.k_dt[roles.prior], k_tt)
+    return mean, residual_covariance(weights, train[roles.prior].unregularised, test.k_dt(roles.prior), k_tt)
 
 
 def kernel_label(argument: str, name: str) -> str:

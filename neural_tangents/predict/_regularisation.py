@@ -49,12 +49,12 @@ class Regularisation(NamedTuple):
         if is_concrete(noise) and not np.all(np.asarray(noise) >= 0):
             raise ValueError(f"Expected `noise_variance` >= 0, got {np.asarray(noise)}. Pass None for no noise.")
 
-    def diagonal(self, matrix: jax.Array, outputs: Outputs) -> jax.Array:
-        """What is added to the diagonal of `K`, `[M]`."""
-        shift = self.diag_reg if self.diag_reg_absolute_scale else self.diag_reg * jnp.trace(matrix) / matrix.shape[0]
-        shift = jnp.full(matrix.shape[:1], jnp.asarray(shift, matrix.dtype))
+    def diagonal(self, diagonal: jax.Array, outputs: Outputs) -> jax.Array:
+        """What is added to the diagonal of `K`, given as `[M]` (of which the scale matters only if it is relative)."""
+        shift = self.diag_reg if self.diag_reg_absolute_scale else self.diag_reg * jnp.sum(diagonal) / len(diagonal)
+        shift = jnp.full(diagonal.shape, jnp.asarray(shift, diagonal.dtype))
         if self.noise_variance is None:
             return shift
-        noise, sizes = jnp.asarray(self.noise_variance, matrix.dtype), outputs.described_sizes
+        noise, sizes = jnp.asarray(self.noise_variance, diagonal.dtype), outputs.described_sizes
         noise = jnp.expand_dims(noise, tuple(range(noise.ndim, len(sizes))))
         return shift + jnp.broadcast_to(noise, sizes).reshape(-1)

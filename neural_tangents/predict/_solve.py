@@ -76,7 +76,7 @@ class TrainSystem:
         """`K_λ`."""
         # A kernel is symmetric up to rounding. Different factorisations read different halves, and must see one matrix.
         symmetric = (self.unregularised + self.unregularised.T) / 2
-        return symmetric + jnp.diag(self.regularisation.diagonal(symmetric, self.outputs))
+        return symmetric + jnp.diag(self.regularisation.diagonal(jnp.diagonal(symmetric), self.outputs))
 
     @kept_if_concrete
     def spectrum(self) -> Spectrum:
@@ -92,6 +92,16 @@ class TrainSystem:
     def solve(self, rhs: jax.Array) -> jax.Array:
         """`K_λ⁻¹ rhs`, for `rhs` of shape `M x R`."""
         return solve(self.matrix, self._factors, rhs, self.in_float64)
+
+    def solves_at(self, s: jax.Array | None) -> bool:
+        """Whether predictions at times `s` take `solve`, and not `spectrum`."""
+        return s is None
+
+    def inverse_blocks(self, points: int) -> jax.Array:
+        """The diagonal blocks of `K_λ⁻¹`, one for each of so many points: `[points, M / points, M / points]`."""
+        size = len(self.matrix) // max(1, points)
+        inverse = self.solve(jnp.eye(len(self.matrix), dtype=self.dtype)).reshape(points, size, points, size)
+        return jnp.moveaxis(jnp.diagonal(inverse, axis1=0, axis2=2), -1, 0)
 
     def log_determinant(self) -> jax.Array:
         """`log det K_λ`, of the eigenvalues that are not left out."""

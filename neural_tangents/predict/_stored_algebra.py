@@ -1,0 +1,183 @@
+"""Products, Cholesky factors and substitution for matrices in a store, with a few tiles in memory at a time.
+
+All of it runs on the host, by NumPy and SciPy: nothing here can be traced.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
+import scipy.linalg
+from jax import numpy as jnp
+
+from neural_tangents._core.concrete import is_concrete
+from neural_tangents._core.stored import Matrix, StoredMatrix
+from neural_tangents.predict._spectral import matmul
+
+# Tiles of a store are taken together up to about this many rows and columns: for smaller ones, LAPACK is slow.
+_SIDE = 1024
+
+
+def check_known(tree: Any) -> None:
+    """Raises `ValueError` if an array is traced."""
+    if not is_concrete(tree):
+        raise ValueError(
+            "Expected numbers that are known, since a kernel in a store is read by the host, got some that are traced. "
+            "Call predictors from a store outside of `jax.jit`, `jax.vmap` and `jax.grad`, or pass kernels as arrays."
+        )
+
+
+def on_host(x: Any) -> np.ndarray:
+    """The values of an array; raises `ValueError` if it is traced."""
+    check_known(x)
+    return np.asarray(x)
+
+
+def product(matrix: Matrix, v: jax.Array) -> jax.Array:
+    """`matrix v`, for `v` of shape `[M, R]`; a matrix in a store is read once."""
+    if not isinstance(matrix, StoredMatrix):
+        return matmul(matrix, v)
+    known = on_host(v)
+    out = np.zeros((matrix.shape[0], known.shape[1]), known.dtype)
+    for rows in _parts(matrix, 0):
+        for columns in _parts(matrix, 1):
+            out[rows] += _finite(matrix, rows, columns).astype(known.dtype, copy=False) @ known[columns]
+    return jnp.asarray(out)
+
+
+def diagonal_blocks(matrix: StoredMatrix) -> Iterator[np.ndarray]:
+    """The tiles of a square matrix that its diagonal passes through."""
+    return (_finite(matrix, part, part) for part in _parts(matrix, 0))
+
+
+def diagonal(matrix: StoredMatrix) -> np.ndarray:
+    """The diagonal of a square matrix."""
+    return np.concatenate([np.diagonal(block).copy() for block in diagonal_blocks(matrix)])
+
+
+def cholesky_tile(matrix: StoredMatrix) -> int:
+    """Rows and columns of the tiles of a Cholesky factor."""
+    return min(matrix.shape[0], _side(matrix.tile_shape[0]))
+
+
+def write_cholesky(matrix: StoredMatrix, diagonal: np.ndarray, factor: StoredMatrix) -> None:
+    """Writes a lower triangular `L`, where `L Lᵀ` is a symmetric matrix with its diagonal replaced.
+
+    Columns of tiles are computed one after the other from those on their left, with one row of tiles in memory. Tiles
+    that are there already are not computed again.
+
+    Args:
+      matrix: of which the lower triangle is read, once.
+      diagonal: what takes the place of its diagonal.
+      factor: where `L` is written. Tiles above the diagonal are not.
+
+    Raises:
+      ValueError: the matrix is not finite, or not positive definite up to rounding.
+    """
+    parts, dtype = _parts(factor, 0), factor.dtype
+    least = np.finfo(dtype).eps * np.mean(np.abs(diagonal))
+    for j, columns in enumerate(parts):
+        missing = [i for i in range(j, len(parts)) if not factor.has_tile(i, j)]
+        if not missing:
+            continue
+        row = [factor.read(columns, part) for part in parts[:j]]
+        corner = factor.read(columns, columns) if factor.has_tile(j, j) else None
+        for i in missing:
+            tile = np.array(_finite(matrix, parts[i], columns), dtype)
+            if i == j:
+                np.fill_diagonal(tile, diagonal[columns])
+            for part, known in zip(parts, row, strict=False):
+                tile -= (known if i == j else factor.read(parts[i], part)) @ known.T
+            if corner is None:  # i == j, the first that is missing
+                tile = corner = _cholesky(tile, least, matrix, columns)
+            else:
+                tile = _substitute(corner, tile.T).T
+            factor.write(parts[i], columns, np.ascontiguousarray(tile))
+
+
+def cholesky_solve(factor: StoredMatrix, rhs: np.ndarray) -> np.ndarray:
+    """`(L Lᵀ)⁻¹ rhs`, for `rhs` of shape `[M, R]`, in the type of the factor, which is read twice."""
+    x = np.array(rhs, factor.dtype)
+    parts = _parts(factor, 0)
+    _forward(factor, x, 0)
+    for i, part in reversed([*enumerate(parts)]):
+        x[part] = _substitute(factor.read(part, part), x[part], transposed=True)
+        for left in parts[:i]:
+            x[left] -= factor.read(part, left).T @ x[part]
+    return x
+
+
+def cholesky_log_determinant(factor: StoredMatrix) -> float:
+    """`log det (L Lᵀ)`."""
+    return 2 * float(np.sum(np.log(diagonal(factor).astype("float64"))))
+
+
+def cholesky_inverse_diagonal(factor: StoredMatrix) -> np.ndarray:
+    """The diagonal of `(L Lᵀ)⁻¹`: sums of squares in the columns of `L⁻¹`, a part of which is in memory at a time."""
+    out = np.empty(factor.shape[0], factor.dtype)
+    for first, part in enumerate(_parts(factor, 0)):
+        columns = np.zeros((len(out), part.stop - part.start), factor.dtype)
+        np.fill_diagonal(columns[part], 1)
+        _forward(factor, columns, first)
+        out[part] = np.sum(np.square(columns), axis=0)
+    return out
+
+
+def _forward(factor: StoredMatrix, x: np.ndarray, first: int) -> None:
+    """Overwrites `x`, which is 0 above the part with number `first`, by `L⁻¹ x`."""
+    parts = _parts(factor, 0)[first:]
+    for i, part in enumerate(parts):
+        for left in parts[:i]:
+            x[part] -= factor.read(part, left) @ x[left]
+        x[part] = _substitute(factor.read(part, part), x[part])
+
+
+def _substitute(lower: np.ndarray, rhs: np.ndarray, transposed: bool = False) -> np.ndarray:
+    """`L⁻¹ rhs`, or `L⁻ᵀ rhs`, for a tile on the diagonal."""
+    # As the transpose of an upper triangular matrix, it has the order of LAPACK, and is not copied.
+    trans = "N" if transposed else "T"
+    return scipy.linalg.solve_triangular(lower.T, rhs, trans=trans, overwrite_b=True, check_finite=False)
+
+
+def _cholesky(tile: np.ndarray, least: Any, matrix: StoredMatrix, part: slice) -> np.ndarray:
+    """The factor of a tile on the diagonal; it fails if a pivot is not above the `least`."""
+    try:
+        lower = scipy.linalg.cholesky(tile, lower=True, overwrite_a=True, check_finite=False)
+    except np.linalg.LinAlgError:
+        _refuse(matrix, part, "one that is zero or negative")
+    smallest = float(np.min(np.diagonal(lower))) ** 2
+    if not smallest > least:
+        _refuse(matrix, part, f"{smallest:.3g}")
+    return lower
+
+
+def _refuse(matrix: StoredMatrix, part: slice, found: str) -> NoReturn:
+    raise ValueError(
+        f"Expected a kernel that is positive definite, with its regularisation, got a pivot that is not above the "
+        f"level of rounding ({found}) in rows {part.start} to {part.stop} of {matrix.label}. Pass a larger `diag_reg` "
+        f"or `noise_variance`, or `solve_in_float64=True`, or use `conjugate_gradients`."
+    ) from None
+
+
+def _finite(matrix: StoredMatrix, rows: slice, columns: slice) -> np.ndarray:
+    """Some of a matrix; raises `ValueError` if it is not finite."""
+    values = matrix.read(rows, columns)
+    wrong = values.size - int(np.sum(np.isfinite(values)))
+    if wrong:
+        raise ValueError(
+            f"Expected a kernel of finite numbers, got {wrong} that are NaN or infinite in rows {rows.start} to "
+            f"{rows.stop} and columns {columns.start} to {columns.stop} of {matrix.label}. Look for them in the "
+            f"inputs, and for overflow in deep networks with large weights; float64 has a larger range."
+        )
+    return values
+
+
+def _side(tile: int) -> int:
+    return tile * max(1, _SIDE // tile)
+
+
+def _parts(matrix: StoredMatrix, axis: int) -> list[slice]:
+    """The rows, or columns, that are read at once: whole tiles."""
+    size, side = matrix.shape[axis], _side(matrix.tile_shape[axis])
+    return [slice(start, min(start + side, size)) for start in range(0, size, side)]
