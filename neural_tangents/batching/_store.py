@@ -279,18 +279,21 @@ def create_store(
 
 def _found(target: Any) -> tuple[StorePlan, Any] | None:
     """The plan and the group of zarr of a store; None if there is none yet."""
+    other = ValueError(f"Expected {target} to be new, or a store of kernels, but it holds other data. Use another.")
+    if is_folder(target) and os.path.isfile(target):
+        raise other
     try:
         group = opened(target)
     except FileNotFoundError:
+        if is_folder(target) and os.path.isdir(target) and os.listdir(target):
+            raise other from None
         return None
     plan = StorePlan.read(group, str(target))
-    if plan is None:
-        if is_folder(target) or group.attrs.asdict():
-            raise ValueError(
-                f"Expected {target} to be new, or a store of kernels, but it holds other data. Use another."
-            )
-        return None  # another process is making it, or was ended while it did
-    return plan, group
+    if plan is not None:
+        return plan, group
+    if is_folder(target) or group.attrs.asdict():
+        raise other
+    return None  # another process is making it, or was ended while it did
 
 
 def _create(target: Any, plan: StorePlan, job: Job, form: CallForm, results: dict[str, Result]) -> None:

@@ -100,7 +100,9 @@ def digest_of(arrays: Sequence[Any]) -> str:
         values = np.ascontiguousarray(as_data(array)).reshape(-1).view(np.uint8)
         return hashlib.sha256(f"{array.dtype} {array.shape} ".encode() + hashlib.sha256(values).digest()).digest()
 
-    digests = {number: digest(array) for number, array in {id(array): array for array in arrays}.items()}  # x2 may be x1
+    digests = {
+        number: digest(array) for number, array in {id(array): array for array in arrays}.items()
+    }  # x2 may be x1
     return hashlib.sha256(b"".join(digests[id(array)] for array in arrays)).hexdigest()
 
 
@@ -138,7 +140,8 @@ def _constants(arguments: Any) -> dict[str, str]:
     """Arguments that are no arrays as text; of objects only their types, since they may print differently each time."""
 
     def text(leaf: Any) -> str:
-        plain = leaf is None or isinstance(leaf, str | bool | int | float | complex | np.generic)
+        leaf = leaf.item() if isinstance(leaf, np.generic) else leaf
+        plain = leaf is None or isinstance(leaf, str | bool | int | float | complex)
         return repr(leaf) if plain else type(leaf).__qualname__
 
     leaves, _ = jax.tree_util.tree_flatten_with_path(
