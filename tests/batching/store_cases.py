@@ -1,6 +1,5 @@
 """Stores of kernels that can be checked by hand, and processes that fill them."""
 
-import json
 import os
 import subprocess
 import sys
@@ -31,11 +30,6 @@ def make(target, *args, kernel_fn=None, batch_size: int = 4, devices: int = 1, *
     """A store of tiles of at most `batch_size` inputs."""
     settings = TileSettings(batch_size, devices, store_on_device=False)
     return create_store(kernel_fn or kernel_pair(), settings, target, args, kwargs)
-
-
-def working(log) -> set[int]:
-    """The processes that have begun to compute a tile, as noted in a file: time, process, tile."""
-    return {json.loads(line)[1] for line in open(log)} if os.path.exists(log) else set()
 
 
 def environment(variables=None) -> dict[str, str]:

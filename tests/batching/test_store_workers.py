@@ -7,24 +7,24 @@ one that has begun with it is alive.
 import itertools
 import json
 import os
-import random
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
-from store_cases import environment, run, working
+from store_cases import environment, run
 
 from neural_tangents.batching import open_store
 
 KILLS = 20
 
-# A kernel that takes a while, of inputs whose first feature numbers them.
-COMMON = """
-import json, os, random, sys, threading, time
+# Fills a store by three workers. A fork server imports what they need, so that they start fast.
+SCRIPT = """
+import dask, json, multiprocessing, os, random, signal, sys, threading, time
 import jax, jax.numpy as jnp, numpy as np
-from store_cases import make, working
+from distributed import Client, LocalCluster
+from distributed.utils import get_mp_context
+from store_cases import make
 
 def make_store(target, log):
     noted = {"on": False}  # not while it is made: then a tile is computed to see whether the kernel is symmetric
@@ -42,49 +42,95 @@ def make_store(target, log):
         return {"nngp": x1 @ x2.T, "ntk": jnp.tanh(x1 @ x2.T)}
 
     x = np.random.RandomState(0).normal(size=(97, 5)).astype(np.float32)
-    x[:, 0] = np.arange(97)
+    x[:, 0] = np.arange(97)  # numbers of inputs
     store = make(target, x, kernel_fn=kernel_fn)
     noted["on"] = log != "none"
     return store
-"""
 
-SHARE = COMMON + "make_store(*sys.argv[1:3]).fill(share=json.loads(sys.argv[3]), progress=False)"
+def fill_share(target, log, *share):
+    make_store(target, log).fill(share=share, progress=False)
 
-# The process that has the scheduler kills the workers.
-DASK = """
-import signal, dask
-from distributed import Client, LocalCluster
+def by_shares(target, log, context, killing):
+    alive = {}
 
-def kill(cluster, log, killed, kills):
-    while len(killed) < kills:
-        time.sleep(random.uniform(0.1, 0.9))
-        pids = sorted({getattr(worker, "pid", None) for worker in cluster.workers.values()} & working(log))
-        if pids:
-            pid = random.choice(pids)
-            killed.append([time.time(), pid])
-            os.kill(pid, signal.SIGKILL)
+    def keep_filling(k):
+        while k not in alive or alive[k].exitcode:
+            alive[k] = context.Process(target=fill_share, args=(target, log, k, 3))
+            alive[k].start()
+            alive[k].join()
 
-if __name__ == "__main__":
-    random.seed(0)
+    threads = [threading.Thread(target=keep_filling, args=(k,)) for k in range(3)]
+    for thread in threads:
+        thread.start()
+    killing.start(lambda: [process.pid for process in alive.values() if process.is_alive()])
+    for thread in threads:
+        thread.join()
+
+def by_dask(target, log, context, killing):
     dask.config.set({"distributed.scheduler.allowed-failures": 1000})
     with LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster:
         cluster.adapt(minimum=3, maximum=3)  # without this, a worker that dies while it starts is never replaced
         with Client(cluster) as client:
-            store, killed = make_store(*sys.argv[1:3]), []
-            thread = threading.Thread(target=kill, args=(cluster, sys.argv[2], killed, int(sys.argv[3])))
-            thread.start()
+            store = make_store(target, log)
+            killing.start(lambda: [nanny.pid for nanny in cluster.workers.values() if getattr(nanny, "pid", None)])
             store.fill(executor=client, progress=False)
-            left = store.missing()
-            thread.join()
-    print(json.dumps({"killed": killed, "left": left}))
+
+class Killing:
+    # Kills workers at random moments: now any, now one that has begun to compute a tile.
+
+    def __init__(self, log, number):
+        self.log, self.number, self.killed, self.ended = log, number, [], threading.Event()
+
+    def start(self, alive):
+        self.thread = threading.Thread(target=self.run, args=(alive,), daemon=True)
+        self.thread.start()
+
+    def run(self, alive):
+        chance = random.Random(0)
+        while len(self.killed) < self.number and not self.ended.wait(chance.uniform(0.1, 0.9)):
+            lines = open(self.log).readlines() if os.path.exists(self.log) else []
+            working = {json.loads(line)[1] for line in lines}
+            pids = [pid for pid in alive() if len(self.killed) % 4 == 0 or pid in working]
+            if pids:
+                pid = chance.choice(pids)
+                self.killed.append([time.time(), pid])
+                os.kill(pid, signal.SIGKILL)
+
+    def end(self):
+        self.ended.set()
+        self.thread.join()
+        return self.killed
+
+if __name__ == "__main__":
+    dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
+    context = get_mp_context()
+    context.set_forkserver_preload(["distributed", "jax", "zarr", "neural_tangents.batching"])
+    engine, target, log, kills = sys.argv[1:]
+    killing = Killing(log, int(kills))
+    if engine == "none":
+        fill_share(target, log, 0, 1)
+    else:
+        {"shares": by_shares, "dask": by_dask}[engine](target, log, context, killing)
+        print(json.dumps(killing.end()))
 """
+
+
+def fill(engine: str, folder, log="none") -> list:
+    """Fills a store, and returns which processes were killed, and when."""
+    pytest.importorskip("distributed")
+    script = folder / "script.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, script, engine, folder / "store", log, str(KILLS)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1]) if done.stdout else []
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    target = tmp_path_factory.mktemp("undisturbed") / "store"
-    run(SHARE, target, "none", "[0, 1]")
-    store = open_store(target)
+    folder = tmp_path_factory.mktemp("undisturbed")
+    fill("none", folder)
+    store = open_store(folder / "store")
     return {name: np.asarray(store[name]) for name in store.names}
 
 
@@ -104,46 +150,15 @@ def check(target, log, killed: list, undisturbed) -> None:
         for (_, first), (moment, _) in itertools.pairwise(sorted(entries)):
             assert first in time_of_death and time_of_death[first] < moment
     twice = sum(len(entries) - 1 for entries in begun.values())
-    assert twice <= KILLS
+    assert twice <= 2 * KILLS  # while a tile is computed, the one before is written
     print(f"{twice} tiles were computed again after their worker had been killed")
 
 
 @pytest.mark.slow
-def test_killed_workers_with_shares(tmp_path, undisturbed):
-    target, log, killed = tmp_path / "store", tmp_path / "log", []
-    chance = random.Random(0)
-
-    def start(k):
-        command = [sys.executable, "-c", SHARE, str(target), str(log), json.dumps([k, 3])]
-        return subprocess.Popen(command, env=environment())
-
-    workers = {k: start(k) for k in range(3)}
-    while len(killed) < KILLS:
-        time.sleep(chance.uniform(0.1, 0.9))
-        assert any(worker.poll() is None for worker in workers.values()), "the store was full before all kills"
-        begun = [k for k, worker in workers.items() if worker.poll() is None and worker.pid in working(log)]
-        if not begun:
-            continue
-        k = chance.choice(begun)
-        killed.append((time.time(), workers[k].pid))
-        workers[k].kill()
-        workers[k].wait()
-        workers[k] = start(k)
-    assert [worker.wait(timeout=120) for worker in workers.values()] == [0, 0, 0]
-    check(target, log, killed, undisturbed)
-
-
-@pytest.mark.slow
-def test_killed_workers_of_dask(tmp_path, undisturbed):
-    pytest.importorskip("distributed")
-    script, log = tmp_path / "script.py", tmp_path / "log"
-    script.write_text(COMMON + DASK)
-    command = [sys.executable, str(script), str(tmp_path / "store"), str(log), str(KILLS)]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["left"] == []
-    check(tmp_path / "store", log, found["killed"], undisturbed)
+@pytest.mark.parametrize("engine", ["shares", "dask"])
+def test_killed_workers(engine, tmp_path, undisturbed):
+    killed = fill(engine, tmp_path, tmp_path / "log")
+    check(tmp_path / "store", tmp_path / "log", killed, undisturbed)
 
 
 MEMORY = """
