@@ -133,7 +133,14 @@ class KernelStore:
         if isinstance(self._target, import_zarr().storage.MemoryStore):
             raise TypeError("A store in the memory of this process cannot be sent to others. Use a folder, or a URL.")
         job = None if self._call is None else self._call.job
-        return import_extra("cloudpickle", "sending stores to other processes").dumps((self._target, self._plan, job))
+        cloudpickle = import_extra("cloudpickle", "sending stores to other processes")
+        try:
+            return cloudpickle.dumps((self._target, self._plan, job))
+        except Exception as error:
+            raise TypeError(
+                f"Expected {self._label} and its kernel function to be something that cloudpickle can send to other "
+                f"processes, but it fails: {error}"
+            ) from error
 
     def _computing(self) -> StoredCall:
         if self._call is None:
@@ -201,6 +208,9 @@ def fill_tile(store: KernelStore, i: int, j: int) -> None:
       store: the store, made by `BatchedKernelFn.store`.
       i: the number of the block of inputs of `x1`.
       j: the number of the block of inputs of `x2`. Of a symmetric kernel, tiles `(i, j)` and `(j, i)` are one.
+
+    Returns:
+      Nothing, so that no engine keeps results.
 
     Raises:
       ValueError: there is no such tile, or the store was opened without a kernel function.
