@@ -5,6 +5,7 @@ Predictions           `predict`: Gaussian processes, and networks trained by gra
 Finite networks of    `empirical_ntk_fn`, `empirical_nngp_fn`, `empirical_kernel_fn`: their kernels;
 any library           `empirical_ntk_vp_fn`, `empirical_ntk_operator_fn`: products with the NTK, without storing it;
                       `NtkImplementation`: ways to compute it; `linearize`, `taylor_expand`: networks near parameters
+Large batches         `batch`: kernels in tiles, on several devices; `batching`: stores for long runs
 No closed form        `monte_carlo_kernel_fn`: kernels averaged over draws of finite networks
 
 `empirical` has all names for finite networks.
@@ -12,8 +13,9 @@ No closed form        `monte_carlo_kernel_fn`: kernels averaged over draws of fi
 
 from typing import TYPE_CHECKING
 
-from neural_tangents import empirical, predict, stax
+from neural_tangents import batching, empirical, predict, stax
 from neural_tangents._core.kernel import Kernel
+from neural_tangents.batching import batch
 from neural_tangents.empirical import (
     NtkImplementation,
     empirical_kernel_fn,
@@ -35,6 +37,8 @@ __all__ = [
     "Kernel",
     "NtkImplementation",
     "__version__",
+    "batch",
+    "batching",
     "empirical",
     "empirical_kernel_fn",
     "empirical_nngp_fn",

@@ -33,8 +33,6 @@ _MSE_ENSEMBLE = "Use `predict.gradient_descent_mse_ensemble(kernel_fn, x_train, 
 of_package = advising(
     "neural_tangents",
     {
-        "batch": "It is not part of this version yet. Kernels of images are computed in bounded memory without it, see "
-        "`memory_budget` of `kernel_fn`; for many inputs, call `kernel_fn` on parts of them.",
         "utils": "`utils.kernel.Kernel` is `neural_tangents.Kernel` now.",
         "empirical_implicit_ntk_fn": "Use `empirical_ntk_fn(f, implementation=NtkImplementation.NTK_VECTOR_PRODUCTS)`.",
         "empirical_direct_ntk_fn": "Use `empirical_ntk_fn(f, implementation=NtkImplementation.JACOBIAN_CONTRACTION)`.",

@@ -1,39 +1,18 @@
 """`KernelStore`: kernels that are kept outside of memory, and computed tile by tile by any number of processes."""
 
-import dataclasses
 import functools
-import importlib.metadata
-import os
 import pickle
-import shutil
-import uuid
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from neural_tangents._core.concrete import is_concrete
-from neural_tangents._core.tiling.call_form import CallForm, read_call
-from neural_tangents._core.tiling.evaluation import Step, blocks, is_symmetric, steps
-from neural_tangents._core.tiling.grid import TileSettings
-from neural_tangents._core.tiling.results import Result
-from neural_tangents._core.tiling.tile_function import TileFunction
-from neural_tangents._core.types import PyTree
+from neural_tangents._core.tiling.evaluation import Step, steps
 from neural_tangents.batching._store_array import StoredArray
 from neural_tangents.batching._store_fill import progress_bar, run_tasks, share_of
-from neural_tangents.batching._store_job import Job, StoredCall, write_inputs
-from neural_tangents.batching._store_plan import StorePlan, result_names
-from neural_tangents.batching._store_target import (
-    checked_target,
-    explained_write,
-    import_extra,
-    import_zarr,
-    is_folder,
-    new_array,
-    opened,
-)
-
-_ADVICE = "Make room, see to permissions, or use another target."
+from neural_tangents.batching._store_job import Job, StoredCall
+from neural_tangents.batching._store_plan import StorePlan, found_store
+from neural_tangents.batching._store_target import checked_target, import_extra, import_zarr
 
 
 class KernelStore:
@@ -102,7 +81,7 @@ class KernelStore:
             waiting: Step = []
             # While tiles are computed, those of the last step are written.
             left = (tile for tile in todo if not self._is_done(*tile))
-            for step in steps(call.function, call.form, call.blocks, left, call.job.settings.devices):
+            for step in steps(call.function, call.form, left, call.job.settings.devices, call.blocks):
                 self._write(waiting, advance)
                 waiting = step
             self._write(waiting, advance)
@@ -178,7 +157,7 @@ class KernelStore:
         call = self._computing()
         return call.function(call.blocks(i, j), call.job.same if i == j else False)
 
-    def _check_kernel_fn(self) -> None:
+    def check_kernel_fn(self) -> None:
         """Computes a tile that was finished before once more, to see whether the kernel function is the same."""
         missing = set(self.missing())
         done = next((tile for tile in self._plan.grid.tiles if tile not in missing), None)
@@ -243,7 +222,7 @@ def open_store(target: Any) -> KernelStore:
       ImportError: zarr is not installed.
     """
     target = checked_target(target)
-    found = _found(target)
+    found = found_store(target)
     if found is None:
         raise FileNotFoundError(
             f"Expected a store of kernels at {target}, which `BatchedKernelFn.store` makes; found none."
@@ -251,101 +230,11 @@ def open_store(target: Any) -> KernelStore:
     return KernelStore(target, *found, None)
 
 
-def create_store(
-    kernel_fn: Callable[..., PyTree], settings: TileSettings, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> KernelStore:
-    """Makes a store for the results of `kernel_fn(*args, **kwargs)`, or opens it if it was made by the same call.
-
-    Raises:
-      ValueError: the target holds something else, results are no kernels, or the call is being traced.
-      OSError: the store cannot be written.
-      TypeError: it is no target of a store.
-      ImportError: zarr is not installed.
-    """
-    target = checked_target(target)
-    form = read_call(kernel_fn, args, kwargs)
-    if not is_concrete((form.arrays, form.same)) or not (form.n1 and form.n2):
-        raise ValueError(
-            "Expected at least one input in each batch, and values of inputs that are known: a store cannot be made by "
-            "functions that jax transforms, such as by `jax.jit`."
-        )
-    function = TileFunction(form, settings.grid(form.n1, form.n2, form.symmetric))
-    results = result_names(form, function.results)
-    plan = StorePlan.of(form, function.grid, results, _version())
-    job = Job.of(form, settings, plan)
-    found = _found(target)
-    if found is None:
-        plan = _without_mirrors(plan, form, function)
-        with explained_write(f"the store {target}", _ADVICE):
-            _create(target, plan, job, form, results)
-        found = _found(target)
-        assert found is not None
-    there, group = found
-    plan.check_equal(there, str(target))
-    store = KernelStore(target, there, group, job)
-    store._check_kernel_fn()
-    return store
-
-
-def _found(target: Any) -> tuple[StorePlan, Any] | None:
-    """The plan and the group of zarr of a store; None if there is none yet."""
-    other = ValueError(f"Expected {target} to be new, or a store of kernels, but it holds other data. Use another.")
-    if is_folder(target) and os.path.isfile(target):
-        raise other
-    try:
-        group = opened(target)
-    except FileNotFoundError:
-        if is_folder(target) and os.path.isdir(target) and os.listdir(target):
-            raise other from None
-        return None
-    plan = StorePlan.read(group, str(target))
-    if plan is not None:
-        return plan, group
-    if is_folder(target) or group.attrs.asdict():
-        raise other
-    return None  # another process is making it, or was ended while it did
-
-
-def _create(target: Any, plan: StorePlan, job: Job, form: CallForm, results: dict[str, Result]) -> None:
-    """Makes a store. Several processes may do so at the same time: all write the same, and the plan last."""
-    if not is_folder(target):
-        _write_all(opened(target, create=True), plan, job, form, results)
-        return
-    temporary = f"{target}.{uuid.uuid4().hex[:8]}.partial"
-    try:
-        _write_all(opened(temporary, create=True), plan, job, form, results)
-        try:
-            os.rename(temporary, target)
-        except OSError:
-            if _found(target) is None:  # no other process was faster
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _write_all(group: Any, plan: StorePlan, job: Job, form: CallForm, results: dict[str, Result]) -> None:
-    write_inputs(group, job, form, plan)
-    for name, result in results.items():
-        chunks = (*plan.tile, *result.shape[2:])
-        new_array(group, name, tuple(result.shape), chunks, result.dtype)
-    plan.write(group)
-
-
-def _without_mirrors(plan: StorePlan, form: CallForm, function: TileFunction) -> StorePlan:
-    """The plan, but of all tiles if a kernel function of unknown origin is not symmetric. Its first tile tells."""
-    if not plan.symmetric or form.traits.output_pairs is not None:
-        return plan
-    tile = function(blocks(function, form, 0, 0), form.same)
-    if all(is_symmetric(np.asarray(x), result) for x, result in zip(tile, function.results, strict=True)):
-        return plan
-    return dataclasses.replace(plan, symmetric=False)
-
-
 @functools.lru_cache(maxsize=8)
 def _restored(payload: bytes) -> KernelStore:
     """A store that was sent to this process. It is kept, so that many tasks compile its kernel function once."""
     target, plan, job = pickle.loads(payload)
-    found = _found(target)
+    found = found_store(target)
     if found is None:
         raise FileNotFoundError(
             f"Expected the store {target} that this process is to compute tiles of, but found none. Use a target that "
@@ -353,10 +242,3 @@ def _restored(payload: bytes) -> KernelStore:
         )
     plan.check_equal(found[0], str(target))
     return KernelStore(target, *found, job)
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("neural-tangents")
-    except importlib.metadata.PackageNotFoundError:
-        return "of unknown version"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from neural_tangents._core.tiling.call_form import BlockKey, CallForm, SameEps, SameInputs, Slot
 from neural_tangents._core.tiling.grid import Blocks, Grid
 from neural_tangents._core.tiling.results import Result
+from neural_tangents.batching._store_target import is_folder, opened
 
 # The arrangement of a store. Another one gets another number.
 _FORMAT = 1
@@ -91,6 +93,29 @@ class StorePlan:
                 f"Expected {label} to be new, or made by the same call, but it was made by another one: "
                 f"{'; '.join(different)}. Use another target, or the arguments that it was made with."
             )
+
+
+def found_store(target: Any) -> tuple[StorePlan, Any] | None:
+    """The plan and the group of zarr of a store; None if there is none yet.
+
+    Raises:
+      ValueError: there is something else.
+    """
+    other = ValueError(f"Expected {target} to be new, or a store of kernels, but it holds other data. Use another.")
+    if is_folder(target) and os.path.isfile(target):
+        raise other
+    try:
+        group = opened(target)
+    except FileNotFoundError:
+        if is_folder(target) and os.path.isdir(target) and os.listdir(target):
+            raise other from None
+        return None
+    plan = StorePlan.read(group, str(target))
+    if plan is not None:
+        return plan, group
+    if is_folder(target) or group.attrs.asdict():
+        raise other
+    return None  # another process is making it, or was ended while it did
 
 
 def digest_of(arrays: Sequence[Any]) -> str:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from neural_tangents._core.concrete import is_concrete
+from neural_tangents._core.tiling.call_form import filled_second
 from neural_tangents._core.types import Axes, PyTree
 from neural_tangents.empirical._checks import ORDER, check_differentiable, check_parameters, noted
 from neural_tangents.empirical._output_axes import OutputAxes
@@ -25,40 +26,12 @@ def same_inputs(x1: PyTree, x2: PyTree) -> bool | jax.Array:
     return jnp.all(jnp.stack([jnp.all(jnp.equal(a, b)) for a, b in zip(leaves1, leaves2, strict=True)]))
 
 
-def fill_second(x1: PyTree, x2: PyTree) -> tuple[PyTree, bool]:
-    """The second batch, with arrays of `x1` in place of None, and whether all of them are those of `x1`.
-
-    Raises:
-      TypeError: a batch is a string, as happens if `get` is passed in place of `x2`.
-      ValueError: the trees do not match.
-    """
-    for name, x in (("x1", x1), ("x2", x2)):
-        if isinstance(x, str):
-            raise TypeError(f"Expected {name} to be an array or a tree of arrays, got {x!r}. `get` comes after x2.")
-    if x2 is None or x2 is x1:
-        return x1, True
-
-    def is_none(x: Any) -> bool:
-        return x is None
-
-    structure: Any  # jax's annotation of `flatten` allows no comparison
-    leaves, structure = jax.tree.flatten(x1)
-    leaves2, structure2 = jax.tree.flatten(x2, is_leaf=is_none)
-    if len(leaves) != len(leaves2) or structure != jax.tree.structure(jax.tree.unflatten(structure2, leaves)):
-        raise ValueError(
-            f"Expected x1 and x2 to be trees of arrays of the same structure, got {structure} and {structure2}. Pass "
-            "None for x2, or for some of its arrays, to use those of x1."
-        )
-    filled = [a if b is None else b for a, b in zip(leaves, leaves2, strict=True)]
-    return jax.tree.unflatten(structure, filled), all(b is None for b in leaves2)
-
-
 def split_arguments(
     x1: PyTree, x2: PyTree, keywords: Mapping[str, Any]
 ) -> tuple[PyTree, dict[str, Any], dict[str, Any], bool]:
     """The second batch, the keyword arguments for each batch, and whether the second batch equals the first in all."""
     with noted(lambda: ORDER):
-        x2, one_batch = fill_second(x1, x2)
+        x2, one_batch = filled_second(x1, x2)
     first, second = split_keywords(keywords, x1, x2, one_batch)
     return x2, first, second, one_batch and all(first[name] is second[name] for name in first)
 

@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from neural_tangents._core.selection import canonical_get, check_names, result_type
-Tiles=None
+from neural_tangents._core.tiling.call_form import filled_second
+from neural_tangents._core.tiling.evaluation import TiledKernelFn
+from neural_tangents._core.tiling.grid import TileSettings
+from neural_tangents._core.tiling.traits import KernelTraits, with_traits
 from neural_tangents._core.types import Axes, Get, PyTree
-from neural_tangents.empirical._batches import fill_second, split_keywords
 from neural_tangents.empirical._checks import check_function, noted
 from neural_tangents.empirical._implementation import NtkImplementation
 from neural_tangents.empirical._nngp_and_ntk import empirical_kernel_fn
-from neural_tangents.empirical._output_axes import check_axes
 from neural_tangents.empirical._samples import VMapAxes
 from neural_tangents.empirical._signatures import EstimatedKernels, SeveralEstimates
 
@@ -105,8 +106,8 @@ def monte_carlo_kernel_fn(
       n_samples: number of draws; or several numbers, for a generator of the averages over that many draws.
       batch_size: if positive, the largest number of inputs of either batch to compute kernels of at a time, along their
         first axis, which has to be the first of the outputs too. 0 for all at once.
-      device_count: number of devices that rows of `x1` are spread over, -1 for as many as divide them evenly.
-      store_on_device: whether kernels are kept on the device; otherwise in the memory of the host, tile by tile.
+      device_count: number of local devices that compute tiles side by side; -1 for all, 0 for one.
+      store_on_device: whether kernels are kept on the device; otherwise in the memory of the host.
       trace_axes: axes of the outputs that both kernels are averaged over.
       diagonal_axes: axes of the outputs along which only equal entries are paired.
       vmap_axes: axes along which `apply_fn` acts on each sample alone, which makes the NTK cheaper; see
@@ -136,25 +137,35 @@ def monte_carlo_kernel_fn(
     check_function(apply_fn, usage, "apply_fn")
     _check_key(key, usage)
     counts = _counts(n_samples)
-    tiles = Tiles(batch_size, device_count, store_on_device)
+    exact = empirical_kernel_fn(apply_fn, trace_axes, diagonal_axes, vmap_axes, implementation)
+    draw = compiled(functools.partial(_parameters, init_fn))
 
-    def f(params: PyTree, x: PyTree, **kwargs: Any) -> PyTree:
-        outputs = apply_fn(params, x, **kwargs)
-        if tiles.size:
-            jax.tree.map(lambda out: _check_batch_axis(trace_axes, diagonal_axes, jnp.ndim(out)), outputs)
-        return outputs
+    def with_tiles(settings: TileSettings) -> EstimatedKernels:
+        network = RandomNetwork(draw, TiledKernelFn(exact, settings))
+        return _estimator(network, key, counts, standard_error, with_tiles)
 
-    exact = empirical_kernel_fn(f, trace_axes, diagonal_axes, vmap_axes, implementation, _j_rules, _s_rules, _fwd)
-    random_network = RandomNetwork(compiled(functools.partial(_parameters, init_fn)), compiled(exact), tiles)
+    del _j_rules, _s_rules, _fwd
+    return with_tiles(TileSettings(batch_size, device_count, store_on_device))
+
+
+def _estimator(
+    network: "RandomNetwork",
+    key: jax.Array,
+    counts: int | tuple[int, ...],
+    standard_error: bool,
+    with_tiles: Callable[[TileSettings], EstimatedKernels],
+) -> EstimatedKernels:
+    """The function that averages the kernels of a random network over draws."""
 
     def averages(x1: PyTree, x2: PyTree, get: Get, kwargs: Mapping[str, Any]) -> Iterator[Any]:
         average, rest = Average(), key
         for count in counts if isinstance(counts, tuple) else (counts,):
             while average.count < count:
                 rest, this = jax.random.split(rest)
-                average.add(random_network.kernels(this, x1, x2, canonical_get(get) or _NAMES, kwargs))
+                average.add(network.kernels(this, x1, x2, canonical_get(get) or _NAMES, kwargs))
             yield _named(average.estimates() if standard_error else average.mean, get)
 
+    @with_traits(KernelTraits(with_tiles=with_tiles))
     def kernel_fn(x1: PyTree, x2: PyTree, get: Get = None, **apply_fn_kwargs: Any) -> Any:
         """Averages of the NNGP kernel, the NTK, or both, over random parameters.
 
@@ -178,10 +189,10 @@ def monte_carlo_kernel_fn(
         Raises:
           KeyError: `get` has an unknown name.
           TypeError: `get` is of another type, or `init_fn` does not return a pair.
-          ValueError: `x1` and `x2` do not match; axes do not fit; rows cannot be spread evenly over the devices.
+          ValueError: `x1` and `x2` do not match; axes do not fit.
         """
         check_names(canonical_get(get), _NAMES)
-        x2, one_batch = fill_second(x1, x2)
+        x2, one_batch = filled_second(x1, x2)
         found = averages(x1, x1 if one_batch else x2, get, apply_fn_kwargs)
         return found if isinstance(counts, tuple) else next(found)
 
@@ -194,13 +205,11 @@ class RandomNetwork:
 
     Attributes:
       draw: draws parameters, `(key, shapes of inputs) -> params`.
-      kernel_fn: the empirical kernels, `(x1, x2, names, params, **keywords) -> named tuples`.
-      tiles: how large batches are cut.
+      kernel_fn: the empirical kernels, `(x1, x2, names, params, **keywords) -> named tuples`, in tiles.
     """
 
     draw: Callable[[jax.Array, PyTree], PyTree]
     kernel_fn: Callable[..., PyTree]
-    tiles: "Tiles"
 
     def kernels(
         self, key: jax.Array, x1: PyTree, x2: PyTree, names: tuple[str, ...], kwargs: Mapping[str, Any]
@@ -208,18 +217,7 @@ class RandomNetwork:
         """The kernels of one draw of parameters; `x2` is the object `x1` if the batches are the same."""
         key_parameters, key_apply = jax.random.split(key)
         params = self.draw(key_parameters, jax.tree.map(jnp.shape, x1))
-        first, second = split_keywords({"rng": key_apply}, x1, x2, x2 is x1)
-
-        def of_tile(part1: PyTree, part2: PyTree, i: int, j: int) -> PyTree:
-            rng = (first["rng"], second["rng"])
-            if self.tiles.size:  # random numbers of different inputs differ
-                rng = (jax.random.fold_in(rng[0], i), jax.random.fold_in(rng[1], j))
-            of_batches = {name: self.tiles.keyword(value, i, j) for name, value in kwargs.items()}
-            if x2 is x1 and i == j:
-                return self.kernel_fn(part1, None, names, params, **{**of_batches, "rng": rng[0]})
-            return self.kernel_fn(part1, part2, names, params, **{**of_batches, "rng": rng})
-
-        return self.tiles.kernel(of_tile, x1, x2)
+        return self.kernel_fn(x1, x2, names, params, **{**kwargs, "rng": key_apply})
 
 
 def _parameters(init_fn: Callable[..., PyTree], key: jax.Array, shapes: PyTree) -> PyTree:
@@ -312,12 +310,3 @@ def _counts(n_samples: Any) -> int | tuple[int, ...]:
         raise ValueError(f"Expected `n_samples` to be positive integers, got {n_samples!r}.")
     counts = tuple(sorted(int(n) for n in several))
     return counts[0] if isinstance(n_samples, numbers.Integral) else counts
-
-
-def _check_batch_axis(trace_axes: Axes, diagonal_axes: Axes, ndim: int) -> None:
-    """Raises `ValueError` if the first axis of outputs, along which inputs are cut, is not an axis of the kernel."""
-    if any(0 in axes for axes in check_axes(trace_axes, diagonal_axes, ndim)):
-        raise ValueError(
-            f"With `batch_size`, axis 0 of the outputs can be neither in `trace_axes={trace_axes!r}` nor in "
-            f"`diagonal_axes={diagonal_axes!r}`. Take it out, or use `batch_size=0`."
-        )

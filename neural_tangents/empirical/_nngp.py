@@ -6,10 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from neural_tangents._core.tiling.traits import with_traits
 from neural_tangents._core.types import Axes, PyTree
 from neural_tangents.empirical._batches import split_arguments
 from neural_tangents.empirical._checks import check_function, evaluate
-from neural_tangents.empirical._output_axes import OutputAxes
+from neural_tangents.empirical._output_axes import OutputAxes, traits
 from neural_tangents.empirical._signatures import KernelAtParams
 
 
@@ -36,6 +37,7 @@ def empirical_nngp_fn(f: Callable[..., PyTree], trace_axes: Axes = (-1,), diagon
     """
     check_function(f, "empirical_nngp_fn(f)")
 
+    @with_traits(traits(trace_axes, diagonal_axes))
     def nngp_fn(x1: PyTree, x2: PyTree, params: PyTree, **kwargs: Any) -> PyTree:
         """The NNGP kernel of the network for two batches.
 

@@ -7,11 +7,13 @@ from typing import Any
 import jax
 
 from neural_tangents._core.selection import canonical_get, check_names, select
+from neural_tangents._core.tiling.traits import with_traits
 from neural_tangents._core.types import Axes, Get, PyTree
 from neural_tangents.empirical._checks import check_function, noted
 from neural_tangents.empirical._implementation import NtkImplementation
 from neural_tangents.empirical._nngp import empirical_nngp_fn
 from neural_tangents.empirical._ntk import empirical_ntk_fn
+from neural_tangents.empirical._output_axes import traits
 from neural_tangents.empirical._samples import VMapAxes
 from neural_tangents.empirical._signatures import KernelsAtParams
 
@@ -69,6 +71,7 @@ def empirical_kernel_fn(
         "ntk": empirical_ntk_fn(f, trace_axes, diagonal_axes, vmap_axes, implementation, _j_rules, _s_rules, _fwd),
     }
 
+    @with_traits(traits(trace_axes, diagonal_axes))
     def kernel_fn(x1: PyTree, x2: PyTree, get: Get = _REQUIRED, params: PyTree = _REQUIRED, **kwargs: Any) -> Any:
         """The NNGP kernel, the NTK, or both, of the network for two batches.
 

@@ -7,13 +7,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from neural_tangents._core.tiling.traits import with_traits
 from neural_tangents._core.types import Axes, PyTree
 from neural_tangents.empirical._batches import output_axes, two_batches
 from neural_tangents.empirical._checks import check_function, forward_mode
 from neural_tangents.empirical._contraction import jacobian_contraction
 from neural_tangents.empirical._cost import TRAFFIC, arithmetic, has_primitive
 from neural_tangents.empirical._implementation import NtkImplementation, canonical_implementation
-from neural_tangents.empirical._output_axes import OutputAxes
+from neural_tangents.empirical._output_axes import OutputAxes, traits
 from neural_tangents.empirical._samples import Samples, VMapAxes
 from neural_tangents.empirical._signatures import KernelAtParams
 from neural_tangents.empirical._structured.derivatives import structured_derivatives
@@ -81,6 +82,7 @@ def empirical_ntk_fn(
     chosen = canonical_implementation(implementation)
     cheapest: dict[Any, NtkImplementation] = {}
 
+    @with_traits(traits(trace_axes, diagonal_axes))
     def ntk_fn(x1: PyTree, x2: PyTree, params: PyTree, **kwargs: Any) -> PyTree:
         """The neural tangent kernel of the network for two batches.
 

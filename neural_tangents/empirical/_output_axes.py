@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from neural_tangents._core.axes import canonical_axes
+from neural_tangents._core.tiling.traits import KernelTraits, OutputPairs
 from neural_tangents._core.types import Axes, Shape
 from neural_tangents.empirical._einsum import Label, Labels, contract
 
@@ -115,3 +116,19 @@ class OutputAxes:
         """The kernel that is the product of arrays, averaged over traced axes."""
         total = contract([array.astype(self.dtype) for array in arrays], labels, self.kernel_labels)
         return total / max(1, math.prod(self.shape1[axis] for axis in self.traced))
+
+
+def traits(trace_axes: Axes, diagonal_axes: Axes) -> KernelTraits:
+    """What kernel functions of finite networks say about themselves."""
+
+    def of_array(kernel: Any) -> OutputPairs:
+        """The pairs of a kernel. The number of its axes tells that of the outputs."""
+        n_traced, n_diagonal = (len((axes,) if isinstance(axes, int) else axes) for axes in (trace_axes, diagonal_axes))
+        ndim = (jnp.ndim(kernel) - n_diagonal) // 2 + n_traced + n_diagonal
+        axes = OutputAxes.create((1,) * ndim, (1,) * ndim, trace_axes, diagonal_axes, None)
+        place = {label: i for i, label in enumerate(axes.kernel_labels)}
+        labels = zip(axes.labels1[1:], axes.labels2[1:], strict=True)
+        pairs = tuple((place[a], place[b]) for a, b in labels if a != b)
+        return OutputPairs(pairs if len(place) == jnp.ndim(kernel) else None)
+
+    return KernelTraits(lambda results, args, kwargs: jax.tree.map(of_array, results), keys_of_batches=True)

@@ -7,11 +7,15 @@ import operator
 from collections.abc import Callable, Hashable
 from typing import Any, ParamSpec
 
+import jax
+import numpy as np
+
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.layer import Layer
 from neural_tangents._core.masking import detect_mask
 from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents._core.selection import canonical_get, check_names, select
+from neural_tangents._core.tiling.traits import KernelTraits, OutputPairs
 from neural_tangents._core.trees import is_node, is_shape, tree_leaves, tree_map
 from neural_tangents._core.types import Get, PyTree, Shapes
 from neural_tangents.stax._inputs import input_batches, with_covariances
@@ -32,6 +36,9 @@ def build(spec: LayerSpec) -> Layer:
         fn.__name__ = fn.__qualname__ = spec.name
         fn.spec, fn.of_layer = spec, fn
     kernel_fn.input_req = spec.requirements.stated()
+    kernel_fn.kernel_traits = KernelTraits(
+        functools.partial(_output_pairs, kernel_fn), takes_eps=True, has_single_batches=True
+    )
     return Layer(init_fn, apply_fn, kernel_fn)
 
 
@@ -191,6 +198,17 @@ def _kernel_fn(spec: LayerSpec) -> Any:
         return outputs if names is None else tree_map(lambda k: select(k.asdict(), get, "AnalyticKernel"), outputs)
 
     return kernel_fn
+
+
+def _output_pairs(kernel_fn: Any, results: PyTree, args: Any, kwargs: Any) -> PyTree:
+    """Which axes of covariances belong to positions in `x1` and in `x2`."""
+    options = {name: value for name, value in kwargs.items() if name != "get"}
+    diagonal = kernel_fn(*args[:2], get="diagonal_spatial", **options)
+
+    def of_output(is_diagonal: bool, found: PyTree) -> PyTree:
+        return jax.tree.map(lambda x: OutputPairs(()) if is_diagonal else OutputPairs.adjacent(np.ndim(x)), found)
+
+    return jax.tree.map(of_output, diagonal, results)
 
 
 def _are_kernels(inputs: Any) -> bool:

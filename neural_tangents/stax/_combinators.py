@@ -10,6 +10,7 @@ import jax
 from jax import random
 
 from neural_tangents._core.layer import InternalLayer
+from neural_tangents._core.programs import Programs
 from neural_tangents._core.trees import is_node, is_shape
 from neural_tangents.stax._build import public_layer
 from neural_tangents.stax._custom import as_spec
@@ -141,10 +142,11 @@ def serial(*layers: InternalLayer) -> LayerSpec:
 def _evaluation(steps: Sequence[Step]) -> Callable[..., Any]:
     """The function `(kernels, **keywords) -> kernels` of layers in sequence, which streams the runs that allow it."""
 
-    @functools.cache
+    programs = Programs()
+
     def streaming(run: Run, budget: int) -> Any:
         # Compiled, as it loops over slabs. Kept between calls, as every new function would be compiled anew.
-        return jax.jit(functools.partial(streamed, run, budget))
+        return programs.kept((run, budget), lambda: jax.jit(functools.partial(streamed, run, budget)))
 
     def kernel(kernels: Any, **kwargs: Any) -> Any:
         start, budget = 0, kwargs.get("memory_budget") or DEFAULT_BUDGET

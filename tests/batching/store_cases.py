@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from neural_tangents._core.tiling.grid import TileSettings
-from neural_tangents.batching._store import KernelStore, create_store
+from neural_tangents.batching import KernelStore
+from neural_tangents.batching._store_create import create_store
 
 
 def inputs(n: int, features: int = 3, seed: int = 0) -> np.ndarray:
@@ -26,7 +27,7 @@ def kernel_pair(scale: float = 1.0):
     return kernel_fn
 
 
-def make(target, *args, kernel_fn=None, batch_size: int = 4, devices: int = 1, **kwargs) -> KernelStore:
+def make(target, *args, kernel_fn=None, batch_size=4, devices: int = 1, **kwargs) -> KernelStore:
     """A store of tiles of at most `batch_size` inputs."""
     settings = TileSettings(batch_size, devices, store_on_device=False)
     return create_store(kernel_fn or kernel_pair(), settings, target, args, kwargs)

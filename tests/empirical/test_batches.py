@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from finite_networks import X1, X2
 
-from neural_tangents.empirical._batches import fill_second, same_inputs, split_keywords
+from neural_tangents._core.tiling.call_form import filled_second
+from neural_tangents.empirical._batches import same_inputs, split_keywords
 
 KINDS = [jax.random.key, jax.random.PRNGKey]
 
@@ -46,11 +47,11 @@ def test_equal_inputs(x1, x2, expected):
 def test_second_batches_are_filled_up():
     x1 = {"a": X1, "b": (X2, X1)}
     for x2 in (None, x1, {"a": None, "b": (None, None)}):
-        filled, one_batch = fill_second(x1, x2)
+        filled, one_batch = filled_second(x1, x2)
         assert one_batch and filled["a"] is X1 and filled["b"][0] is X2
-    filled, one_batch = fill_second(x1, {"a": None, "b": (X1, None)})
+    filled, one_batch = filled_second(x1, {"a": None, "b": (X1, None)})
     assert not one_batch and filled["a"] is X1 and filled["b"][0] is X1 and filled["b"][1] is X1
-    filled, one_batch = fill_second(X1, X2)
+    filled, one_batch = filled_second(X1, X2)
     assert not one_batch and filled is X2
 
 
@@ -67,7 +68,7 @@ def test_second_batches_are_filled_up():
 )
 def test_trees_that_do_not_match(x1, x2):
     with pytest.raises(ValueError, match="Expected x1 and x2 to be trees of arrays of the same structure"):
-        fill_second(x1, x2)
+        filled_second(x1, x2)
 
 
 # Keyword arguments.

@@ -1,7 +1,9 @@
 """Kernels of whole batches, from tiles: which tile is computed when and where, and where it is written."""
 
+import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,9 +13,12 @@ import numpy as np
 from jax import lax
 
 from neural_tangents._core.concrete import is_concrete
+from neural_tangents._core.programs import Programs
+from neural_tangents._core.tiling.automatic import default_budget, largest_tile
 from neural_tangents._core.tiling.call_form import CallForm, read_call
-from neural_tangents._core.tiling.grid import Blocks, TileSettings
-from neural_tangents._core.tiling.results import Result
+from neural_tangents._core.tiling.grid import TileSettings
+from neural_tangents._core.tiling.one_program import in_one_program
+from neural_tangents._core.tiling.results import NotInTiles, Result
 from neural_tangents._core.tiling.tile_function import TileFunction, WholeFunction
 from neural_tangents._core.tiling.traits import traits_of
 from neural_tangents._core.types import PyTree
@@ -32,29 +37,47 @@ class TiledKernelFn:
 
     def __init__(self, kernel_fn: Callable[..., PyTree], settings: TileSettings) -> None:
         self.kernel_fn, self.settings = kernel_fn, settings
-        self._programs: dict[Any, Any] = {}
+        self._programs = Programs()
 
     def __call__(self, *args: Any, **kwargs: Any) -> PyTree:
         form = read_call(self.kernel_fn, args, kwargs)
-        grid = self.settings.grid(form.n1, form.n2, form.symmetric)
-        if len(grid.tiles) == 1 or not (form.n1 and form.n2):
-            results = self._program(form, None, lambda: WholeFunction(form))(form)
+        try:
+            function, settings = self.tile_function(form)
+        except NotInTiles:
+            if self.settings.batch_size:
+                raise
+            function = None  # tiles were only meant to use all devices
+        if function is None:
+            results = self._programs.kept((form.key(), None), lambda: WholeFunction(form))(form)
             return results if self.settings.store_on_device else on_host(results)
-        function = self._program(form, grid.sizes, lambda: TileFunction(form, grid))
         if is_concrete((form.arrays, form.same)):
-            results = _tile_by_tile(function, form, self.settings)
+            results = _tile_by_tile(function, form, settings)
             if results is not None:
                 return results
-        return _in_one_program(function, form)
+        return in_one_program(function, form)
+
+    def tile_function(
+        self, form: CallForm, even_single: bool = False
+    ) -> tuple[TileFunction | None, TileSettings]:
+        """The kernel of one tile, None if there is a single one; and settings with the size of tiles that was found."""
+        n1, n2, settings, key = form.n1, form.n2, self.settings, form.key()
+
+        def of_size(size: int) -> TileFunction:
+            grid = dataclasses.replace(settings, batch_size=size).grid(n1, n2, form.symmetric)
+            return self._programs.kept((key, grid.sizes), lambda: TileFunction(form, grid))
+
+        if not (n1 and n2):
+            return None, settings
+        if settings.batch_size == "auto":
+            budget = settings.memory_budget or default_budget()
+            size = self._programs.kept((key, budget), lambda: largest_tile(of_size, budget, max(n1, n2)))
+            settings = dataclasses.replace(settings, batch_size=size)
+        grid = settings.grid(n1, n2, form.symmetric)
+        is_single = len(grid.tiles) == 1 and not even_single
+        return (None if is_single else of_size(settings.batch_size)), settings
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TiledKernelFn, (self.kernel_fn, self.settings)
-
-    def _program(self, form: CallForm, sizes: Any, make: Callable[[], Any]) -> Any:
-        key = (form.key(), sizes)
-        if key not in self._programs:
-            self._programs[key] = make()
-        return self._programs[key]
 
 
 def on_host(results: PyTree) -> PyTree:
@@ -68,55 +91,47 @@ def _tile_by_tile(function: TileFunction, form: CallForm, settings: TileSettings
     Each device computes a whole tile in each step. While a step is computed, the results of the last one are written.
     """
     devices = settings.devices
-    assembly = _Assembly(function, form, settings.store_on_device, devices[0] if len(devices) > 1 else None)
+    assembly = _Assembly(function, form, settings.store_on_device, devices)
     waiting: list[Any] = []
-    for step in steps(function, form, functools.partial(blocks, function, form), assembly.todo(), devices):
+    for step in steps(function, form, assembly.todo(), devices):
         if not is_concrete(step):
             return None  # the kernel function refers to values that are traced
         waiting.append(step)
         if len(waiting) > 1:
             assembly.write(waiting.pop(0))
     assembly.write(waiting.pop())
-    return function.joined(assembly.arrays)
+    return function.joined(assembly.finished())
 
 
 Step = list[tuple[tuple[int, int], list[Any]]]  # tiles, each with its arrays
 
 
+def first_step(function: TileFunction, form: CallForm, settings: TileSettings) -> Step:
+    """As many tiles as are computed side by side."""
+    return next(steps(function, form, iter(function.grid.tiles), settings.devices))
+
+
 def steps(
     function: TileFunction,
     form: CallForm,
-    blocks_of: Callable[[int, int], list[Any]],
     todo: Iterator[tuple[int, int]],
     devices: Sequence[Any],
+    blocks_of: Callable[[int, int], list[Any]] | None = None,
 ) -> Iterator[Step]:
-    """Tiles that are computed one after the other, on several devices as many at a time.
+    """Tiles, as many at a time as there are devices; in the last step, the devices left over repeat the last one.
 
-    Args:
-      function: the kernel of one tile.
-      form: how arrays are cut, and whether both batches are the same.
-      blocks_of: the arrays of a tile.
-      todo: which tiles to compute.
-      devices: where.
+    `blocks_of` gives the arrays of a tile; by default they are taken from those of the call.
     """
-    if len(devices) > 1:
-        return _steps_on_devices(function, form, blocks_of, todo, devices)
-    return ([((i, j), function(blocks_of(i, j), form.same if i == j else False))] for i, j in todo)
-
-
-def _steps_on_devices(
-    function: TileFunction,
-    form: CallForm,
-    blocks_of: Callable[[int, int], list[Any]],
-    todo: Iterator[tuple[int, int]],
-    devices: Sequence[Any],
-) -> Iterator[Step]:
-    """Tiles that are computed side by side; in the last step, devices that have none left repeat the last one."""
+    blocks_of = blocks_of or functools.partial(_blocks, function, form)
+    if len(devices) == 1:
+        for i, j in todo:
+            yield [((i, j), function(blocks_of(i, j), form.same if i == j else False))]
+        return
     step = function.on_devices(devices)
     while tiles := list(itertools.islice(todo, len(devices))):
         filled = tiles + tiles[-1:] * (len(devices) - len(tiles))
         same = np.asarray([i == j for i, j in filled]) & np.asarray(form.same)
-        results = step(_stacked(form, [blocks_of(i, j) for i, j in filled]), same)
+        results = step(_stacked_blocks(form, [blocks_of(i, j) for i, j in filled]), same)
         if not is_concrete(results):
             yield [(tiles[0], results)]
             return
@@ -124,16 +139,16 @@ def _steps_on_devices(
         yield [(tile, [parts[d] for parts in shards]) for d, tile in enumerate(tiles)]
 
 
-def blocks(function: TileFunction, form: CallForm, i: int, j: int) -> list[Any]:
+def _blocks(function: TileFunction, form: CallForm, i: int, j: int) -> list[Any]:
     """The arrays of tile `(i, j)`."""
     grid = function.grid
     rows, columns = grid.rows.filled(i), grid.columns.filled(j)
     return [_taken(cut, array, rows, columns) for array, cut in zip(form.arrays, form.cuts, strict=True)]
 
 
-def _stacked(form: CallForm, tiles: list[list[Any]]) -> list[Any]:
+def _stacked_blocks(form: CallForm, tiles: list[list[Any]]) -> list[Any]:
     """The arrays of several tiles, stacked along a first axis; those that are not cut as they are."""
-    return [tiles[0][k] if cut.is_whole else _stack([arrays[k] for arrays in tiles]) for k, cut in enumerate(form.cuts)]
+    return [tiles[0][k] if cut.is_whole else _stack([tile[k] for tile in tiles]) for k, cut in enumerate(form.cuts)]
 
 
 def _stack(parts: Sequence[Any]) -> Any:
@@ -158,13 +173,16 @@ def _by_device(result: jax.Array) -> list[Any]:
 class _Assembly:
     """Arrays of whole batches, to which tiles are written as they come."""
 
-    def __init__(self, function: TileFunction, form: CallForm, on_device: bool, device: Any) -> None:
-        self._function, self._on_device, self._device = function, on_device, device
+    def __init__(self, function: TileFunction, form: CallForm, store_on_device: bool, devices: Sequence[Any]) -> None:
+        self._function, self._store_on_device = function, store_on_device
+        # The memory of a CPU is that of the host, where tiles are written faster, and arrays need not be filled before.
+        self._on_device = store_on_device and devices[0].platform != "cpu"
+        self._device = devices[0] if len(devices) > 1 else None
         self._mirrors = function.grid.symmetric
         # A kernel function of unknown origin might not be symmetric. Its first tile tells.
         self._in_doubt = self._mirrors and traits_of(form.kernel_fn).output_pairs is None
         self._seen: dict[tuple[int, int], np.ndarray[Any, Any]] = {}
-        self.arrays: list[Any] = [None] * len(function.results)
+        self._arrays: list[Any] = [None] * len(function.results)
 
     def todo(self) -> Iterator[tuple[int, int]]:
         """The tiles to compute."""
@@ -185,6 +203,12 @@ class _Assembly:
                 if result.belongs_to(i, j, self._function.grid.symmetric):
                     self._write(k, result, array, i, j)
 
+    def finished(self) -> list[Any]:
+        """The arrays, once all tiles are written."""
+        if self._store_on_device and not self._on_device:
+            return [jax.device_put(array, self._device) for array in self._arrays]  # copies nothing
+        return self._arrays
+
     def _write(self, k: int, result: Result, array: Any, i: int, j: int) -> None:
         grid = self._function.grid
         rows, columns = grid.rows.span(i), grid.columns.span(j)
@@ -193,19 +217,19 @@ class _Assembly:
             places.append((columns, rows, result.mirror))
         if self._on_device:
             array = array if self._device is None else jax.device_put(array, self._device)
-            if self.arrays[k] is None:
-                self.arrays[k] = jnp.zeros_like(array, shape=result.shape)
+            if self._arrays[k] is None:
+                self._arrays[k] = jnp.zeros_like(array, shape=result.shape)
             lengths = tuple(result.per_axis(_length(rows), _length(columns), None))
             for at_rows, at_columns, order in places:
                 starts = result.per_axis(at_rows.start, at_columns.start)
-                self.arrays[k] = _written(self.arrays[k], array, starts, lengths, order)
+                self._arrays[k] = _written(self._arrays[k], array, starts, lengths, order)
         else:
-            if self.arrays[k] is None:
-                self.arrays[k] = np.empty(result.shape, result.dtype)
+            if self._arrays[k] is None:
+                self._arrays[k] = _aligned(result.shape, result.dtype)
             part = np.asarray(array)[tuple(slice(n) for n in result.per_axis(_length(rows), _length(columns), None))]
             for at_rows, at_columns, order in places:
                 at = tuple(result.per_axis(at_rows, at_columns, slice(None)))
-                self.arrays[k][at] = part if order is None else part.transpose(order)
+                self._arrays[k][at] = part if order is None else part.transpose(order)
 
     def _check_agreement(self, k: int, block: int, result: Result, array: Any) -> None:
         """Raises `ValueError` if an array of one batch depends on the other batch."""
@@ -216,6 +240,14 @@ class _Assembly:
                 f"axis for the inputs of {'x2' if result.cut.rows else 'x1'}, but depends on them. Sums over a batch, "
                 "such as products with vectors, cannot be joined from tiles: return the kernel instead."
             )
+
+
+def _aligned(shape: Any, dtype: Any) -> np.ndarray[Any, Any]:
+    """An array of NumPy which jax can use as it is: it starts at a multiple of 64 bytes."""
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    raw = np.empty(n_bytes + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + n_bytes].view(dtype).reshape(shape)
 
 
 def _length(span: slice) -> int:
@@ -233,42 +265,3 @@ def is_symmetric(tile: np.ndarray[Any, Any], result: Result) -> bool:
     """Whether a tile of a batch with itself is its own mirror image, up to rounding."""
     atol = _ASYMMETRY * float(np.max(np.abs(tile), initial=0, where=np.isfinite(tile)))
     return np.allclose(tile, tile.transpose(result.mirror), rtol=_ASYMMETRY, atol=atol, equal_nan=True)
-
-
-def _in_one_program(function: TileFunction, form: CallForm) -> PyTree:
-    """The kernel, from tiles that a loop inside one traced program computes; it can be differentiated and mapped."""
-    grid, results = function.grid, function.results
-    arrays = [a if cut.is_whole else jnp.asarray(a) for a, cut in zip(form.arrays, form.cuts, strict=True)]
-
-    @jax.checkpoint  # derivatives compute a tile again, so that they take the memory of one tile
-    def tile(i: Any, j: Any) -> list[Any]:
-        rows, columns = (_filled(b, index) for b, index in ((grid.rows, i), (grid.columns, j)))
-        parts = [cut.taken(a, rows, columns) if not cut.is_whole else a for a, cut in zip(arrays, form.cuts, strict=True)]
-        return function.traced(parts, jnp.logical_and(form.same, i == j))
-
-    def step(whole: list[Any], at: Any) -> tuple[list[Any], None]:
-        i, j = at
-        found = []
-        for result, old, new in zip(results, whole, tile(i, j), strict=True):
-            if result.cut.is_whole:
-                found.append(jnp.where((i == 0) & (j == 0), new, old))
-                continue
-            row, column = i * grid.rows.size, j * grid.columns.size
-            written = lax.dynamic_update_slice(old, new, result.per_axis(row, column, jnp.zeros_like(i)))
-            if grid.symmetric and result.is_matrix:
-                place = result.per_axis(column, row, jnp.zeros_like(i))
-                written = lax.dynamic_update_slice(written, new.transpose(result.mirror), place)
-            found.append(written)
-        return found, None
-
-    n1, n2 = (b.size * b.count for b in (grid.rows, grid.columns))
-    start = [jnp.zeros(result.cut.resized(result.shape, n1, n2), result.dtype) for result in results]
-    todo = np.asarray(grid.tiles, np.int32).T
-    filled, _ = lax.scan(step, start, (todo[0], todo[1]))
-    spans = (slice(form.n1), slice(form.n2))
-    return function.joined([x[tuple(r.per_axis(*spans, slice(None)))] for r, x in zip(results, filled, strict=True)])
-
-
-def _filled(b: Blocks, block: Any) -> Any:
-    """The numbers of the inputs of a block, whose number may be traced."""
-    return jnp.minimum(block * b.size + jnp.arange(b.size), b.n - 1)

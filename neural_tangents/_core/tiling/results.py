@@ -17,6 +17,10 @@ from neural_tangents._core.types import PyTree, Shape
 MORE_ROWS, MORE_COLUMNS = 3, 5
 
 
+class NotInTiles(ValueError, NotImplementedError):
+    """The results of a kernel function cannot be joined from tiles."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ResultTree:
     """The tree that a kernel function returned, with its arrays taken out.
@@ -141,8 +145,7 @@ def read_results(
       single_batch_allowed: whether an array may have axes of one batch only without being part of a `Kernel`.
 
     Raises:
-      ValueError: no array has axes of both batches.
-      NotImplementedError: an array has several axes of one batch.
+      NotInTiles: an array has no axis, or several, of a batch.
     """
     columns = zip(
         tree.of_arrays(tree.paths),
@@ -155,7 +158,7 @@ def read_results(
     for path, in_kernel, pairs, small in columns:
         cut = _cut(path, small.shape, larger.get(path, small).shape)  # a flag may be a constant for other sizes
         if not in_kernel and cut.is_whole and small.dtype != bool:
-            raise ValueError(_no_batch_axes(path, small.shape))
+            raise NotInTiles(_no_batch_axes(path, small.shape))
         shape = cut.resized(small.shape, n1, n2)
         must_agree = not (in_kernel or single_batch_allowed)
         found.append(Result(path, cut, shape, small.dtype, _mirror(cut, small, pairs), must_agree))
@@ -164,13 +167,13 @@ def read_results(
 
 def _cut(path: Any, small: Shape, large: Shape) -> Cut:
     if len(small) != len(large):
-        raise ValueError(_no_batch_axes(path, small))
+        raise NotInTiles(_no_batch_axes(path, small))
     grown = [b - a for a, b in zip(small, large, strict=True)]
     if set(grown) - {0, MORE_ROWS, MORE_COLUMNS}:
-        raise ValueError(_no_batch_axes(path, small))
+        raise NotInTiles(_no_batch_axes(path, small))
     rows, columns = (tuple(a for a, g in enumerate(grown) if g == more) for more in (MORE_ROWS, MORE_COLUMNS))
     if len(rows) > 1 or len(columns) > 1:
-        raise NotImplementedError(
+        raise NotInTiles(
             f"Expected each array{_place(path)} to have at most one axis for the inputs of each batch, got an array of "
             f"shape {small} for a tile, with several. Tiles do not hold covariances of all inputs of one batch: leave "
             "out `diagonal_batch=False`, or ask for other results with `get`, such as 'nngp' or 'ntk'."

@@ -11,7 +11,7 @@ from jax import lax
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.tiling.call_form import COLUMNS, ROWS, BlockKey, CallForm, SameEps, SameInputs, Slot, is_array
 from neural_tangents._core.tiling.grid import Grid
-from neural_tangents._core.tiling.results import MORE_COLUMNS, MORE_ROWS, Result, ResultTree, read_results
+from neural_tangents._core.tiling.results import MORE_COLUMNS, MORE_ROWS, NotInTiles, Result, ResultTree, read_results
 from neural_tangents._core.types import PyTree
 
 _PLACEHOLDERS = (Slot, BlockKey, SameEps, SameInputs)
@@ -22,24 +22,26 @@ class TileFunction:
 
     Attributes:
       grid: the tiles of the whole kernel.
+      cuts: for each array among the arguments, how it is cut.
       results: what is known of each array that the kernel function returns.
     """
 
     def __init__(self, form: CallForm, grid: Grid) -> None:
         self._kernel_fn, self._arguments = form.kernel_fn, form.arguments
-        self._cuts, self._traits = tuple(form.cuts), form.traits
+        self.cuts, self._traits = tuple(form.cuts), form.traits
         self._compiled = jax.jit(self._flat)
         self._side_by_side: dict[tuple[Any, ...], Callable[..., Any]] = {}
         self._traced: ResultTree | None = None
 
         rows, columns = grid.sizes
-        tile = self._shapes(form, rows, columns)
+        self._blocks = _blocks(form, rows, columns)
+        tile = self._shapes(self._blocks)
         of_tile = self._traced
         assert of_tile is not None
         try:
-            more = self._shapes(form, rows + MORE_ROWS, columns + MORE_COLUMNS)
+            more = self._shapes(_blocks(form, rows + MORE_ROWS, columns + MORE_COLUMNS))
         except Exception as error:
-            raise ValueError(
+            raise NotInTiles(
                 f"Expected a kernel function of any two batches, but it fails for {rows + MORE_ROWS} and "
                 f"{columns + MORE_COLUMNS} inputs: {error} Tiles cannot be joined if the batch axis of outputs is in "
                 "`diagonal_axes` or `trace_axes`, or if `vmap_axes` is not the first axis."
@@ -59,12 +61,19 @@ class TileFunction:
         """The arrays of one tile, from blocks of arrays and from arrays that all tiles share."""
         return self._select(self._compiled(list(arrays), same))
 
+    def memory(self) -> int:
+        """Bytes that the program of one tile takes: its temporaries, arguments and results."""
+        stats = self._compiled.lower(self._blocks, jax.ShapeDtypeStruct((), bool)).compile().memory_analysis()
+        if stats is None:
+            raise RuntimeError("The backend does not tell the memory that programs take. Pass a number as `batch_size`.")
+        return int(stats.temp_size_in_bytes + stats.argument_size_in_bytes + stats.output_size_in_bytes)
+
     def on_devices(self, devices: Sequence[Any]) -> Callable[..., list[jax.Array]]:
         """The same function of blocks for each device, stacked along a new first axis."""
         key = tuple(devices)
         if key not in self._side_by_side:
             # One leaf for each argument: with trees of arrays, some releases of jax map the wrong ones.
-            axes = (*(None if cut.is_whole else 0 for cut in self._cuts), 0)
+            axes = (*(None if cut.is_whole else 0 for cut in self.cuts), 0)
             step = jax.pmap(lambda *leaves: self._flat(list(leaves[:-1]), leaves[-1]), in_axes=axes, devices=devices)
             self._side_by_side[key] = step
         step = self._side_by_side[key]
@@ -81,15 +90,11 @@ class TileFunction:
     def _select(self, leaves: Sequence[Any]) -> list[Any]:
         return [leaf for leaf, kept in zip(leaves, self._kept, strict=True) if kept]
 
-    def _shapes(self, form: CallForm, rows: int, columns: int) -> list[jax.ShapeDtypeStruct]:
-        blocks = [
-            jax.ShapeDtypeStruct(cut.resized(jnp.shape(a), rows, columns), a.dtype)
-            for a, cut in zip(form.arrays, form.cuts, strict=True)
-        ]
-        return jax.eval_shape(self._compiled, _canonical(blocks), jax.ShapeDtypeStruct((), bool))
+    def _shapes(self, blocks: list[jax.ShapeDtypeStruct]) -> list[jax.ShapeDtypeStruct]:
+        return jax.eval_shape(self._compiled, blocks, jax.ShapeDtypeStruct((), bool))
 
     def _flat(self, arrays: list[Any], same: Any) -> list[Any]:
-        args, kwargs = _filled(self._arguments, arrays, self._cuts, same)
+        args, kwargs = _filled(self._arguments, arrays, self.cuts, same)
         results = self._kernel_fn(*args, **kwargs)
         pairs = self._traits.output_pairs
         known = pairs(results, args, kwargs) if pairs is not None and _has_outputs(results) else None
@@ -188,11 +193,12 @@ def _fingerprint(block: Sequence[Any]) -> jax.Array:
     return total
 
 
-def _canonical(blocks: list[jax.ShapeDtypeStruct]) -> list[jax.ShapeDtypeStruct]:
-    """Shapes with the types that jax gives to NumPy's arrays."""
-    return [
-        block
-        if jnp.issubdtype(block.dtype, jax.dtypes.prng_key)
-        else jax.ShapeDtypeStruct(block.shape, jax.dtypes.canonicalize_dtype(block.dtype))
-        for block in blocks
-    ]
+def _blocks(form: CallForm, rows: int, columns: int) -> list[jax.ShapeDtypeStruct]:
+    """Shapes of the arrays of a tile, with the types that jax gives to NumPy's."""
+
+    def block(array: Any, cut: Any) -> jax.ShapeDtypeStruct:
+        is_key = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
+        dtype = array.dtype if is_key else jax.dtypes.canonicalize_dtype(array.dtype)
+        return jax.ShapeDtypeStruct(cut.resized(jnp.shape(array), rows, columns), dtype)
+
+    return [block(array, cut) for array, cut in zip(form.arrays, form.cuts, strict=True)]

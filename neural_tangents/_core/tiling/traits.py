@@ -4,7 +4,10 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
+
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +56,7 @@ def traits_of(kernel_fn: Any) -> KernelTraits:
     return traits
 
 
-def with_traits(traits: KernelTraits) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def with_traits(traits: KernelTraits) -> Callable[[F], F]:
     """Decorates a kernel function: says something about it."""
 
     def attach(kernel_fn: Any) -> Any:
