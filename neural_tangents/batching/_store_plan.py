@@ -102,12 +102,12 @@ def found_store(target: Any) -> tuple[StorePlan, Any] | None:
       ValueError: there is something else.
     """
     other = ValueError(f"Expected {target} to be new, or a store of kernels, but it holds other data. Use another.")
-    if is_folder(target) and os.path.isfile(target):
-        raise other
+    # Looked at first: meanwhile, another process may put a store there.
+    is_taken = is_folder(target) and os.path.exists(target) and (os.path.isfile(target) or os.listdir(target))
     try:
         group = opened(target)
-    except FileNotFoundError:
-        if is_folder(target) and os.path.isdir(target) and os.listdir(target):
+    except (FileNotFoundError, FileExistsError):
+        if is_taken:
             raise other from None
         return None
     plan = StorePlan.read(group, str(target))

@@ -1,15 +1,17 @@
 """Who computes which tile: this process, shares, engines; and what several of them do to one store."""
 
 import concurrent.futures
+import functools
 import multiprocessing
 import threading
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from store_cases import inputs, make, run
 
+import neural_tangents as nt
+from neural_tangents import stax
 from neural_tangents.batching import fill_tile
 
 X = inputs(23)
@@ -151,12 +153,14 @@ def test_processes_that_make_and_fill_the_same_store(target):
 
 
 @pytest.mark.slow
-def test_process_pool(target):
-    def kernel_fn(x1, x2=None):
-        return jnp.tanh(x1 @ (x1 if x2 is None else x2).T)
-
-    store = make(target, X, kernel_fn=kernel_fn)
+def test_process_pool_and_kernels_of_networks(target):
+    init_fn, apply_fn, kernel_fn = stax.serial(stax.Dense(8), stax.Relu(), stax.Dense(1))
+    _, params = init_fn(jax.random.key(0), X.shape)
+    empirical = functools.partial(nt.empirical_ntk_fn(apply_fn, vmap_axes=0), params=params)
     with concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        store.fill(executor=pool)
-    assert store.missing() == []
-    np.testing.assert_allclose(np.asarray(store.kernel), np.tanh(X @ X.T), rtol=1e-4, atol=1e-5)
+        for name, fn, args in [("infinite", kernel_fn, ("ntk",)), ("empirical", empirical, ())]:
+            store = make(target / name, X, None, *args, kernel_fn=fn, batch_size=12)
+            store.fill(executor=pool)
+            assert store.missing() == []
+            found = np.asarray(store[store.names[0]])
+            np.testing.assert_allclose(found, fn(X, None, *args), rtol=1e-4, atol=1e-5)
