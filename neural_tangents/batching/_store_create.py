@@ -50,10 +50,11 @@ def create_store(
     job = Job.of(form, settings, plan)
     if found is None:
         plan = _without_mirrors(plan, form, function, settings)
-        with explained_write(f"the store {target}", _ADVICE):
-            _create(target, plan, job, form, results)
-        found = found_store(target)
-        assert found is not None
+        # Remote file systems cannot rename a folder: another process may begin with the same store while this one ends.
+        while found is None:
+            with explained_write(f"the store {target}", _ADVICE):
+                _create(target, plan, job, form, results)
+            found = found_store(target)
     there, group = found
     plan.check_equal(there, str(target))
     store = KernelStore(target, there, group, job)
@@ -76,11 +77,16 @@ def _tile_function(
 def _create(target: Any, plan: StorePlan, job: Job, form: CallForm, results: dict[str, Result]) -> None:
     """Makes a store. Several processes may do so at the same time: all write the same, and the plan last."""
     if not is_folder(target):
-        _write_all(opened(target, create=True), plan, job, form, results)
+        group = opened(target, create=True)
+        _write_arrays(group, plan, job, form, results)
+        if found_store(target) is None:
+            plan.write(group)
         return
     temporary = f"{target}.{uuid.uuid4().hex[:8]}.partial"
     try:
-        _write_all(opened(temporary, create=True), plan, job, form, results)
+        group = opened(temporary, create=True)
+        _write_arrays(group, plan, job, form, results)
+        plan.write(group)
         try:
             os.rename(temporary, target)
         except OSError:
@@ -90,12 +96,11 @@ def _create(target: Any, plan: StorePlan, job: Job, form: CallForm, results: dic
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write_all(group: Any, plan: StorePlan, job: Job, form: CallForm, results: dict[str, Result]) -> None:
+def _write_arrays(group: Any, plan: StorePlan, job: Job, form: CallForm, results: dict[str, Result]) -> None:
     write_inputs(group, job, form, plan)
     for name, result in results.items():
         chunks = (*plan.tile, *result.shape[2:])
         new_array(group, name, tuple(result.shape), chunks, result.dtype)
-    plan.write(group)
 
 
 def _without_mirrors(plan: StorePlan, form: CallForm, function: TileFunction, settings: TileSettings) -> StorePlan:

@@ -73,8 +73,11 @@ def opened(target: Any, create: bool = False) -> Any:
     """
     # Without this, file systems remember which files there are, and do not see what other processes write.
     options = {"use_listings_cache": False} if isinstance(target, str) and not is_folder(target) else None
-    mode = "r" if getattr(target, "read_only", False) else "a" if create else "r+"
-    return import_zarr().open_group(target, mode=mode, storage_options=options)
+    zarr = import_zarr()
+    if create and not getattr(target, "read_only", False):
+        with contextlib.suppress(zarr.errors.ContainsGroupError):  # another process has just made it
+            return zarr.open_group(target, mode="a", storage_options=options)
+    return zarr.open_group(target, mode="r" if getattr(target, "read_only", False) else "r+", storage_options=options)
 
 
 def new_array(

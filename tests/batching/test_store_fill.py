@@ -8,11 +8,12 @@ import threading
 import jax
 import numpy as np
 import pytest
+import zarr
 from store_cases import inputs, make, run
 
 import neural_tangents as nt
 from neural_tangents import stax
-from neural_tangents.batching import fill_tile
+from neural_tangents.batching import KernelStore, fill_tile
 
 X = inputs(23)
 
@@ -140,6 +141,26 @@ def test_threads_that_write_the_same_store(target):
         thread.join()
     assert stores[0].missing() == []
     np.testing.assert_allclose(np.asarray(stores[1].nngp), X @ X.T, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["folder", "memory"])
+def test_threads_that_make_the_same_store(target, kind):
+    """Either all of them get it, or those whose call is another one are told so."""
+    target = target if kind == "folder" else zarr.storage.MemoryStore()
+
+    def attempt(number):
+        try:
+            return make(target, X + number % 2)
+        except ValueError as error:
+            return error
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(attempt, range(8)))
+    winner = next(k for k, store in enumerate(found) if isinstance(store, KernelStore)) % 2
+    assert [isinstance(store, KernelStore) for store in found] == [k % 2 == winner for k in range(8)]
+    assert all("values of inputs" in str(error) for error in found[1 - winner :: 2])
+    found[winner].fill()
+    np.testing.assert_allclose(np.asarray(found[winner].nngp), (X + winner) @ (X + winner).T, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
