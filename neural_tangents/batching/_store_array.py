@@ -148,11 +148,13 @@ class StoredArray:
 
     def _within(self, rows: slice, columns: slice) -> list[tuple[int, int]]:
         """The tiles that some rows and columns are part of."""
-        ranges = []
-        for span, n, size in zip((rows, columns), self.shape, self.tile_shape, strict=False):
+
+        def blocks(span: slice, n: int, size: int) -> range:
             start, stop, _ = span.indices(n)
-            ranges.append(range(start // size, -(-stop // size) if stop > start else start // size))
-        return list(itertools.product(*ranges))
+            return range(start // size, -(-stop // size) if stop > start else start // size)
+
+        (n1, n2), (size1, size2) = self.shape[:2], self.tile_shape
+        return list(itertools.product(blocks(rows, n1, size1), blocks(columns, n2, size2)))
 
     def _check_written(self, rows: slice, columns: slice) -> None:
         tiles = self._within(rows, columns)

@@ -127,7 +127,7 @@ class StoredCall:
                 f"The inputs in {self._label} are damaged: {error} Remove the store and make it again."
             ) from error
         if "key" in stored.attrs:
-            return jax.random.wrap_key_data(data, impl=stored.attrs["key"])
+            return jax.random.wrap_key_data(jnp.asarray(data), impl=stored.attrs["key"])
         return data.view(jnp.dtype(stored.attrs["dtype"]))
 
     def _shape(self, name: str) -> jax.ShapeDtypeStruct:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from neural_tangents._core.tiling.call_form import BlockKey, CallForm, SameEps, SameInputs, Slot
@@ -123,7 +124,7 @@ def digest_of(arrays: Sequence[Any]) -> str:
 
     def digest(array: Any) -> bytes:
         values = np.ascontiguousarray(as_data(array)).reshape(-1).view(np.uint8)
-        return hashlib.sha256(f"{array.dtype} {array.shape} ".encode() + hashlib.sha256(values).digest()).digest()
+        return hashlib.sha256(f"{array.dtype} {array.shape} ".encode() + hashlib.sha256(values.data).digest()).digest()
 
     digests = {
         number: digest(array) for number, array in {id(array): array for array in arrays}.items()
@@ -138,7 +139,7 @@ def as_data(array: Any) -> np.ndarray[Any, Any]:
 
 def is_key(array: Any) -> bool:
     """Whether an array is made of typed random keys."""
-    return jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)
+    return jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
 
 
 def result_names(form: CallForm, results: Sequence[Result]) -> dict[str, Result]:
