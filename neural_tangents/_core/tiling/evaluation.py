@@ -93,7 +93,7 @@ def _tile_by_tile(function: TileFunction, form: CallForm, settings: TileSettings
     devices = settings.devices
     assembly = _Assembly(function, form, settings.store_on_device, devices)
     waiting: list[Any] = []
-    for step in _steps(function, form, assembly.todo(), devices):
+    for step in steps(function, form, assembly.todo(), devices):
         if not is_concrete(step):
             return None  # the kernel function refers to values that are traced
         waiting.append(step)
@@ -108,22 +108,30 @@ Step = list[tuple[tuple[int, int], list[Any]]]  # tiles, each with its arrays
 
 def first_step(function: TileFunction, form: CallForm, settings: TileSettings) -> Step:
     """As many tiles as are computed side by side."""
-    return next(_steps(function, form, iter(function.grid.tiles), settings.devices))
+    return next(steps(function, form, iter(function.grid.tiles), settings.devices))
 
 
-def _steps(
-    function: TileFunction, form: CallForm, todo: Iterator[tuple[int, int]], devices: Sequence[Any]
+def steps(
+    function: TileFunction,
+    form: CallForm,
+    todo: Iterator[tuple[int, int]],
+    devices: Sequence[Any],
+    blocks_of: Callable[[int, int], list[Any]] | None = None,
 ) -> Iterator[Step]:
-    """Tiles, as many at a time as there are devices; in the last step, the devices left over repeat the last one."""
+    """Tiles, as many at a time as there are devices; in the last step, the devices left over repeat the last one.
+
+    `blocks_of` gives the arrays of a tile; by default they are taken from those of the call.
+    """
+    blocks_of = blocks_of or functools.partial(_blocks, function, form)
     if len(devices) == 1:
         for i, j in todo:
-            yield [((i, j), function(_blocks(function, form, i, j), form.same if i == j else False))]
+            yield [((i, j), function(blocks_of(i, j), form.same if i == j else False))]
         return
     step = function.on_devices(devices)
     while tiles := list(itertools.islice(todo, len(devices))):
-        filled = np.asarray(tiles + tiles[-1:] * (len(devices) - len(tiles)))
+        filled = tiles + tiles[-1:] * (len(devices) - len(tiles))
         same = np.asarray([i == j for i, j in filled]) & np.asarray(form.same)
-        results = step(_stacked_blocks(function, form, filled), same)
+        results = step(_stacked_blocks(form, [blocks_of(i, j) for i, j in filled]), same)
         if not is_concrete(results):
             yield [(tiles[0], results)]
             return
@@ -138,13 +146,9 @@ def _blocks(function: TileFunction, form: CallForm, i: int, j: int) -> list[Any]
     return [_taken(cut, array, rows, columns) for array, cut in zip(form.arrays, form.cuts, strict=True)]
 
 
-def _stacked_blocks(function: TileFunction, form: CallForm, tiles: np.ndarray[Any, Any]) -> list[Any]:
+def _stacked_blocks(form: CallForm, tiles: list[list[Any]]) -> list[Any]:
     """The arrays of several tiles, stacked along a first axis; those that are not cut as they are."""
-    parts = [_blocks(function, form, i, j) for i, j in tiles]
-    return [
-        array if cut.is_whole else _stack([part[k] for part in parts])
-        for k, (array, cut) in enumerate(zip(form.arrays, form.cuts, strict=True))
-    ]
+    return [tiles[0][k] if cut.is_whole else _stack([tile[k] for tile in tiles]) for k, cut in enumerate(form.cuts)]
 
 
 def _stack(parts: Sequence[Any]) -> Any:
@@ -193,7 +197,7 @@ class _Assembly:
                 if array.ndim > len(result.shape):
                     array = array.reshape(array.shape[1:])
                 if self._in_doubt and result.is_matrix and i == j == 0:
-                    self._mirrors &= _is_symmetric(np.asarray(array), result)
+                    self._mirrors &= is_symmetric(np.asarray(array), result)
                 if result.must_agree and not result.is_matrix and not result.cut.is_whole:
                     self._check_agreement(k, i if result.cut.rows else j, result, array)
                 if result.belongs_to(i, j, self._function.grid.symmetric):
@@ -257,6 +261,7 @@ def _written(whole: jax.Array, tile: jax.Array, starts: Any, lengths: Any, order
     return lax.dynamic_update_slice(whole, part if order is None else part.transpose(order), starts)
 
 
-def _is_symmetric(tile: np.ndarray[Any, Any], result: Result) -> bool:
+def is_symmetric(tile: np.ndarray[Any, Any], result: Result) -> bool:
+    """Whether a tile of a batch with itself is its own mirror image, up to rounding."""
     atol = _ASYMMETRY * float(np.max(np.abs(tile), initial=0, where=np.isfinite(tile)))
     return np.allclose(tile, tile.transpose(result.mirror), rtol=_ASYMMETRY, atol=atol, equal_nan=True)
