@@ -34,6 +34,7 @@ class MeshFunction:
     """
 
     def __init__(self, form: CallForm, batch_size: int, mesh: Mesh) -> None:
+        mesh = Mesh(mesh.devices, mesh.axis_names)  # axes of type Auto: arrays of any sharding can be spread over them
         self._axes = (*mesh.axis_names, None)[:2]
         counts = [1 if name is None else mesh.shape[name] for name in self._axes]
         for n, count, axis, batch in zip((form.n1, form.n2), counts, ("first", "second"), ("x1", "x2"), strict=True):
