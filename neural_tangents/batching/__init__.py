@@ -7,6 +7,6 @@ Stores     `KernelStore`: kernels that outlast a process; `open_store` reads one
 
 from neural_tangents.batching._batch import BatchedKernelFn, batch
 from neural_tangents.batching._estimate import RunEstimate
-from neural_tangents.batching._store import KernelStore, fill_tile, open_store
+from neural_tangents.batching._store.kernel_store import KernelStore, fill_tile, open_store
 
 __all__ = ["BatchedKernelFn", "KernelStore", "RunEstimate", "batch", "fill_tile", "open_store"]

@@ -14,6 +14,8 @@ from neural_tangents._core.tiling.traits import bound_arguments, traits_of
 from neural_tangents._core.types import PyTree
 from neural_tangents.batching._estimate import RunEstimate, estimate
 from neural_tangents.batching._mesh import MeshFunction, check_mesh
+from neural_tangents.batching._store.creation import create_store
+from neural_tangents.batching._store.kernel_store import KernelStore
 
 
 class BatchedKernelFn:
@@ -75,6 +77,44 @@ class BatchedKernelFn:
             )
         return estimate(self._tiled, read_call(self._kernel_fn, args, kwargs))
 
+    def store(self, target: Any, *args: Any, **kwargs: Any) -> KernelStore:
+        """A store for the kernels of a call, for runs that outlast a process.
+
+        If there is one at the target that the same call has made, it is opened, and a tile that was finished is
+        computed again to see whether the kernel function is the same. Several processes may do so at the same time.
+        Inputs are kept in the store, so that workers read no more of them than a tile needs.
+
+        Args:
+          target: a folder; a URL, such as of S3, that fsspec understands; or a store object of zarr.
+          *args: the arguments of the call: `x1`, `x2`, and whatever the kernel function takes.
+          **kwargs: its keyword arguments.
+
+        Returns:
+          A `KernelStore`. Its method `fill` computes the tiles, and predictors take it in place of kernels.
+
+        Raises:
+          ValueError: the target holds something else, or kernels of another call; or results have no axes of both
+            batches.
+          TypeError: the target is none, or kernels are spread over a mesh.
+          OSError: the store cannot be written.
+          ImportError: zarr is not installed.
+
+        Example:
+          >>> import tempfile
+          >>> import numpy as np
+          >>> import neural_tangents as nt
+          >>> from neural_tangents import stax
+          >>> _, _, kernel_fn = stax.serial(stax.Dense(1), stax.Relu(), stax.Dense(1))
+          >>> folder = tempfile.mkdtemp() + "/kernel"
+          >>> store = nt.batch(kernel_fn, batch_size=2).store(folder, np.eye(5), None, "ntk")
+          >>> store.fill()
+          >>> np.asarray(store.ntk).shape
+          (5, 5)
+        """
+        if self._mesh is not None:
+            raise TypeError("Expected a batched kernel function without a mesh, to fill a store by independent tasks.")
+        return create_store(self._kernel_fn, self._settings, target, args, kwargs)
+
     def __repr__(self) -> str:
         name = getattr(self._kernel_fn, "__name__", None) or repr(self._kernel_fn)
         s = self._settings
@@ -120,7 +160,7 @@ def batch(
     Returns:
       A function that is called as `kernel_fn`, with equal results up to rounding. Random keys are the exception: a key
       `rng` of finite networks gives each block of inputs a key of its own, the same in all of its tiles. Its method
-      `estimate` says what a call would take.
+      `estimate` says what a call would take, and `store` keeps kernels outside of memory.
 
     Raises:
       TypeError: `kernel_fn` is not a function, or a number is not an integer.

@@ -1,6 +1,5 @@
 """Kernels whose rows (and columns) are spread over the devices of a mesh, also of several hosts."""
 
-import dataclasses
 from typing import Any
 
 import jax

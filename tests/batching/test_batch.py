@@ -292,7 +292,9 @@ def test_random_keys_make_a_gram_matrix(traced):
     # Blocks of two inputs each: the last one is full, and equals the first but for an input; so do their draws.
     same = np.asarray(call(np.concatenate([X1[:2], X1[:2], X1[2:4]]), None, params, rng=KEY))
     np.testing.assert_allclose(same[:2], same[2:4], rtol=1e-4)
-    assert not np.allclose(same[:2, :2], call(np.concatenate([X1[2:4], X1[:2]]), None, params, rng=KEY)[:2, :2], rtol=0.1)
+    assert not np.allclose(
+        same[:2, :2], call(np.concatenate([X1[2:4], X1[:2]]), None, params, rng=KEY)[:2, :2], rtol=0.1
+    )
 
 
 def test_one_call_keeps_its_random_key():

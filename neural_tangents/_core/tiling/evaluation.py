@@ -18,8 +18,8 @@ from neural_tangents._core.tiling.automatic import default_budget, largest_tile
 from neural_tangents._core.tiling.call_form import CallForm, read_call
 from neural_tangents._core.tiling.grid import TileSettings
 from neural_tangents._core.tiling.one_program import in_one_program
-from neural_tangents._core.tiling.results import NotInTiles, Result
 from neural_tangents._core.tiling.tile_function import TileFunction, WholeFunction
+from neural_tangents._core.tiling.tile_results import NotInTiles, Result
 from neural_tangents._core.tiling.traits import traits_of
 from neural_tangents._core.types import PyTree
 
@@ -56,9 +56,7 @@ class TiledKernelFn:
                 return results
         return in_one_program(function, form)
 
-    def tile_function(
-        self, form: CallForm, even_single: bool = False
-    ) -> tuple[TileFunction | None, TileSettings]:
+    def tile_function(self, form: CallForm, even_single: bool = False) -> tuple[TileFunction | None, TileSettings]:
         """The kernel of one tile, None if there is a single one; and settings with the size of tiles that was found."""
         n1, n2, settings, key = form.n1, form.n2, self.settings, form.key()
 
@@ -156,7 +154,11 @@ def _stack(parts: Sequence[Any]) -> Any:
 
 
 def _taken(cut: Any, array: Any, rows: Any, columns: Any) -> Any:
-    return cut.taken(array, rows, columns) if isinstance(array, np.ndarray) else _taken_on_device(array, rows, columns, cut)
+    return (
+        cut.taken(array, rows, columns)
+        if isinstance(array, np.ndarray)
+        else _taken_on_device(array, rows, columns, cut)
+    )
 
 
 @functools.partial(jax.jit, static_argnums=3)

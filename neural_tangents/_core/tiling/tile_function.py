@@ -9,9 +9,25 @@ import jax.numpy as jnp
 from jax import lax
 
 from neural_tangents._core.kernel import Kernel
-from neural_tangents._core.tiling.call_form import COLUMNS, ROWS, BlockKey, CallForm, SameEps, SameInputs, Slot, is_array
+from neural_tangents._core.tiling.call_form import (
+    COLUMNS,
+    ROWS,
+    BlockKey,
+    CallForm,
+    SameEps,
+    SameInputs,
+    Slot,
+    is_array,
+)
 from neural_tangents._core.tiling.grid import Grid
-from neural_tangents._core.tiling.results import MORE_COLUMNS, MORE_ROWS, NotInTiles, Result, ResultTree, read_results
+from neural_tangents._core.tiling.tile_results import (
+    MORE_COLUMNS,
+    MORE_ROWS,
+    NotInTiles,
+    Result,
+    ResultTree,
+    read_results,
+)
 from neural_tangents._core.types import PyTree
 
 _PLACEHOLDERS = (Slot, BlockKey, SameEps, SameInputs)
@@ -38,7 +54,9 @@ class TileFunction:
         try:
             tile = self._shapes(self._blocks)
         except Exception as error:
-            error.add_note(f"In a tile of {rows} x {columns} of {form.n1} x {form.n2} inputs, cut along their first axis.")
+            error.add_note(
+                f"In a tile of {rows} x {columns} of {form.n1} x {form.n2} inputs, cut along their first axis."
+            )
             raise
         of_tile = self._traced
         assert of_tile is not None
@@ -51,15 +69,15 @@ class TileFunction:
                 "`diagonal_axes` or `trace_axes`, or if `vmap_axes` is not the first axis."
             ) from error
         larger = dict(zip(self._traced.of_arrays(self._traced.paths), more, strict=True))
-        self.results = read_results(of_tile, tile, larger, form.n1, form.n2, self._traits.has_single_batches)
+        results = read_results(of_tile, tile, larger, form.n1, form.n2, self._traits.has_single_batches)
         # Where there are kernels only, whole batches have the tree of a tile. Else, `x2=None` may make a difference.
-        is_plain = all(of_tile.is_array) and not any(of_tile.in_kernel) and all(r.is_matrix for r in self.results)
+        is_plain = all(of_tile.is_array) and not any(of_tile.in_kernel) and all(r.is_matrix for r in results)
         self._whole = of_tile if is_plain else WholeFunction(form).tree
         needed = set(self._whole.of_arrays(self._whole.paths))
-        self._kept = [result.path in needed for result in self.results]
-        self.results = [result for result in self.results if result.path in needed]
+        self._kept = [result.path in needed for result in results]
+        self.results: list[Result] = [result for result in results if result.path in needed]
         symmetric = grid.symmetric and all(r.mirror is not None for r in self.results if r.is_matrix)
-        self.grid = Grid(grid.rows, grid.columns, symmetric)
+        self.grid: Grid = Grid(grid.rows, grid.columns, symmetric)
 
     def __call__(self, arrays: Sequence[Any], same: Any) -> list[jax.Array]:
         """The arrays of one tile, from blocks of arrays and from arrays that all tiles share."""
@@ -69,7 +87,9 @@ class TileFunction:
         """Bytes that the program of one tile takes: its temporaries, arguments and results."""
         stats = self._compiled.lower(self._blocks, jax.ShapeDtypeStruct((), bool)).compile().memory_analysis()
         if stats is None:
-            raise RuntimeError("The backend does not tell the memory that programs take. Pass a number as `batch_size`.")
+            raise RuntimeError(
+                "The backend does not tell the memory that programs take. Pass a number as `batch_size`."
+            )
         return int(stats.temp_size_in_bytes + stats.argument_size_in_bytes + stats.output_size_in_bytes)
 
     def on_devices(self, devices: Sequence[Any]) -> Callable[..., list[jax.Array]]:

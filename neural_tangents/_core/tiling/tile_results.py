@@ -62,7 +62,9 @@ class ResultTree:
             parts = jax.tree.leaves(node)
             in_kernel += [isinstance(node, Kernel)] * len(parts)
             if isinstance(node, Kernel):
-                known += [OutputPairs(()) if node.diagonal_spatial else OutputPairs.adjacent(jnp.ndim(x)) for x in parts]
+                known += [
+                    OutputPairs(()) if node.diagonal_spatial else OutputPairs.adjacent(jnp.ndim(x)) for x in parts
+                ]
             else:
                 known += [OutputPairs(None if jnp.ndim(node) > 2 else ())]
         if pairs is not None:

@@ -14,13 +14,13 @@ from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.tiling.call_form import CallForm, read_call
 from neural_tangents._core.tiling.evaluation import TiledKernelFn, is_symmetric, steps
 from neural_tangents._core.tiling.grid import Blocks, Grid, TileSettings
-from neural_tangents._core.tiling.results import Result
 from neural_tangents._core.tiling.tile_function import TileFunction
+from neural_tangents._core.tiling.tile_results import Result
 from neural_tangents._core.types import PyTree
-from neural_tangents.batching._store import KernelStore
-from neural_tangents.batching._store_job import Job, write_inputs
-from neural_tangents.batching._store_plan import StorePlan, found_store, result_names
-from neural_tangents.batching._store_target import checked_target, explained_write, is_folder, new_array, opened
+from neural_tangents.batching._store.job import Job, write_inputs
+from neural_tangents.batching._store.kernel_store import KernelStore
+from neural_tangents.batching._store.store_plan import StorePlan, found_store, result_names
+from neural_tangents.batching._store.target import checked_target, explained_write, is_folder, new_array, opened
 
 _ADVICE = "Make room, see to permissions, or use another target."
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from neural_tangents._core.tiling.grid import TileSettings
 from neural_tangents.batching import KernelStore
-from neural_tangents.batching._store_create import create_store
+from neural_tangents.batching._store.creation import create_store
 
 
 def inputs(n: int, features: int = 3, seed: int = 0) -> np.ndarray:

@@ -12,8 +12,8 @@ import numpy as np
 
 from neural_tangents._core.tiling.call_form import BlockKey, CallForm, SameEps, SameInputs, Slot
 from neural_tangents._core.tiling.grid import Blocks, Grid
-from neural_tangents._core.tiling.results import Result
-from neural_tangents.batching._store_target import is_folder, opened
+from neural_tangents._core.tiling.tile_results import Result
+from neural_tangents.batching._store.target import is_folder, opened
 
 # The arrangement of a store. Another one gets another number.
 _FORMAT = 1

@@ -88,7 +88,7 @@ def test_the_first_failure_cancels_the_rest(target):
 
 
 def test_few_tasks_are_submitted_at_a_time(target, monkeypatch):
-    monkeypatch.setattr("neural_tangents.batching._store_fill._IN_FLIGHT", 3)
+    monkeypatch.setattr("neural_tangents.batching._store.drivers._IN_FLIGHT", 3)
     running, most = set(), []
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
 

@@ -217,7 +217,7 @@ def test_a_remote_store_that_was_half_made_is_made(monkeypatch):
     """Its plan is written last, so that whoever finds it finds a whole store."""
     target = zarr.storage.MemoryStore()
     with monkeypatch.context() as patch:
-        patch.setattr("neural_tangents.batching._store_plan.StorePlan.write", lambda *_: 1 / 0)
+        patch.setattr("neural_tangents.batching._store.store_plan.StorePlan.write", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             make(target, X1)
     with pytest.raises(FileNotFoundError, match="found none"):

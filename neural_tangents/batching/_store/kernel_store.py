@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from neural_tangents._core.tiling.evaluation import Step, steps
-from neural_tangents.batching._store_array import StoredArray
-from neural_tangents.batching._store_fill import progress_bar, run_tasks, share_of
-from neural_tangents.batching._store_job import Job, StoredCall
-from neural_tangents.batching._store_plan import StorePlan, found_store
-from neural_tangents.batching._store_target import checked_target, import_extra, import_zarr
+from neural_tangents.batching._store.drivers import progress_bar, run_tasks, share_of
+from neural_tangents.batching._store.job import Job, StoredCall
+from neural_tangents.batching._store.store_plan import StorePlan, found_store
+from neural_tangents.batching._store.stored_array import StoredArray
+from neural_tangents.batching._store.target import checked_target, import_extra, import_zarr
 
 
 class KernelStore:

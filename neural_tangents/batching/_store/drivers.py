@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from operator import index
 from typing import Any
 
-from neural_tangents.batching._store_target import import_extra
+from neural_tangents.batching._store.target import import_extra
 
 # Tasks that an engine has at a time: enough for all workers, and few enough to be kept and to be cancelled.
 _IN_FLIGHT = 256

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from neural_tangents._core.tiling.grid import Blocks
-from neural_tangents.batching._store_target import (
+from neural_tangents.batching._store.target import (
     delete_chunk,
     explained_write,
     has_chunk,

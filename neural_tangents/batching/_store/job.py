@@ -12,8 +12,8 @@ from neural_tangents._core.tiling.call_form import CallForm, Cut
 from neural_tangents._core.tiling.grid import TileSettings
 from neural_tangents._core.tiling.tile_function import TileFunction
 from neural_tangents._core.tiling.traits import traits_of
-from neural_tangents.batching._store_plan import StorePlan, as_data, is_key, result_names
-from neural_tangents.batching._store_target import new_array, old_array
+from neural_tangents.batching._store.store_plan import StorePlan, as_data, is_key, result_names
+from neural_tangents.batching._store.target import new_array, old_array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +69,9 @@ class StoredCall:
     def __init__(self, job: Job, group: Any, plan: StorePlan, label: str) -> None:
         self.job, self.plan, self._label = job, plan, label
         self._arrays = {name: old_array(group, name) for name in dict.fromkeys(job.names)}
+        missing = [name for name, array in self._arrays.items() if array.nchunks_initialized < array.nchunks]
+        if missing:  # they would be read as NaN
+            raise ValueError(f"Parts of the inputs in {label} are missing. Remove the store and make it again.")
 
     @functools.cached_property
     def form(self) -> CallForm:
