@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 import neural_tangents as nt
-from neural_tangents import empirical, predict, stax
+from neural_tangents import batching, empirical, predict, stax
 
-PACKAGES = {"stax": stax, "predict": predict, "empirical": empirical, "neural_tangents": nt}
+PACKAGES = {"stax": stax, "predict": predict, "empirical": empirical, "batching": batching, "neural_tangents": nt}
 PUBLIC = {
     f"{package}.{name}": getattr(module, name)
     for package, module in PACKAGES.items()

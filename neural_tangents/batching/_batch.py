@@ -54,8 +54,8 @@ class BatchedKernelFn:
         """
         if self._mesh is None:
             return self._tiled(*args, **kwargs)
-        form, mesh, size = read_call(self._kernel_fn, args, kwargs), self._mesh, self._settings.batch_size
-        return self._over_mesh.kept(form.key(), lambda: MeshFunction(form, size, mesh))(form)
+        form, mesh = read_call(self._kernel_fn, args, kwargs), self._mesh
+        return self._over_mesh.kept(form.key(), lambda: MeshFunction(form, self._settings, mesh))(form)
 
     def estimate(self, *args: Any, **kwargs: Any) -> RunEstimate:
         """What a call would take, from one tile, which is computed twice.
@@ -143,9 +143,11 @@ def batch(
 
     Args:
       kernel_fn: a kernel function of infinite networks, or one made by `empirical_ntk_fn`, `empirical_nngp_fn`,
-        `empirical_kernel_fn` or `monte_carlo_kernel_fn`; a `functools.partial` of these; or any function
-        `(x1, x2, ...)` of arrays, or trees of arrays, with inputs along their first axes, whose results have an axis for
-        each batch and can be traced by JAX.
+        `empirical_kernel_fn` or `monte_carlo_kernel_fn`; a `functools.partial` of these; products with vectors, by
+        `empirical_ntk_operator_fn(f)` or a partial of `empirical_ntk_vp_fn`, for which both batches go through the
+        network block by block, on one device; or any function
+        `(x1, x2, ...)` of arrays, or trees of arrays, with inputs along their first axes, whose results have an axis
+        for each batch, and which JAX can trace.
       batch_size: the largest number of inputs of either batch in a tile; 0 for one tile, or for as few as there are
         devices; "auto" for the largest one that fits into `memory_budget`.
       device_count: number of local devices, each of which computes a tile at a time; -1 for all, 0 for one.
@@ -184,6 +186,4 @@ def batch(
     settings = TileSettings(batch_size, device_count, store_on_device, memory_budget)
     if mesh is not None:
         check_mesh(mesh)
-        if batch_size == "auto":
-            raise ValueError('Expected `batch_size` to be a number where there is a mesh, got "auto".')
     return BatchedKernelFn(kernel_fn, settings, mesh)

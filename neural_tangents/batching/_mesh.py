@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from neural_tangents._core.tiling.call_form import CallForm, Cut
-from neural_tangents._core.tiling.grid import Blocks, Grid
+from neural_tangents._core.tiling.grid import Blocks, Grid, TileSettings
 from neural_tangents._core.tiling.one_program import tile_loop
 from neural_tangents._core.tiling.tile_function import TileFunction
 
@@ -32,7 +32,10 @@ class MeshFunction:
       tiles: the kernel of one tile.
     """
 
-    def __init__(self, form: CallForm, batch_size: int, mesh: Mesh) -> None:
+    def __init__(self, form: CallForm, settings: TileSettings, mesh: Mesh) -> None:
+        size = settings.batch_size
+        if size == "auto":
+            raise ValueError('Expected `batch_size` to be a number where there is a mesh, got "auto".')
         mesh = Mesh(mesh.devices, mesh.axis_names)  # axes of type Auto: arrays of any sharding can be spread over them
         self._axes = (*mesh.axis_names, None)[:2]
         counts = [1 if name is None else mesh.shape[name] for name in self._axes]
@@ -46,8 +49,8 @@ class MeshFunction:
         row_part, column_part = form.n1 // counts[0], form.n2 // counts[1]
         if form.n1 == form.n2:
             column_part = row_part = min(row_part, column_part)  # equal inputs are in blocks of one grid
-        rows = Blocks.at_most(form.n1, batch_size or row_part, row_part)
-        columns = Blocks.at_most(form.n2, batch_size or column_part, column_part)
+        rows = Blocks.at_most(form.n1, size or row_part, row_part)
+        columns = Blocks.at_most(form.n2, size or column_part, column_part)
         # All tiles are computed: those below the diagonal are on other devices than their mirror images.
         self.tiles = TileFunction(form, Grid(rows, columns, symmetric=False))
         n_rows, n_columns = rows.count // counts[0], columns.count // counts[1]
@@ -57,11 +60,12 @@ class MeshFunction:
             return tile_loop(self.tiles, arrays, same, n_rows, n_columns, at[0] * n_rows, at[1] * n_columns)
 
         cuts, results = form.cuts, self.tiles.results
-        in_specs = [self._spec(cut, jnp.ndim(array)) for cut, array in zip(cuts, form.arrays, strict=True)]
+        of_arrays = [self._spec(cut, jnp.ndim(array)) for cut, array in zip(cuts, form.arrays, strict=True)]
         out_specs = [self._spec(result.cut, len(result.shape)) for result in results]
         # The bodies of loops mix values that differ between devices with constants, which the check does not allow.
-        options = dict(mesh=mesh, in_specs=(in_specs, PartitionSpec()), out_specs=out_specs, check_vma=False)
-        self._compiled = jax.jit(jax.shard_map(part, **options))
+        in_specs = (of_arrays, PartitionSpec())
+        spread = jax.shard_map(part, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+        self._compiled = jax.jit(spread)
 
     def __call__(self, form: CallForm) -> Any:
         return self.tiles.joined(self._compiled(form.arrays, jnp.asarray(form.same)))

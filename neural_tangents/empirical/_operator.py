@@ -1,5 +1,6 @@
 """The NTK of a finite network as a linear operator."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -8,9 +9,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from neural_tangents._core.tiling.grid import TileSettings
+from neural_tangents._core.tiling.traits import KernelTraits, with_traits
 from neural_tangents._core.types import Axes, PyTree
 from neural_tangents.empirical._batches import output_axes, two_batches
 from neural_tangents.empirical._checks import check_function, noted
+from neural_tangents.empirical._in_blocks import in_blocks
 from neural_tangents.empirical._ntk import structured_or_jacobians
 from neural_tangents.empirical._output_axes import OutputAxes
 from neural_tangents.empirical._samples import VMapAxes
@@ -65,7 +69,16 @@ def empirical_ntk_operator_fn(
     Source: Novak et al., "Fast Finite Width Neural Tangent Kernel", 2022, https://arxiv.org/abs/2206.08720.
     """
     check_function(f, "empirical_ntk_operator_fn(f)")
+    return _operator_fn(f, trace_axes, diagonal_axes, vmap_axes, TileSettings(device_count=0))
 
+
+def _operator_fn(
+    f: Callable[..., PyTree], trace_axes: Axes, diagonal_axes: Axes, vmap_axes: VMapAxes, settings: TileSettings
+) -> OperatorFn:
+    """The function that makes operators, whose products take batches block by block."""
+    network = in_blocks(f, settings)
+
+    @with_traits(KernelTraits(with_tiles=functools.partial(_operator_fn, f, trace_axes, diagonal_axes, vmap_axes)))
     def operator_fn(x1: PyTree, x2: PyTree, params: PyTree, **kwargs: Any) -> NtkOperator:
         """The neural tangent kernel of the network for two batches, as an operator.
 
@@ -90,7 +103,7 @@ def empirical_ntk_operator_fn(
             x2 without traced axes; outputs for x1 and x2 have different shapes, in `diagonal` and `trace`.
         """
         first, second = two_batches(f, x1, x2, params, kwargs, vmap_axes)
-        product = empirical_ntk_vp_fn(f, x1, x2, params, **kwargs)
+        product = empirical_ntk_vp_fn(network, x1, x2, params, **kwargs)
         axes = output_axes(first, second, params, trace_axes, diagonal_axes)
 
         def matvec(v: PyTree) -> PyTree:

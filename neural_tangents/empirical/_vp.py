@@ -5,11 +5,20 @@ from typing import Any
 
 import jax
 
+from neural_tangents._core.tiling.grid import TileSettings
+from neural_tangents._core.tiling.traits import KernelTraits, with_traits
 from neural_tangents._core.types import PyTree
 from neural_tangents.empirical._batches import split_arguments
 from neural_tangents.empirical._checks import check_function, check_parameters, check_vector, evaluate, forward_mode
+from neural_tangents.empirical._in_blocks import in_blocks
 
 
+def _in_tiles(settings: TileSettings) -> Callable[..., Callable[[PyTree], PyTree]]:
+    """`empirical_ntk_vp_fn` of networks that take batches block by block."""
+    return lambda f, *args, **kwargs: empirical_ntk_vp_fn(in_blocks(f, settings), *args, **kwargs)
+
+
+@with_traits(KernelTraits(with_tiles=_in_tiles))
 def empirical_ntk_vp_fn(
     f: Callable[..., PyTree], x1: PyTree, x2: PyTree, params: PyTree, **kwargs: Any
 ) -> Callable[[PyTree], PyTree]:

@@ -26,7 +26,7 @@ def test_tiles_use_the_budget_and_no_more(kernel_fn, budget):
     batched = nt.batch(kernel_fn, "auto", 0, memory_budget=budget)
     found = batched.estimate(*args)
     assert budget / 8 < found.tile_bytes <= budget
-    np.testing.assert_allclose(batched(*args), kernel_fn(*args), rtol=1e-4)
+    np.testing.assert_allclose(batched(*args), kernel_fn(*args), rtol=1e-3, atol=1e-3)
     rows, columns = found.tile_shape
     m = -(-300 // rows)
     assert rows == columns and found.n_devices == 1

@@ -79,7 +79,7 @@ def test_finite_networks_with_get(get):
 
 @pytest.mark.parametrize("n_samples", [2, (1, 3)])
 def test_averages_over_random_networks(n_samples):
-    """They cut batches into tiles by themselves, draw by draw; averages over several numbers of draws are a generator."""
+    """They cut batches into tiles by themselves, draw by draw; averages over several numbers are a generator."""
     kernel_fn = nt.monte_carlo_kernel_fn(INIT_FN, APPLY_FN, KEY, n_samples)
     batched = nt.batch(functools.partial(kernel_fn, get=("nngp", "ntk")), 3, 0, False)
     found, expected = batched(X1, X2), kernel_fn(X1, X2, ("nngp", "ntk"))
@@ -87,6 +87,54 @@ def test_averages_over_random_networks(n_samples):
         found, expected = list(found), list(expected)
     assert_equal(found, expected)
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(found))
+
+
+@pytest.mark.parametrize("x2", [None, X2], ids=["one batch", "two"])
+def test_products_with_vectors(x2):
+    """Both batches go through the network block by block, once: as many passes as without blocks, and less memory."""
+    v = inputs(7 if x2 is None else 5, 2, seed=4)
+    product = functools.partial(nt.empirical_ntk_vp_fn, APPLY_FN)
+    assert_equal(nt.batch(product, 3)(X1, x2, PARAMS)(v), product(X1, x2, PARAMS)(v))
+    operator = nt.empirical_ntk_operator_fn(APPLY_FN)
+    found, expected = nt.batch(operator, 3)(X1, x2, PARAMS), operator(X1, x2, PARAMS)
+    assert_equal(found.matvec(v[:, 0]), expected.matvec(v[:, 0]))
+    assert_equal(jax.jit(found.matvec)(v[:, 0]), expected.matvec(v[:, 0]))
+    if x2 is None:
+        assert_equal(found.trace(), expected.trace())
+    with pytest.raises(ValueError, match='a number for products with vectors, got "auto"'):
+        nt.batch(operator, "auto")
+
+
+def test_memory_of_products_is_that_of_a_block():
+    def network(params, x):
+        for w in params:
+            x = jnp.tanh(x @ w)
+        return x
+
+    params, x = [jnp.eye(16)] * 8, jax.ShapeDtypeStruct((512, 16), jnp.float32)
+    sizes = []
+    for batch_size in (0, 16):
+        operator = nt.batch(nt.empirical_ntk_operator_fn(network), batch_size)
+        product = jax.jit(lambda x, v, operator=operator: operator(x, None, params).matvec(v))
+        compiled = product.lower(x, jax.ShapeDtypeStruct((512,), jnp.float32)).compile()
+        sizes.append(compiled.memory_analysis().temp_size_in_bytes)
+    assert sizes[1] < sizes[0] / 2
+
+
+def test_products_with_keywords_of_inputs_and_random_keys():
+    """Patterns are cut like inputs; a random key is another one for each block, and the same for equal blocks."""
+    _, apply_fn, _ = stax.serial(stax.Aggregate(), stax.Dense(4), stax.Dropout(0.5), stax.GlobalAvgPool())
+    params = stax.serial(stax.Aggregate(), stax.Dense(4), stax.Dropout(0.5), stax.GlobalAvgPool())[0](KEY, (-1, 4, 3))[
+        1
+    ]
+    x, pattern = inputs(5, 4, 3), random.bernoulli(KEY, 0.5, (5, 4, 4)).astype(np.float32)
+    operator = nt.batch(nt.empirical_ntk_operator_fn(apply_fn, trace_axes=()), 2)(
+        x, None, params, rng=KEY, pattern=(pattern, pattern)
+    )
+    kernel = np.stack([operator.matvec(v.reshape(5, 4)).reshape(-1) for v in np.eye(20, dtype=np.float32)])
+    np.testing.assert_allclose(kernel, kernel.T, atol=1e-5)
+    assert np.linalg.eigvalsh(kernel)[0] > -1e-4 and np.trace(kernel) > 0.1
+    assert not np.allclose(kernel[:4, :4], kernel[8:12, 8:12], rtol=0.1)
 
 
 @pytest.mark.parametrize("x2", [None, {"a": X2}], ids=["one batch", "two"])
@@ -137,7 +185,7 @@ def test_call_forms():
 
 def test_parameters_may_change_between_calls():
     """As in a loop over checkpoints: nothing is cached by value, and nothing is compiled again."""
-    traces = []
+    traces, counts = [], []
 
     def apply_fn(params, x):
         traces.append(1)
@@ -148,13 +196,16 @@ def test_parameters_may_change_between_calls():
         params = INIT_FN(random.key(seed), (-1, 3))[1]
         found = functools.partial(ntk_fn, params=params)(X1, None)
         np.testing.assert_allclose(found, nt.empirical_ntk_fn(APPLY_FN)(X1, None, params), rtol=1e-4)
-        traces_of_first = len(traces) if seed == 0 else traces_of_first
-    assert len(traces) == traces_of_first
+        counts.append(len(traces))
+    assert counts == counts[:1] * 3
 
 
 def test_parameters_are_no_pair_even_if_their_sizes_fit():
-    """The weights and the bias of one layer, on as many inputs as there are rows of weights, and entries of the bias."""
-    f = lambda params, x: x @ params[0] + params[1][None]
+    """Of one layer, on as many inputs as there are rows of weights, and entries of the bias."""
+
+    def f(params, x):
+        return x @ params[0] + params[1][None]
+
     params = (jnp.eye(4, 3), jnp.ones(3))
     x1, x2 = inputs(4, 4), inputs(3, 4)
     assert_batches(nt.empirical_ntk_fn(f), x1, x2, params)
@@ -208,7 +259,7 @@ def test_kernels_in_and_out(batch_size, diagonal_batch):
 @pytest.mark.parametrize("diagonal_spatial", [None, False])
 @pytest.mark.parametrize("get", ["nngp", ("ntk", "nngp"), None])
 def test_axes_of_positions_are_mirrored(get, diagonal_spatial):
-    """Of covariances of all pairs of positions, the positions are exchanged with the inputs; variances have no pairs."""
+    """Of covariances of all pairs of positions, positions are exchanged with inputs; of equal ones, nothing is."""
     kernel_fn = stax.serial(stax.ConvLocal(1, (2, 2), padding="SAME"), stax.Relu())[2]
     x = inputs(5, 3, 2, 2)
     assert_batches(kernel_fn, x, None, get, diagonal_spatial=diagonal_spatial, batch_sizes=(2,))
@@ -277,7 +328,7 @@ def test_dropout_of_equal_inputs():
 
 @pytest.mark.parametrize("traced", [False, True])
 def test_random_keys_make_a_gram_matrix(traced):
-    """Dropout in a finite network: each input has one draw, whichever tile it is in, so the kernel is of full rank 1."""
+    """Dropout in a finite network: each input has one draw, whichever tile it is in, so the kernel is of rank 1."""
     init_fn, apply_fn, _ = stax.serial(stax.Dense(64), stax.Dropout(0.5), stax.Dense(1))
     params = init_fn(KEY, (-1, 3))[1]
     nngp_fn = nt.batch(nt.empirical_nngp_fn(apply_fn), 2, 0)
@@ -309,7 +360,10 @@ def test_one_call_keeps_its_random_key():
 def test_inside_transformations():
     batched, x3 = nt.batch(KERNEL_FN, 3), inputs(2, 7, 3)
     for x2 in (None, X2):
-        total = lambda fn: lambda x: jnp.sum(jnp.sin(fn(x, x2, "ntk")))  # noqa: B023
+
+        def total(fn, x2=x2):
+            return lambda x: jnp.sum(jnp.sin(fn(x, x2, "ntk")))
+
         assert_equal(jax.jit(total(batched))(X1), total(KERNEL_FN)(X1))
         assert_equal(jax.grad(total(batched))(X1), jax.grad(total(KERNEL_FN))(X1))
         assert_equal(jax.jvp(total(batched), (X1,), (X1,)), jax.jvp(total(KERNEL_FN), (X1,), (X1,)))
@@ -320,7 +374,10 @@ def test_inside_transformations():
 
 def test_derivatives_of_parameters():
     ntk_fn = nt.empirical_ntk_fn(APPLY_FN)
-    total = lambda fn: lambda params: jnp.sum(fn(X1, X2, params))
+
+    def total(fn):
+        return lambda params: jnp.sum(fn(X1, X2, params))
+
     assert_equal(jax.grad(total(nt.batch(ntk_fn, 3)))(PARAMS), jax.grad(total(ntk_fn))(PARAMS), 1e-3, 1e-3)
 
     def closure(fn):  # the function refers to a traced value, which no argument shows

@@ -14,7 +14,8 @@ def inputs(n, seed=0):
 
 def assert_equal(found, expected, *case):
     assert jax.tree.structure(found) == jax.tree.structure(expected), case
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5, err_msg=str(case)), found, expected)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5, err_msg=str(case))
 
 init_fn, apply_fn, kernel_fn = stax.serial(stax.Dense(4, b_std=0.1), stax.Relu(), stax.Dropout(0.5), stax.Dense(2))
 """

@@ -349,7 +349,8 @@ def _holds_kernels(x: PyTree) -> bool:
 
 def _equal(a: PyTree, b: PyTree) -> bool:
     """Whether two trees of arrays are the same objects, or known to be equal."""
-    pairs = list(zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=False))
-    if jax.tree.structure(a) != jax.tree.structure(b):
-        return False
-    return all(x is y or (is_concrete((x, y)) and np.array_equal(x, y)) for x, y in pairs)
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (a, b)]
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=False)
+    return structures[0] == structures[1] and all(
+        x is y or (is_concrete((x, y)) and np.array_equal(x, y)) for x, y in pairs
+    )

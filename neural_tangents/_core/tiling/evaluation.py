@@ -16,7 +16,7 @@ from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.programs import Programs
 from neural_tangents._core.tiling.automatic import default_budget, largest_tile
 from neural_tangents._core.tiling.call_form import CallForm, read_call
-from neural_tangents._core.tiling.grid import TileSettings
+from neural_tangents._core.tiling.grid import Grid, TileSettings
 from neural_tangents._core.tiling.one_program import in_one_program
 from neural_tangents._core.tiling.tile_function import TileFunction, WholeFunction
 from neural_tangents._core.tiling.tile_results import NotInTiles, Result
@@ -60,19 +60,21 @@ class TiledKernelFn:
         """The kernel of one tile, None if there is a single one; and settings with the size of tiles that was found."""
         n1, n2, settings, key = form.n1, form.n2, self.settings, form.key()
 
-        def of_size(size: int) -> TileFunction:
-            grid = dataclasses.replace(settings, batch_size=size).grid(n1, n2, form.symmetric)
+        def of_grid(grid: Grid) -> TileFunction:
             return self._programs.kept((key, grid.sizes), lambda: TileFunction(form, grid))
 
         if not (n1 and n2):
             return None, settings
         if settings.batch_size == "auto":
+
+            def of_size(size: int) -> TileFunction:
+                return of_grid(dataclasses.replace(settings, batch_size=size).grid(n1, n2, form.symmetric))
+
             budget = settings.memory_budget or default_budget()
             size = self._programs.kept((key, budget), lambda: largest_tile(of_size, budget, max(n1, n2)))
             settings = dataclasses.replace(settings, batch_size=size)
         grid = settings.grid(n1, n2, form.symmetric)
-        is_single = len(grid.tiles) == 1 and not even_single
-        return (None if is_single else of_size(settings.batch_size)), settings
+        return (of_grid(grid) if even_single or len(grid.tiles) > 1 else None), settings
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TiledKernelFn, (self.kernel_fn, self.settings)
@@ -214,7 +216,7 @@ class _Assembly:
     def _write(self, k: int, result: Result, array: Any, i: int, j: int) -> None:
         grid = self._function.grid
         rows, columns = grid.rows.span(i), grid.columns.span(j)
-        places = [(rows, columns, None)]
+        places: list[tuple[slice, slice, Any]] = [(rows, columns, None)]
         if self._mirrors and i != j and result.is_matrix:
             places.append((columns, rows, result.mirror))
         if self._on_device:

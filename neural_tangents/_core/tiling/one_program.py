@@ -70,5 +70,5 @@ def tile_loop(
     start = [jnp.zeros(r.cut.resized(r.shape, *filled_up), r.dtype) for r in function.results]
     todo = np.asarray(blocks, np.int32).T
     whole, _ = lax.scan(step, start, (todo[0], todo[1]))
-    spans = [slice(end) for end in ends]
-    return [x[tuple(r.per_axis(*spans, slice(None)))] for r, x in zip(function.results, whole, strict=True)]
+    rows, columns = (slice(end) for end in ends)
+    return [x[tuple(r.per_axis(rows, columns, slice(None)))] for r, x in zip(function.results, whole, strict=True)]

@@ -194,8 +194,8 @@ def _mirror(cut: Cut, tile: jax.ShapeDtypeStruct, pairs: OutputPairs) -> tuple[i
 
 def _not_arrays(found: Any) -> str:
     return (
-        f"Expected the kernel function to return arrays, got {type(found).__name__}. Wrap a function `(x1, x2, ...)` that "
-        "returns a kernel, or a tree of kernels."
+        f"Expected the kernel function to return arrays, got {type(found).__name__}. Wrap a function `(x1, x2, ...)` "
+        "that returns a kernel, or a tree of kernels."
     )
 
 
@@ -205,8 +205,8 @@ def _place(path: Any) -> str:
 
 def _no_batch_axes(path: Any, shape: Shape) -> str:
     return (
-        f"Expected the kernel function to return arrays with one axis for the inputs of x1, and one for those of x2, got "
-        f"an array{_place(path)} of shape {shape} for a tile, which does not grow with them. Tiles cannot be joined if "
-        "the batch axis of outputs is in `trace_axes` or `diagonal_axes`, or is not the axis along which inputs are "
+        "Expected the kernel function to return arrays with one axis for the inputs of x1, and one for those of x2, "
+        f"got an array{_place(path)} of shape {shape} for a tile, which does not grow with them. Tiles cannot be "
+        "joined if the batch axis of outputs is in `trace_axes` or `diagonal_axes`, or is not the axis along which inputs are "
         "cut, which is the first of inputs and outputs, and of `vmap_axes`."
     )

@@ -30,8 +30,8 @@ class KernelTraits:
     """What cannot be seen from the results of a kernel function.
 
     Attributes:
-      output_pairs: `(results, args, kwargs) -> tree of OutputPairs`, for the results of a call `(*args, **kwargs)`. None
-        if it is not known; then no kernel with axes of outputs is taken to be symmetric.
+      output_pairs: `(results, args, kwargs) -> tree of OutputPairs`, for the results of a call `(*args, **kwargs)`.
+        None if it is not known; then no kernel with axes of outputs is taken to be symmetric.
       takes_eps: whether there is a keyword `eps`, the distance below which inputs count as the same.
       has_single_batches: whether results may have an axis of one batch only, which depend on that batch alone.
       keys_of_batches: whether the keyword `rng` may be a pair of random keys, one for each batch.
