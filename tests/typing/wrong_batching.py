@@ -6,7 +6,7 @@ import neural_tangents as nt
 from neural_tangents import batching, stax
 
 network = stax.serial(stax.Dense(16), stax.Erf(), stax.Dense(1))
-x = jax.numpy.ones((5, 3))
+x = jax.random.normal(jax.random.key(1), (5, 3))
 
 nt.batch(network.kernel_fn, "large")  # error: the only word is "auto"
 nt.batch(network.kernel_fn, batchsize=2)  # error: misspelt keyword

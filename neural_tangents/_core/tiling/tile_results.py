@@ -207,6 +207,6 @@ def _no_batch_axes(path: Any, shape: Shape) -> str:
     return (
         "Expected the kernel function to return arrays with one axis for the inputs of x1, and one for those of x2, "
         f"got an array{_place(path)} of shape {shape} for a tile, which does not grow with them. Tiles cannot be "
-        "joined if the batch axis of outputs is in `trace_axes` or `diagonal_axes`, or is not the axis along which inputs are "
-        "cut, which is the first of inputs and outputs, and of `vmap_axes`."
+        "joined if the batch axis of outputs is in `trace_axes` or `diagonal_axes`, or is not the axis along which "
+        "inputs are cut, which is the first of inputs and outputs, and of `vmap_axes`."
     )
