@@ -100,3 +100,15 @@ def test_hyperparameters_are_learned(load, capsys):
     assert errors[-1] < 0.8 * errors[0]
     assert 0.05 < noise < 0.2  # 0.1 is true
     assert len(capsys.readouterr().out.splitlines()) == 5
+
+
+@pytest.mark.slow
+def test_a_store_of_kernels_is_filled_in_shares(load, tmp_path, capsys):
+    example = load("big_kernels")
+    options = {"folder": tmp_path / "kernels", "train": 100, "tile": 25}
+    assert run(example, share="0,2", **options) is None
+    assert "5 of 10 tiles" in capsys.readouterr().out
+    accuracies = run(example, share="1,2", **options)
+    assert set(accuracies) == {"nngp", "ntk"} and min(accuracies.values()) > 0.8
+    assert run(example, **options) == accuracies
+    assert "0 tiles were missing before" in capsys.readouterr().out
