@@ -37,7 +37,7 @@ def empirical_nngp_fn(f: Callable[..., PyTree], trace_axes: Axes = (-1,), diagon
     """
     check_function(f, "empirical_nngp_fn(f)")
 
-    @with_traits(traits(trace_axes, diagonal_axes))
+    @with_traits(traits(trace_axes, diagonal_axes, "nngp"))
     def nngp_fn(x1: PyTree, x2: PyTree, params: PyTree, **kwargs: Any) -> PyTree:
         """The NNGP kernel of the network for two batches.
 

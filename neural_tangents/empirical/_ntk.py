@@ -82,7 +82,7 @@ def empirical_ntk_fn(
     chosen = canonical_implementation(implementation)
     cheapest: dict[Any, NtkImplementation] = {}
 
-    @with_traits(traits(trace_axes, diagonal_axes))
+    @with_traits(traits(trace_axes, diagonal_axes, "ntk"))
     def ntk_fn(x1: PyTree, x2: PyTree, params: PyTree, **kwargs: Any) -> PyTree:
         """The neural tangent kernel of the network for two batches.
 

@@ -118,8 +118,8 @@ class OutputAxes:
         return total / max(1, math.prod(self.shape1[axis] for axis in self.traced))
 
 
-def traits(trace_axes: Axes, diagonal_axes: Axes) -> KernelTraits:
-    """What kernel functions of finite networks say about themselves."""
+def traits(trace_axes: Axes, diagonal_axes: Axes, name: str = "") -> KernelTraits:
+    """What kernel functions of finite networks, which return the kernel `name`, say about themselves."""
 
     def of_array(kernel: Any) -> OutputPairs:
         """The pairs of a kernel. The number of its axes tells that of the outputs."""
@@ -131,4 +131,7 @@ def traits(trace_axes: Axes, diagonal_axes: Axes) -> KernelTraits:
         pairs = tuple((place[a], place[b]) for a, b in labels if a != b)
         return OutputPairs(pairs if len(place) == jnp.ndim(kernel) else None)
 
-    return KernelTraits(lambda results, args, kwargs: jax.tree.map(of_array, results), keys_of_batches=True)
+    def of_results(results: Any, args: Any, kwargs: Any) -> Any:
+        return jax.tree.map(of_array, results)
+
+    return KernelTraits(of_results, keys_of_batches=True, name=name)

@@ -64,7 +64,10 @@ def as_kernel(kernel: Any, name: str) -> jax.Array:
 
 def as_kernel_or_stored(kernel: Any, name: str) -> Matrix:
     """The same, but a kernel in a store stays there if it is large."""
-    if hasattr(kernel, "ntk") or hasattr(kernel, "nngp"):
+    kernels = [k for k in (getattr(kernel, "nngp", None), getattr(kernel, "ntk", None)) if k is not None]
+    if len(kernels) == 1 and isinstance(kernels[0], StoredMatrix):
+        (kernel,) = kernels  # a store of one kernel
+    elif kernels:
         raise ValueError(
             f"Expected `{name}` to be one array, got {type(kernel).__name__}, which may hold several kernels. "
             f"Pass one of them, for example its `.ntk`."

@@ -275,7 +275,7 @@ def test_only_tiles_above_the_diagonal_are_computed():
 
     for axes, n in (({}, 10), ({"trace_axes": ()}, 10)):
         kernel_fn = nt.batch(nt.empirical_nngp_fn(f, **axes), 2, 0)
-        for x2, n_tiles in ((None, n), (x, n), (x.copy(), 16)):
+        for x2, n_tiles in ((None, n), (x, n), (x.copy(), n), (x + 1, 16)):
             calls.clear()
             jax.block_until_ready(kernel_fn(x, x2, jnp.ones((12, 2))))
             jax.effects_barrier()

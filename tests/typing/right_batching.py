@@ -4,7 +4,6 @@ import functools
 from typing import assert_type
 
 import jax
-import jax.numpy as jnp
 
 import neural_tangents as nt
 from neural_tangents import batching, stax
@@ -20,14 +19,6 @@ assert kernel.shape == (5, 5)
 assert batched(x, None, get=("nngp", "ntk")).nngp.shape == (5, 5)
 assert functools.partial(batched, get="ntk")(x, x[:2]).shape == (5, 2)
 assert nt.batch(kernel_fn, "auto", memory_budget=2**20)(x, None, "ntk").shape == (5, 5)
-
-
-def total(x: jax.Array) -> jax.Array:
-    """A function of inputs that is differentiated."""
-    return jnp.sum(batched(x, None, "ntk"))
-
-
-gradient: jax.Array = jax.grad(total)(x)
 
 
 def fill(target: str) -> batching.KernelStore:

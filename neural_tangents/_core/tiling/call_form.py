@@ -82,18 +82,18 @@ class CallForm:
     Attributes:
       kernel_fn: the function, without arguments that `functools.partial` fixes.
       arguments: `(args, kwargs)`, with a `Slot` in place of each array. Both batches are there, and `x2` is filled in.
-      original: `(args, kwargs)` as they were passed.
+      original: `(args, kwargs)` as they were passed; None if their arrays are not in memory.
       arrays: the arrays.
       cuts: for each array, how it is cut.
       n1: number of inputs of the first batch.
       n2: number of inputs of the second batch.
-      symmetric: whether `x2`, and its part of each pair of keyword arguments, is that of `x1`.
+      symmetric: whether `x2`, and its part of each pair of keyword arguments, is known to equal that of `x1`.
       same: whether both batches are the same inputs, a boolean or a boolean array.
     """
 
     kernel_fn: Any
     traits: KernelTraits
-    original: tuple[tuple[Any, ...], dict[str, Any]]
+    original: tuple[tuple[Any, ...], dict[str, Any]] | None
     arguments: tuple[tuple[Any, ...], dict[str, Any]]
     arrays: list[Any]
     cuts: list[Cut]
@@ -148,6 +148,7 @@ class _Reader:
         else:
             x2, one_batch = filled_second(x1, x2)
             n1, n2 = (batch_length(x) for x in (x1, x2))
+            one_batch = one_batch or _equal(x1, x2)
             same = True if one_batch else self._same(x1, x2)
             new = {at1: self._batch(x1, ROWS), at2: self._batch(x2, COLUMNS)}
         symmetric = one_batch
@@ -350,7 +351,7 @@ def _holds_kernels(x: PyTree) -> bool:
 def _equal(a: PyTree, b: PyTree) -> bool:
     """Whether two trees of arrays are the same objects, or known to be equal."""
     structures: list[Any] = [jax.tree.structure(tree) for tree in (a, b)]
-    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=False)
-    return structures[0] == structures[1] and all(
-        x is y or (is_concrete((x, y)) and np.array_equal(x, y)) for x, y in pairs
-    )
+    pairs = list(zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=False))
+    if structures[0] != structures[1] or any((x.shape, x.dtype) != (y.shape, y.dtype) for x, y in pairs):
+        return False
+    return all(x is y or (is_concrete((x, y)) and bool((x == y).all())) for x, y in pairs)

@@ -72,7 +72,7 @@ class TileFunction:
         results = read_results(of_tile, tile, larger, form.n1, form.n2, self._traits.has_single_batches)
         # Where there are kernels only, whole batches have the tree of a tile. Else, `x2=None` may make a difference.
         is_plain = all(of_tile.is_array) and not any(of_tile.in_kernel) and all(r.is_matrix for r in results)
-        self._whole: ResultTree = of_tile if is_plain else WholeFunction(form).tree
+        self._whole: ResultTree = of_tile if is_plain or form.original is None else WholeFunction(form).tree
         needed = set(self._whole.of_arrays(self._whole.paths))
         self._kept: list[bool] = [result.path in needed for result in results]
         self.results: list[Result] = [result for result in results if result.path in needed]

@@ -96,6 +96,7 @@ class Result:
       shape: its shape for whole batches.
       dtype: its type.
       mirror: the order of axes that exchanges the batches; None if it is not known.
+      in_kernel: whether it belongs to a `Kernel`.
       must_agree: whether tiles of one row, or of one column, have to hold the same values.
     """
 
@@ -104,6 +105,7 @@ class Result:
     shape: Shape
     dtype: Any
     mirror: tuple[int, ...] | None
+    in_kernel: bool
     must_agree: bool
 
     @property
@@ -162,7 +164,7 @@ def read_results(
             raise NotInTiles(_no_batch_axes(path, small.shape))
         shape = cut.resized(small.shape, n1, n2)
         must_agree = not (in_kernel or single_batch_allowed)
-        found.append(Result(path, cut, shape, small.dtype, _mirror(cut, small, pairs), must_agree))
+        found.append(Result(path, cut, shape, small.dtype, _mirror(cut, small, pairs), in_kernel, must_agree))
     return found
 
 

@@ -35,6 +35,7 @@ class KernelTraits:
       takes_eps: whether there is a keyword `eps`, the distance below which inputs count as the same.
       has_single_batches: whether results may have an axis of one batch only, which depend on that batch alone.
       keys_of_batches: whether the keyword `rng` may be a pair of random keys, one for each batch.
+      name: what its result is called if it is a single array, such as "ntk"; "" if that follows from `get`.
       with_tiles: `settings -> kernel function`, for functions that cut batches into tiles by themselves.
     """
 
@@ -42,6 +43,7 @@ class KernelTraits:
     takes_eps: bool = False
     has_single_batches: bool = False
     keys_of_batches: bool = False
+    name: str = ""
     with_tiles: Callable[[Any], Callable[..., Any]] | None = None
 
 

@@ -37,6 +37,10 @@ def create_store(
       ImportError: zarr is not installed.
     """
     target = checked_target(target)
+    if not settings.batch_size:
+        raise ValueError(
+            'Expected a `batch_size` for a store, which is filled tile by tile: a number, or "auto"; got 0.'
+        )
     form = read_call(kernel_fn, args, kwargs)
     if not is_concrete((form.arrays, form.same)) or not (form.n1 and form.n2):
         raise ValueError(
@@ -66,7 +70,7 @@ def _tile_function(
     kernel_fn: Callable[..., PyTree], settings: TileSettings, form: CallForm, there: StorePlan | None
 ) -> TileFunction:
     """The kernel of one tile. If its size is left to the machine, it is that of a store which another one has made."""
-    if there is not None and settings.batch_size in (0, "auto"):
+    if there is not None and settings.batch_size == "auto":
         rows, columns = (Blocks.at_most(n, size) for n, size in zip((form.n1, form.n2), there.tile, strict=True))
         return TileFunction(form, Grid(rows, columns, form.symmetric))
     function, _ = TiledKernelFn(kernel_fn, settings).tile_function(form, even_single=True)
@@ -108,7 +112,8 @@ def _without_mirrors(plan: StorePlan, form: CallForm, function: TileFunction, se
     if not plan.symmetric or form.traits.output_pairs is not None:
         return plan
     ((_, tile),) = next(steps(function, form, iter([(0, 0)]), settings.devices[:1]))
-    if all(is_symmetric(np.asarray(x), result) for x, result in zip(tile, function.results, strict=True)):
+    matrices = [(np.asarray(x), r) for x, r in zip(tile, function.results, strict=True) if r.is_matrix]
+    if all(is_symmetric(*matrix) for matrix in matrices):
         return plan
     return dataclasses.replace(plan, symmetric=False)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 from neural_tangents._core.tiling.call_form import CallForm, Cut
 from neural_tangents._core.tiling.grid import TileSettings
 from neural_tangents._core.tiling.tile_function import TileFunction
+from neural_tangents._core.tiling.tile_results import Result
 from neural_tangents._core.tiling.traits import traits_of
 from neural_tangents.batching._store.store_plan import StorePlan, as_data, is_key, result_names
 from neural_tangents.batching._store.target import new_array, old_array
@@ -83,9 +85,7 @@ class StoredCall:
         ]
         n1, n2 = self.plan.inputs
         traits, symmetric = traits_of(job.kernel_fn), self.plan.symmetric
-        return CallForm(
-            job.kernel_fn, traits, ((), {}), job.arguments, arrays, list(job.cuts), n1, n2, symmetric, job.same
-        )
+        return CallForm(job.kernel_fn, traits, None, job.arguments, arrays, list(job.cuts), n1, n2, symmetric, job.same)
 
     @functools.cached_property
     def function(self) -> TileFunction:
@@ -95,13 +95,21 @@ class StoredCall:
           ValueError: its results are not those that the store is for.
         """
         function = TileFunction(self.form, self.plan.grid)
-        found = {name: np.dtype(r.dtype).name for name, r in result_names(self.form, function.results).items()}
+        named = result_names(self.form, function.results)
+        found = {name: np.dtype(result.dtype).name for name, result in named.items()}
         if found != self.plan.results:
             raise ValueError(
                 f"Expected results {self.plan.results} for {self._label}, but in this process the kernel function "
                 f"returns {found}. Let all processes have the same settings of jax, such as `jax_enable_x64`."
             )
         return function
+
+    def kernels(self, tile: list[Any]) -> Iterator[tuple[str, Result, Any]]:
+        """The kernels among the results of a tile, by name."""
+        names = {result.path: name for name, result in result_names(self.form, self.function.results).items()}
+        for result, values in zip(self.function.results, tile, strict=True):
+            if result.path in names:
+                yield names[result.path], result, values
 
     def blocks(self, i: int, j: int) -> list[Any]:
         """The arrays of a tile; blocks are filled up by repeating their last input."""

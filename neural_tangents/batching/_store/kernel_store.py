@@ -146,10 +146,8 @@ class KernelStore:
     def _parts(self, tile: list[Any], rows: slice, columns: slice) -> list[tuple[str, np.ndarray[Any, Any], Any]]:
         """The results of a tile, as name, values, and the order of axes of the mirror image; not filled up."""
         found = []
-        for (name, array), result, values in zip(
-            self._arrays.items(), self._computing().function.results, tile, strict=True
-        ):
-            whole = np.asarray(values).reshape(*self._plan.tile, *array.shape[2:])
+        for name, result, values in self._computing().kernels(tile):
+            whole = np.asarray(values).reshape(*self._plan.tile, *self._arrays[name].shape[2:])
             found.append((name, whole[: rows.stop - rows.start, : columns.stop - columns.start], result.mirror))
         return found
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import inspect
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -47,7 +48,7 @@ class StorePlan:
     def of(cls, form: CallForm, grid: Grid, results: dict[str, Result], library: str) -> "StorePlan":
         """The plan for a call."""
         types = {name: np.dtype(result.dtype).name for name, result in results.items()}
-        constants, digest = _constants(form.arguments), digest_of(form.arrays)
+        constants, digest = _constants(_by_name(form)), digest_of(form.arrays)
         return cls((form.n1, form.n2), grid.sizes, grid.symmetric, types, constants, digest, library)
 
     @classmethod
@@ -143,23 +144,42 @@ def is_key(array: Any) -> bool:
 
 
 def result_names(form: CallForm, results: Sequence[Result]) -> dict[str, Result]:
-    """The results by name: their place in the tree, or what was asked for by `get`, or 'kernel'.
+    """The kernels among the results by name: their place in the tree, or what was asked for by `get`, or 'kernel'.
 
     Raises:
-      ValueError: a result is not a kernel of both batches.
+      ValueError: a result is not a kernel of both batches, and is not part of a `Kernel`; or there are none.
     """
-    args, kwargs = form.arguments
-    asked = [get for get in (kwargs.get("get"), *args) if isinstance(get, str)]
     named = {}
     for result in results:
-        name = jax.tree_util.keystr(result.path, simple=True, separator=".") or (asked or ["kernel"])[0]
-        if (result.cut.rows, result.cut.columns) != ((0,), (1,)):
+        name = jax.tree_util.keystr(result.path, simple=True, separator=".") or _name_of_single(form)
+        if (result.cut.rows, result.cut.columns) == ((0,), (1,)):
+            named[name] = result
+        elif not result.in_kernel:
             raise ValueError(
                 "Expected kernels with the inputs of x1 along their first axis and those of x2 along their second, got "
                 f"'{name}' of shape {result.shape}. Ask for kernels by `get`, such as 'nngp' or ('nngp', 'ntk')."
             )
-        named[name] = result
+    if not named:
+        raise ValueError("Expected at least one kernel of both batches. Ask for one by `get`, such as 'nngp' or 'ntk'.")
     return named
+
+
+def _name_of_single(form: CallForm) -> str:
+    """What a result that is a single array is called."""
+    get = _by_name(form).get("get")
+    return get.lower() if isinstance(get, str) else form.traits.name or "kernel"
+
+
+def _by_name(form: CallForm) -> dict[str, Any]:
+    """The arguments by name, however they were passed; those that have no name are numbered."""
+    args, kwargs = form.arguments
+    try:
+        parameters = dict(inspect.signature(form.kernel_fn).parameters)
+    except (TypeError, ValueError):  # there is no signature to be read
+        parameters = {}
+    names = [*parameters, *map(str, range(len(parameters), len(args)))]
+    passed = {**dict(zip(names, args, strict=False)), **kwargs}
+    return {name: x for name, x in passed.items() if name not in parameters or x is not parameters[name].default}
 
 
 def _constants(arguments: Any) -> dict[str, str]:

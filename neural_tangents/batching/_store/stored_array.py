@@ -30,6 +30,8 @@ class StoredArray:
       label: where it is.
     """
 
+    __array_ufunc__ = None  # arithmetic would load the matrix without a word
+
     def __init__(self, group: Any, name: str, label: str) -> None:
         self._group, self._name, self._array = group, name, old_array(group, name)
         self.shape: tuple[int, ...] = tuple(self._array.shape)

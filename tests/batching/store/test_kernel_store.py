@@ -89,9 +89,33 @@ def test_axes_of_outputs_are_mirrored_too(target):
         store = make(target / name, X1, None, *([] if kwargs else [params]), kernel_fn=fn)
         assert len(store.missing()) == 6
         store.fill()
-        assert store.kernel.shape == (11, 11, 2, 2)
-        np.testing.assert_allclose(np.asarray(store.kernel), expected, rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(store.kernel[2:5, 9, 1], expected[2:5, 9, 1], rtol=1e-4, atol=1e-5)
+        assert store.ntk.shape == (11, 11, 2, 2)
+        np.testing.assert_allclose(np.asarray(store.ntk), expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(store.ntk[2:5, 9, 1], expected[2:5, 9, 1], rtol=1e-4, atol=1e-5)
+
+
+def test_whole_kernels_of_infinite_networks(target):
+    """Without `get`, the kernels of both batches are kept; how arguments are passed makes no other call."""
+    _, _, kernel_fn = stax.serial(stax.Dense(8), stax.Relu(), stax.Dense(1))
+    store = make(target / "all", X1, kernel_fn=kernel_fn)
+    assert store.names == ("nngp", "ntk")
+    store.fill(share=(0, 2))
+    store = make(target / "all", X1, None, None, diagonal_batch=None, kernel_fn=kernel_fn)
+    store.fill()
+    expected = kernel_fn(X1, None)
+    check(store, nngp=expected.nngp, ntk=expected.ntk)
+    make(target / "one", X1, None, "ntk", kernel_fn=kernel_fn).fill()
+    assert not make(target / "one", x2=None, x1_or_kernel=X1, get="ntk", kernel_fn=kernel_fn).missing()
+    assert pickle.loads(pickle.dumps(store)).missing() == []
+
+
+def test_matrices_are_not_loaded_without_a_word(target):
+    store = make(target, X1)
+    store.fill()
+    for wrong in (lambda: store.ntk @ np.ones(11), lambda: np.ones(11) @ store.ntk, lambda: store.ntk + 1):
+        with pytest.raises(TypeError):
+            wrong()
+    assert np.asarray(store.ntk).shape == (11, 11)
 
 
 def test_infinite_networks_and_kernels_of_them(target):
@@ -170,11 +194,10 @@ def test_it_is_continued(target):
     check(store, nngp=X1 @ X1.T, ntk=np.tanh(X1 @ X1.T))
 
 
-@pytest.mark.parametrize("batch_size", [0, "auto"])
-def test_tiles_whose_size_the_machine_chooses_are_kept(target, batch_size):
-    assert make(target / "new", X1, batch_size=batch_size).ntk.tile_shape == (11, 11)
+def test_tiles_whose_size_the_machine_chooses_are_kept(target):
+    assert make(target / "new", X1, batch_size="auto").ntk.tile_shape == (11, 11)
     make(target / "old", X1, X2).fill(share=(0, 2))
-    store = make(target / "old", X1, X2, batch_size=batch_size)
+    store = make(target / "old", X1, X2, batch_size="auto")
     store.fill()
     check(store, nngp=X1 @ X2.T, ntk=np.tanh(X1 @ X2.T))
 

@@ -211,7 +211,9 @@ def test_a_later_format(filled, target):
 def test_results_that_are_no_kernels(target):
     _, _, kernel_fn = stax.serial(stax.Dense(1), stax.Relu())
     with pytest.raises(ValueError, match="Ask for kernels by `get`"):
-        make(target, X1, kernel_fn=kernel_fn)
+        make(target, X1, None, ("ntk", "cov1"), kernel_fn=kernel_fn)
+    with pytest.raises(ValueError, match="`batch_size` for a store"):
+        make(target, X1, batch_size=0)
     with pytest.raises(ValueError, match="Ask for kernels by `get`"):
         make(target, X1, kernel_fn=lambda a, b: b @ a.T)
     with pytest.raises(ValueError, match="at least one input"):
