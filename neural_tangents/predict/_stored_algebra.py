@@ -88,7 +88,7 @@ def write_cholesky(matrix: StoredMatrix, diagonal: np.ndarray, factor: StoredMat
             if i == j:
                 np.fill_diagonal(tile, diagonal[columns])
             for part, known in zip(parts, row, strict=False):
-                tile -= (known if i == j else factor.read(parts[i], part)) @ known.T
+                _subtract_product(tile, known if i == j else factor.read(parts[i], part), known)
             if corner is None:  # i == j, the first that is missing
                 tile = corner = _cholesky(tile, least, matrix, columns)
             else:
@@ -138,6 +138,14 @@ def _substitute(lower: np.ndarray, rhs: np.ndarray, transposed: bool = False) ->
     # As the transpose of an upper triangular matrix, it has the order of LAPACK, and is not copied.
     trans = "N" if transposed else "T"
     return scipy.linalg.solve_triangular(lower.T, rhs, trans=trans, overwrite_b=True, check_finite=False)
+
+
+def _subtract_product(tile: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
+    """`tile -= a bᵀ`, in place."""
+    # By the BLAS of SciPy, like the rest: where NumPy has one of its own, the threads of both would fight. It is given
+    # transposes, which have the order that it wants, and which it does not copy.
+    gemm = scipy.linalg.get_blas_funcs("gemm", (tile,))
+    gemm(-1, b.T, a.T, beta=1, c=tile.T, trans_a=True, overwrite_c=True)
 
 
 def _cholesky(tile: np.ndarray, least: Any, matrix: StoredMatrix, part: slice) -> np.ndarray:
