@@ -144,8 +144,9 @@ def batch(
     Args:
       kernel_fn: a kernel function of infinite networks, or one made by `empirical_ntk_fn`, `empirical_nngp_fn`,
         `empirical_kernel_fn` or `monte_carlo_kernel_fn`; a `functools.partial` of these; or any function
-        `(x1, x2, ...)` of arrays, or trees of arrays, with inputs along their first axes, whose results have an axis for
-        each batch and can be traced by JAX.
+        `(x1, x2, ...)` of arrays, or trees of arrays, with inputs along their first axes, whose results have an axis
+        for each batch and can be traced by JAX. Networks have to treat inputs independently of each other: those that
+        normalise over a batch would do so within each block.
       batch_size: the largest number of inputs of either batch in a tile; 0 for one tile, or for as few as there are
         devices; "auto" for the largest one that fits into `memory_budget`.
       device_count: number of local devices, each of which computes a tile at a time; -1 for all, 0 for one.

@@ -25,6 +25,13 @@ def product(x1, x2):
     x2 = x1 if x2 is None else x2
     return jnp.tanh(x1 @ x2.T), x1[:, None, :, None] * x2[None, :, None, :]
 
+def not_symmetric(x1, x2=None):
+    return jnp.exp(x1) @ (x1 if x2 is None else x2).T
+
+for count in COUNTS:
+    found = nt.batch(not_symmetric, 3, count)(inputs(7))
+    np.testing.assert_allclose(found, not_symmetric(inputs(7)), rtol=1e-4)
+
 for count in COUNTS:
     for size in SIZES:
         for n1 in LENGTHS:
@@ -40,6 +47,10 @@ KINDS = """
 init, apply, _ = stax.serial(stax.Dense(4, b_std=0.1), stax.Relu(), stax.Dense(2))
 params = init(jax.random.key(0), (-1, 3))[1]
 x1, x2 = inputs(7), inputs(5, 1)
+for fn in (lambda a, b: a @ b.T @ b, lambda a, b: (a @ x1.T) @ x1 @ b.T if len(a) == 7 else None):
+    for call in (nt.batch(fn), jax.jit(nt.batch(fn))):  # without a size of tiles, whole batches are a way out
+        np.testing.assert_allclose(call(x1, x2), fn(x1, x2), rtol=1e-4, atol=1e-4)
+assert_equal(nt.batch(kernel_fn, 2, 3)(np.matrix(x1), None, "ntk"), kernel_fn(x1, None, "ntk"))
 mask = x1.copy()
 mask[2] = 9
 for name, fn, args, keywords in (

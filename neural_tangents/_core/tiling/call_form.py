@@ -194,7 +194,7 @@ class _Reader:
         return at1, at2, x1, self.args[at2] if len(self.args) > at2 else None
 
     def _add(self, array: Any, cut: Cut) -> Slot:
-        self.arrays.append(array)
+        self.arrays.append(np.asarray(array) if isinstance(array, np.matrix) else array)
         self.cuts.append(cut)
         return Slot(len(self.arrays) - 1)
 
@@ -234,7 +234,8 @@ class _Reader:
         xp = np if all(isinstance(leaf, np.ndarray) for pair in pairs for leaf in pair) else jnp
         found: Any = True
         for a, b in pairs:
-            if jnp.issubdtype(jnp.result_type(a), np.number):
+            a, b = (xp.asarray(leaf, _compared_type(leaf.dtype)) for leaf in (a, b))
+            if jnp.issubdtype(a.dtype, np.inexact):
                 close = (xp.abs(a - b) < eps) | (xp.isnan(a) & xp.isnan(b))
             else:
                 close = a == b
@@ -337,6 +338,12 @@ def batch_length(x: PyTree) -> int:
 def is_array(leaf: Any) -> bool:
     """Whether a leaf of a tree of arguments is an array; plain numbers are constants."""
     return isinstance(leaf, jax.Array | np.ndarray)
+
+
+def _compared_type(dtype: Any) -> Any:
+    """The type in which kernel functions of infinite networks, which take real numbers, compare inputs."""
+    is_real = jnp.issubdtype(dtype, np.number) and not jnp.issubdtype(dtype, np.complexfloating)
+    return jax.dtypes.canonicalize_dtype(np.float64 if is_real else dtype)
 
 
 def _is_kernel(x: Any) -> bool:

@@ -30,8 +30,8 @@ class KernelTraits:
     """What cannot be seen from the results of a kernel function.
 
     Attributes:
-      output_pairs: `(results, args, kwargs) -> tree of OutputPairs`, for the results of a call `(*args, **kwargs)`. None
-        if it is not known; then no kernel with axes of outputs is taken to be symmetric.
+      output_pairs: `(results, args, kwargs) -> tree of OutputPairs`, for the results of a call `(*args, **kwargs)`.
+        None if it is not known; then no kernel with axes of outputs is taken to be symmetric.
       takes_eps: whether there is a keyword `eps`, the distance below which inputs count as the same.
       has_single_batches: whether results may have an axis of one batch only, which depend on that batch alone.
       keys_of_batches: whether the keyword `rng` may be a pair of random keys, one for each batch.
@@ -46,10 +46,19 @@ class KernelTraits:
 
 
 def traits_of(kernel_fn: Any) -> KernelTraits:
-    """The traits of a kernel function, also if it is wrapped by `jax.jit` or `functools.wraps`."""
+    """The traits of a kernel function, also if it is wrapped by `jax.jit`.
+
+    `functools.wraps` hands them on to functions of users, which may do anything to results: of these, only what is
+    about arguments is believed.
+    """
     traits = getattr(kernel_fn, "kernel_traits", None)
     if not isinstance(traits, KernelTraits):
         return KernelTraits()
+    origin = kernel_fn
+    while not inspect.isfunction(origin) and hasattr(origin, "__wrapped__"):
+        origin = origin.__wrapped__
+    if hasattr(origin, "__wrapped__"):
+        traits = KernelTraits(takes_eps=traits.takes_eps, keys_of_batches=traits.keys_of_batches)
     if traits.takes_eps and not _accepts(kernel_fn, "eps"):
         return dataclasses.replace(traits, takes_eps=False)
     return traits
