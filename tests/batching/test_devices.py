@@ -89,6 +89,18 @@ except ValueError as error:
     print(error)
 """
 
+PLACES = """
+params, x1, x2 = jnp.ones((3, 2)), inputs(8), inputs(5, 1)
+project = nt.empirical_nngp_fn(lambda params, x: x @ params)
+third = jax.device_put((x1, params), jax.devices()[2])
+spread = jax.device_put(x1, jax.NamedSharding(jax.make_mesh((4,), ("x",)), jax.P("x")))
+for x, weights in (third, (spread, params)):
+    for count in (1, 3):
+        assert_equal(nt.batch(project, 3, count)(x, None, weights), project(x1, None, params))
+identity = stax.Identity()[2]
+assert_equal(nt.batch(identity, 2)(nt.batch(identity, 3)(x1, x2)), identity(x1, x2))
+"""
+
 # In jax 0.10 and 0.12, arguments of `pmap` that are trees with as many leaves in all as there are arguments are mapped
 # along the wrong axes. If this fails, the fault is mended, and `TileFunction.on_devices` can pass trees.
 CANARY = """
@@ -119,6 +131,11 @@ def test_any_sizes_on_any_number_of_devices():
 
 def test_all_kinds_of_kernel_functions_on_several_devices():
     assert "`device_count` from -1, for all devices, to 4" in run(PREAMBLE + KINDS, 4)
+
+
+def test_inputs_may_lie_on_any_devices():
+    """As the results of a call do, which another one may take."""
+    run(PREAMBLE + PLACES, 4)
 
 
 def test_pmap_of_trees():

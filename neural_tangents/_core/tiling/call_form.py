@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
 
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.kernel import Kernel
@@ -194,7 +195,7 @@ class _Reader:
         return at1, at2, x1, self.args[at2] if len(self.args) > at2 else None
 
     def _add(self, array: Any, cut: Cut) -> Slot:
-        self.arrays.append(np.asarray(array) if isinstance(array, np.matrix) else array)
+        self.arrays.append(_plain(array))
         self.cuts.append(cut)
         return Slot(len(self.arrays) - 1)
 
@@ -338,6 +339,17 @@ def batch_length(x: PyTree) -> int:
 def is_array(leaf: Any) -> bool:
     """Whether a leaf of a tree of arguments is an array; plain numbers are constants."""
     return isinstance(leaf, jax.Array | np.ndarray)
+
+
+def _plain(array: Any) -> Any:
+    """An array that can be indexed: not a matrix of NumPy, nor spread over a mesh with axes of type Explicit."""
+    if isinstance(array, np.matrix):
+        return np.asarray(array)
+    if isinstance(array, jax.Array) and is_concrete(array) and isinstance(array.sharding, NamedSharding):
+        mesh = array.sharding.mesh
+        if isinstance(mesh, Mesh) and AxisType.Explicit in mesh.axis_types:
+            return jax.device_put(array, NamedSharding(Mesh(mesh.devices, mesh.axis_names), array.sharding.spec))
+    return array
 
 
 def _compared_type(dtype: Any) -> Any:

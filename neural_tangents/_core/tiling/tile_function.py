@@ -6,8 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.tiling.call_form import (
     COLUMNS,
@@ -103,7 +106,20 @@ class TileFunction:
             step = jax.pmap(lambda *leaves: self._flat(list(leaves[:-1]), leaves[-1]), in_axes=axes, devices=devices)
             self._side_by_side[key] = step
         step = self._side_by_side[key]
-        return lambda arrays, same: self._select(step(*arrays, same))
+        mesh = Mesh(np.array(devices), ("tile",))
+        shared, spread = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("tile",)))
+
+        def call(arrays: Sequence[Any], same: Any) -> list[jax.Array]:
+            # Arrays that a user has put on some device would not be moved by `pmap`.
+            placed = [
+                jax.device_put(array, shared if cut.is_whole else spread)
+                if isinstance(array, jax.Array) and is_concrete(array)
+                else array
+                for array, cut in zip(arrays, self.cuts, strict=True)
+            ]
+            return self._select(step(*placed, same))
+
+        return call
 
     def traced(self, arrays: Sequence[Any], same: Any) -> list[jax.Array]:
         """The same function, not compiled by itself."""
