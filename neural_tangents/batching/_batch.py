@@ -147,7 +147,8 @@ def batch(
         `empirical_ntk_operator_fn(f)` or a partial of `empirical_ntk_vp_fn`, for which both batches go through the
         network block by block, on one device; or any function
         `(x1, x2, ...)` of arrays, or trees of arrays, with inputs along their first axes, whose results have an axis
-        for each batch, and which JAX can trace.
+        for each batch, and which JAX can trace. Networks have to treat inputs independently of each other: those that
+        normalise over a batch would do so within each block.
       batch_size: the largest number of inputs of either batch in a tile; 0 for one tile, or for as few as there are
         devices; "auto" for the largest one that fits into `memory_budget`.
       device_count: number of local devices, each of which computes a tile at a time; -1 for all, 0 for one.

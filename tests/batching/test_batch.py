@@ -152,7 +152,41 @@ def test_function_that_is_not_symmetric_is_not_mirrored():
     def kernel_fn(x1, x2=None):
         return jnp.exp(x1) @ (x1 if x2 is None else x2).T
 
-    assert_batches(kernel_fn, X1, batch_sizes=(2, 3))
+    assert_batches(kernel_fn, X1, batch_sizes=(1, 2, 3, 7))
+    np.testing.assert_allclose(jax.jit(nt.batch(kernel_fn, 2))(X1), kernel_fn(X1), rtol=1e-5)
+
+
+def test_small_and_hidden_asymmetries_are_no_rounding():
+    matrix = np.triu(np.ones((3, 3), np.float32))
+
+    def kernel_fn(x1, x2=None):
+        return 1e3 + x1 @ matrix @ (x1 if x2 is None else x2).T
+
+    first_is_zero = X1 * (np.arange(7) > 1)[:, None].astype(np.float32)
+    for x in (X1, first_is_zero):
+        found = nt.batch(kernel_fn, 2, 0)(x)
+        np.testing.assert_allclose(found - 1e3, kernel_fn(x) - 1e3, atol=1e-3)
+
+
+def test_functions_that_wrap_kernel_functions():
+    """`functools.wraps` also copies what a kernel function says about its results, which need not be so any more."""
+    ntk_fn = nt.empirical_ntk_fn(APPLY_FN, trace_axes=())
+    average_fn = nt.monte_carlo_kernel_fn(INIT_FN, APPLY_FN, KEY, 1, implementation=1)
+
+    @functools.wraps(KERNEL_FN)
+    def scaled(x1, x2=None, get=None):
+        return jnp.sum(x1**2, axis=1)[:, None] * KERNEL_FN(x1, x2, get)
+
+    @functools.wraps(ntk_fn)
+    def outputs_first(x1, x2, get):
+        return ntk_fn(x1, x2, PARAMS).transpose((2, 3, 0, 1))
+
+    @functools.wraps(average_fn)
+    def doubled(x1, x2, get):
+        return 2 * average_fn(x1, x2, get)
+
+    for fn in (scaled, outputs_first, doubled):
+        np.testing.assert_allclose(nt.batch(fn, 3, 0)(X1, None, "nngp"), fn(X1, None, "nngp"), rtol=1e-4, atol=1e-5)
 
 
 def test_compiled_and_batched_functions_can_be_batched():
@@ -348,6 +382,15 @@ def test_random_keys_make_a_gram_matrix(traced):
     )
 
 
+def test_inputs_are_compared_as_kernel_functions_see_them():
+    """That is in single precision, unless jax is set to double."""
+    _, _, kernel_fn = stax.serial(stax.Dense(1), stax.Relu(), stax.Dropout(0.5), stax.Dense(1))
+    x = X1.astype(np.float64) + 1e-9
+    expected = kernel_fn(x, None, "nngp")
+    for other in (x + 1e-11, x.astype(np.float32), jnp.asarray(x)):
+        np.testing.assert_allclose(nt.batch(kernel_fn, 3, 0)(x, other, "nngp"), expected, rtol=1e-5)
+
+
 def test_one_call_keeps_its_random_key():
     init_fn, apply_fn, _ = stax.serial(stax.Dense(8), stax.Dropout(0.5), stax.Dense(1))
     params = init_fn(KEY, (-1, 3))[1]
@@ -435,6 +478,9 @@ def mean_of_rows(params, x):
         (lambda: nt.batch(lambda a, b: jnp.sum(a), 2)(X1, X2), ValueError, "one axis for the inputs of x1"),
         (lambda: nt.batch(lambda a, b: a @ a.T, 2)(X1, X2), ValueError, "at most one axis for the inputs of each"),
         (lambda: nt.batch(lambda a, b: (a @ b.T) @ jnp.ones(len(b)), 2)(X1, X2), ValueError, "no axis for the inputs"),
+        (lambda: jax.jit(nt.batch(lambda a, b: a @ b.T @ b, 2))(X1, X2), ValueError, "axis for the inputs of x2"),
+        (lambda: nt.batch(lambda a, b: (a @ b.T, jnp.any(a > 2)), 2)(X1, X2), ValueError, r"\[1\] of the results"),
+        (lambda: nt.batch(lambda a, b: a[1:] @ b.T, 3)(X1, X2), ValueError, r"shape \(2, 3\) for a tile"),
         (lambda: nt.batch(lambda a, b: iter([a]), 2)(X1, X2), TypeError, "return arrays, got list_iterator"),
         (
             lambda: nt.batch(nt.empirical_ntk_fn(APPLY_FN, trace_axes=(0,)), 2)(X1, X1, PARAMS),
@@ -464,3 +510,12 @@ def test_what_cannot_be_cut_is_computed_in_one_call():
     for batch_size in (0, 7):
         assert_batches(trace, X1, None, PARAMS, device_count=-1, batch_sizes=(batch_size,))
         assert_batches(KERNEL_FN, X1, None, diagonal_batch=False, batch_sizes=(batch_size,))
+
+
+def test_arrays_of_one_batch_inside_transformations():
+    """A function that returns variances besides the kernel can be traced: they depend on one batch only."""
+
+    def kernel_fn(a, b):
+        return a @ b.T, jnp.sum(a**2, axis=1), jnp.sum(b, axis=1)
+
+    assert_equal(jax.jit(nt.batch(kernel_fn, 2))(X1, X2), kernel_fn(X1, X2))

@@ -26,6 +26,13 @@ def product(x1, x2):
     x2 = x1 if x2 is None else x2
     return jnp.tanh(x1 @ x2.T), x1[:, None, :, None] * x2[None, :, None, :]
 
+def not_symmetric(x1, x2=None):
+    return jnp.exp(x1) @ (x1 if x2 is None else x2).T
+
+for count in COUNTS:
+    found = nt.batch(not_symmetric, 3, count)(inputs(7))
+    np.testing.assert_allclose(found, not_symmetric(inputs(7)), rtol=1e-4)
+
 for count in COUNTS:
     for size in SIZES:
         for n1 in LENGTHS:
@@ -41,6 +48,10 @@ KINDS = """
 init, apply, _ = stax.serial(stax.Dense(4, b_std=0.1), stax.Relu(), stax.Dense(2))
 params = init(jax.random.key(0), (-1, 3))[1]
 x1, x2 = inputs(7), inputs(5, 1)
+for fn in (lambda a, b: a @ b.T @ b, lambda a, b: (a @ x1.T) @ x1 @ b.T if len(a) == 7 else None):
+    for call in (nt.batch(fn), jax.jit(nt.batch(fn))):  # without a size of tiles, whole batches are a way out
+        np.testing.assert_allclose(call(x1, x2), fn(x1, x2), rtol=1e-4, atol=1e-4)
+assert_equal(nt.batch(kernel_fn, 2, 3)(np.matrix(x1), None, "ntk"), kernel_fn(x1, None, "ntk"))
 mask = x1.copy()
 mask[2] = 9
 for name, fn, args, keywords in (
@@ -79,6 +90,18 @@ except ValueError as error:
     print(error)
 """
 
+PLACES = """
+params, x1, x2 = jnp.ones((3, 2)), inputs(8), inputs(5, 1)
+project = nt.empirical_nngp_fn(lambda params, x: x @ params)
+third = jax.device_put((x1, params), jax.devices()[2])
+spread = jax.device_put(x1, jax.NamedSharding(jax.make_mesh((4,), ("x",)), jax.P("x")))
+for x, weights in (third, (spread, params)):
+    for count in (1, 3):
+        assert_equal(nt.batch(project, 3, count)(x, None, weights), project(x1, None, params))
+identity = stax.Identity()[2]
+assert_equal(nt.batch(identity, 2)(nt.batch(identity, 3)(x1, x2)), identity(x1, x2))
+"""
+
 # In jax 0.10 and 0.12, arguments of `pmap` that are trees with as many leaves in all as there are arguments are mapped
 # along the wrong axes. If this fails, the fault is mended, and `TileFunction.on_devices` can pass trees.
 CANARY = """
@@ -109,6 +132,11 @@ def test_any_sizes_on_any_number_of_devices():
 
 def test_all_kinds_of_kernel_functions_on_several_devices():
     assert "`device_count` from -1, for all devices, to 4" in run(PREAMBLE + KINDS, 4)
+
+
+def test_inputs_may_lie_on_any_devices():
+    """As the results of a call do, which another one may take."""
+    run(PREAMBLE + PLACES, 4)
 
 
 def test_pmap_of_trees():

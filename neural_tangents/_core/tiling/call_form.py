@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
 
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.kernel import Kernel
@@ -195,7 +196,7 @@ class _Reader:
         return at1, at2, x1, self.args[at2] if len(self.args) > at2 else None
 
     def _add(self, array: Any, cut: Cut) -> Slot:
-        self.arrays.append(array)
+        self.arrays.append(_plain(array))
         self.cuts.append(cut)
         return Slot(len(self.arrays) - 1)
 
@@ -235,7 +236,8 @@ class _Reader:
         xp = np if all(isinstance(leaf, np.ndarray) for pair in pairs for leaf in pair) else jnp
         found: Any = True
         for a, b in pairs:
-            if jnp.issubdtype(jnp.result_type(a), np.number):
+            a, b = (xp.asarray(leaf, _compared_type(leaf.dtype)) for leaf in (a, b))
+            if jnp.issubdtype(a.dtype, np.inexact):
                 close = (xp.abs(a - b) < eps) | (xp.isnan(a) & xp.isnan(b))
             else:
                 close = a == b
@@ -338,6 +340,23 @@ def batch_length(x: PyTree) -> int:
 def is_array(leaf: Any) -> bool:
     """Whether a leaf of a tree of arguments is an array; plain numbers are constants."""
     return isinstance(leaf, jax.Array | np.ndarray)
+
+
+def _plain(array: Any) -> Any:
+    """An array that can be indexed: not a matrix of NumPy, nor spread over a mesh with axes of type Explicit."""
+    if isinstance(array, np.matrix):
+        return np.asarray(array)
+    if isinstance(array, jax.Array) and is_concrete(array) and isinstance(array.sharding, NamedSharding):
+        mesh = array.sharding.mesh
+        if isinstance(mesh, Mesh) and AxisType.Explicit in mesh.axis_types:
+            return jax.device_put(array, NamedSharding(Mesh(mesh.devices, mesh.axis_names), array.sharding.spec))
+    return array
+
+
+def _compared_type(dtype: Any) -> Any:
+    """The type in which kernel functions of infinite networks, which take real numbers, compare inputs."""
+    is_real = jnp.issubdtype(dtype, np.number) and not jnp.issubdtype(dtype, np.complexfloating)
+    return jax.dtypes.canonicalize_dtype(np.float64 if is_real else dtype)
 
 
 def _is_kernel(x: Any) -> bool:

@@ -19,12 +19,12 @@ from neural_tangents._core.tiling.call_form import CallForm, read_call
 from neural_tangents._core.tiling.grid import Grid, TileSettings
 from neural_tangents._core.tiling.one_program import in_one_program
 from neural_tangents._core.tiling.tile_function import TileFunction, WholeFunction
-from neural_tangents._core.tiling.tile_results import NotInTiles, Result
-from neural_tangents._core.tiling.traits import traits_of
+from neural_tangents._core.tiling.tile_results import NotInTiles, Result, sums_over_a_batch
 from neural_tangents._core.types import PyTree
 
-# A tile of a symmetric kernel may differ from its mirror image by this much of its largest entry, due to rounding.
-_ASYMMETRY = 1e-3
+# A tile of a symmetric kernel may differ from its mirror image by this many times the precision of its type, due to
+# rounding, but never by more than the second number, of its largest entry.
+_ASYMMETRY = 100.0, 1e-2
 
 
 class TiledKernelFn:
@@ -42,14 +42,21 @@ class TiledKernelFn:
     def __call__(self, *args: Any, **kwargs: Any) -> PyTree:
         form = read_call(self.kernel_fn, args, kwargs)
         try:
-            function, settings = self.tile_function(form)
-        except NotInTiles:
+            results = self._in_tiles(form)
+        except Exception:
             if self.settings.batch_size:
                 raise
-            function = None  # tiles were only meant to use all devices
+            results = None  # tiles were only meant to use all devices, and some functions take whole batches only
+        if results is not None:
+            return results
+        results = self._programs.kept((form.key(), None), lambda: WholeFunction(form))(form)
+        return results if self.settings.store_on_device else on_host(results)
+
+    def _in_tiles(self, form: CallForm) -> PyTree | None:
+        """The kernel, from tiles; None if there is a single one."""
+        function, settings = self.tile_function(form)
         if function is None:
-            results = self._programs.kept((form.key(), None), lambda: WholeFunction(form))(form)
-            return results if self.settings.store_on_device else on_host(results)
+            return None
         if is_concrete((form.arrays, form.same)):
             results = _tile_by_tile(function, form, settings)
             if results is not None:
@@ -91,15 +98,17 @@ def _tile_by_tile(function: TileFunction, form: CallForm, settings: TileSettings
     Each device computes a whole tile in each step. While a step is computed, the results of the last one are written.
     """
     devices = settings.devices
-    assembly = _Assembly(function, form, settings.store_on_device, devices)
-    waiting: list[Any] = []
-    for step in steps(function, form, assembly.todo(), devices):
-        if not is_concrete(step):
-            return None  # the kernel function refers to values that are traced
-        waiting.append(step)
-        if len(waiting) > 1:
-            assembly.write(waiting.pop(0))
-    assembly.write(waiting.pop())
+    assembly = _Assembly(function, settings.store_on_device, devices)
+    for tiles in assembly.rounds():
+        waiting: list[Any] = []
+        for step in steps(function, form, iter(tiles), devices):
+            if not is_concrete(step):
+                return None  # the kernel function refers to values that are traced
+            waiting.append(step)
+            if len(waiting) > 1:
+                assembly.write(waiting.pop(0))
+        if waiting:
+            assembly.write(waiting.pop())
     return function.joined(assembly.finished())
 
 
@@ -177,22 +186,33 @@ def _by_device(result: jax.Array) -> list[Any]:
 class _Assembly:
     """Arrays of whole batches, to which tiles are written as they come."""
 
-    def __init__(self, function: TileFunction, form: CallForm, store_on_device: bool, devices: Sequence[Any]) -> None:
+    def __init__(self, function: TileFunction, store_on_device: bool, devices: Sequence[Any]) -> None:
         self._function, self._store_on_device = function, store_on_device
         # The memory of a CPU is that of the host, where tiles are written faster, and arrays need not be filled before.
         self._on_device = store_on_device and devices[0].platform != "cpu"
         self._device = devices[0] if len(devices) > 1 else None
         self._mirrors = function.grid.symmetric
-        # A kernel function of unknown origin might not be symmetric. Its first tile tells.
-        self._in_doubt = self._mirrors and traits_of(form.kernel_fn).output_pairs is None
+        self._in_doubt = self._mirrors and function.may_be_asymmetric
+        self._symmetric = True  # as far as has been seen
         self._seen: dict[tuple[int, int], np.ndarray[Any, Any]] = {}
         self._arrays: list[Any] = [None] * len(function.results)
 
-    def todo(self) -> Iterator[tuple[int, int]]:
-        """The tiles to compute."""
-        yield from self._function.grid.tiles
-        if self._function.grid.symmetric and not self._mirrors:
-            yield from ((j, i) for i, j in self._function.grid.tiles if i != j)
+    def rounds(self) -> Iterator[list[tuple[int, int]]]:
+        """The tiles to compute. Those of a round have to be written before the next one is asked for.
+
+        Whether a kernel is symmetric, if that is in doubt, is seen from the tiles on the diagonal. Those of single
+        inputs tell nothing: then one tile is compared with the one that should be its mirror image.
+        """
+        grid = self._function.grid
+        yield grid.tiles
+        if not self._in_doubt:
+            return
+        self._mirrors = False
+        last = grid.rows.count - 1
+        corner = [(last, 0)] if grid.rows.size == 1 else []
+        yield corner
+        if not (self._symmetric and all(self._agree((0, last), tile) for tile in corner)):
+            yield [(j, i) for i, j in grid.tiles if i != j and (j, i) not in corner]
 
     def write(self, step: Step) -> None:
         """Writes tiles, and their mirror images."""
@@ -200,8 +220,8 @@ class _Assembly:
             for k, (result, array) in enumerate(zip(self._function.results, arrays, strict=True)):
                 if array.ndim > len(result.shape):
                     array = array.reshape(array.shape[1:])
-                if self._in_doubt and result.is_matrix and i == j == 0:
-                    self._mirrors &= is_symmetric(np.asarray(array), result)
+                if self._in_doubt and result.is_matrix and i == j:
+                    self._symmetric &= are_mirror_images(array, array, result)
                 if result.must_agree and not result.is_matrix and not result.cut.is_whole:
                     self._check_agreement(k, i if result.cut.rows else j, result, array)
                 if result.belongs_to(i, j, self._function.grid.symmetric):
@@ -235,15 +255,24 @@ class _Assembly:
                 at = tuple(result.per_axis(at_rows, at_columns, slice(None)))
                 self._arrays[k][at] = part if order is None else part.transpose(order)
 
+    def _agree(self, tile: tuple[int, int], other: tuple[int, int]) -> bool:
+        """Whether two tiles that were written are mirror images of each other."""
+        grid = self._function.grid
+
+        def written(k: int, result: Result, i: int, j: int) -> Any:
+            return self._arrays[k][tuple(result.per_axis(grid.rows.span(i), grid.columns.span(j), slice(None)))]
+
+        return all(
+            are_mirror_images(written(k, result, *tile), written(k, result, *other), result)
+            for k, result in enumerate(self._function.results)
+            if result.is_matrix
+        )
+
     def _check_agreement(self, k: int, block: int, result: Result, array: Any) -> None:
-        """Raises `ValueError` if an array of one batch depends on the other batch."""
+        """Raises `NotInTiles` if an array of one batch depends on the other batch."""
         known = self._seen.setdefault((k, block), np.asarray(array))
         if not np.allclose(known, array, rtol=1e-3, atol=1e-3 * np.max(np.abs(known), initial=0), equal_nan=True):
-            raise ValueError(
-                f"Expected the kernel function to return kernels, got an array of shape {result.shape} which has no "
-                f"axis for the inputs of {'x2' if result.cut.rows else 'x1'}, but depends on them. Sums over a batch, "
-                "such as products with vectors, cannot be joined from tiles: return the kernel instead."
-            )
+            raise NotInTiles(sums_over_a_batch(result))
 
 
 def _aligned(shape: Any, dtype: Any) -> np.ndarray[Any, Any]:
@@ -265,7 +294,13 @@ def _written(whole: jax.Array, tile: jax.Array, starts: Any, lengths: Any, order
     return lax.dynamic_update_slice(whole, part if order is None else part.transpose(order), starts)
 
 
-def is_symmetric(tile: np.ndarray[Any, Any], result: Result) -> bool:
-    """Whether a tile of a batch with itself is its own mirror image, up to rounding."""
-    atol = _ASYMMETRY * float(np.max(np.abs(tile), initial=0, where=np.isfinite(tile)))
-    return np.allclose(tile, tile.transpose(result.mirror), rtol=_ASYMMETRY, atol=atol, equal_nan=True)
+def are_mirror_images(tile: Any, other: Any, result: Result) -> bool:
+    """Whether two tiles of a batch with itself are mirror images of each other, up to rounding."""
+    tile, other = np.asarray(tile), np.asarray(other).transpose(result.mirror)
+    precision = jnp.finfo(tile.dtype).eps if jnp.issubdtype(tile.dtype, jnp.inexact) else 0.0
+    if not precision:
+        return np.array_equal(tile, other)
+    factor, most = _ASYMMETRY
+    largest = np.max(np.abs(tile), initial=0, where=np.isfinite(tile))
+    rtol = min(factor * float(precision), most)
+    return np.allclose(tile, other, rtol=rtol, atol=rtol * float(largest), equal_nan=True)

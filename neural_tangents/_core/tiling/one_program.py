@@ -10,11 +10,19 @@ from jax import lax
 
 from neural_tangents._core.tiling.call_form import CallForm
 from neural_tangents._core.tiling.tile_function import TileFunction
+from neural_tangents._core.tiling.tile_results import NotInTiles, sums_over_a_batch
 from neural_tangents._core.types import PyTree
 
 
 def in_one_program(function: TileFunction, form: CallForm) -> PyTree:
-    """The kernel, from tiles that a loop computes one after the other; it can be differentiated and mapped."""
+    """The kernel, from tiles that a loop computes one after the other; it can be differentiated and mapped.
+
+    Raises:
+      NotInTiles: an array with an axis of one batch only may depend on the other one.
+    """
+    for k, result in enumerate(function.results):
+        if result.must_agree and not result.is_matrix and function.mixes_batches(k):
+            raise NotInTiles(sums_over_a_batch(result))
     rows, columns = function.grid.rows, function.grid.columns
     return function.joined(tile_loop(function, form.arrays, form.same, rows.count, columns.count))
 
@@ -40,6 +48,7 @@ def tile_loop(
       first_column: number of the first block among all of the second batch.
     """
     grid, cuts = function.grid, function.cuts
+    mirrors = grid.symmetric and not function.may_be_asymmetric  # values that would tell are not known
     arrays = [a if cut.is_whole else jnp.asarray(a) for a, cut in zip(arrays, cuts, strict=True)]
 
     @jax.checkpoint  # derivatives compute a tile again, so that they take the memory of one tile
@@ -58,13 +67,13 @@ def tile_loop(
                 found.append(jnp.where((i == 0) & (j == 0), new, old))
                 continue
             written = lax.dynamic_update_slice(old, new, result.per_axis(*starts, zero))
-            if grid.symmetric and result.is_matrix:
+            if mirrors and result.is_matrix:
                 place = result.per_axis(*starts[::-1], zero)
                 written = lax.dynamic_update_slice(written, new.transpose(result.mirror), place)
             found.append(written)
         return found, None
 
-    blocks = [(i, j) for i in range(n_rows) for j in range(i if grid.symmetric else 0, n_columns)]
+    blocks = [(i, j) for i in range(n_rows) for j in range(i if mirrors else 0, n_columns)]
     ends = grid.rows.span(n_rows - 1).stop, grid.columns.span(n_columns - 1).stop
     filled_up = grid.rows.start(n_rows - 1) + grid.rows.size, grid.columns.start(n_columns - 1) + grid.columns.size
     start = [jnp.zeros(r.cut.resized(r.shape, *filled_up), r.dtype) for r in function.results]

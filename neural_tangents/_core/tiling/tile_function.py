@@ -6,8 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.tiling.call_form import (
     COLUMNS,
@@ -40,11 +43,13 @@ class TileFunction:
       grid: the tiles of the whole kernel.
       cuts: for each array among the arguments, how it is cut.
       results: what is known of each array that the kernel function returns.
+      may_be_asymmetric: whether nothing but results can tell that kernels of one batch are symmetric.
     """
 
     def __init__(self, form: CallForm, grid: Grid) -> None:
         self._kernel_fn, self._arguments = form.kernel_fn, form.arguments
         self.cuts, self._traits = tuple(form.cuts), form.traits
+        self.may_be_asymmetric = form.traits.output_pairs is None
         self._compiled = jax.jit(self._flat)
         self._side_by_side: dict[tuple[Any, ...], Callable[..., Any]] = {}
         self._traced: ResultTree | None = None
@@ -69,7 +74,7 @@ class TileFunction:
                 "`diagonal_axes` or `trace_axes`, or if `vmap_axes` is not the first axis."
             ) from error
         larger = dict(zip(self._traced.of_arrays(self._traced.paths), more, strict=True))
-        results = read_results(of_tile, tile, larger, form.n1, form.n2, self._traits.has_single_batches)
+        results = read_results(of_tile, tile, larger, grid, self._traits.has_single_batches)
         # Where there are kernels only, whole batches have the tree of a tile. Else, `x2=None` may make a difference.
         is_plain = all(of_tile.is_array) and not any(of_tile.in_kernel) and all(r.is_matrix for r in results)
         self._whole: ResultTree = of_tile if is_plain or form.original is None else WholeFunction(form).tree
@@ -101,11 +106,40 @@ class TileFunction:
             step = jax.pmap(lambda *leaves: self._flat(list(leaves[:-1]), leaves[-1]), in_axes=axes, devices=devices)
             self._side_by_side[key] = step
         step = self._side_by_side[key]
-        return lambda arrays, same: self._select(step(*arrays, same))
+        mesh = Mesh(np.array(devices), ("tile",))
+        shared, spread = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("tile",)))
+
+        def call(arrays: Sequence[Any], same: Any) -> list[jax.Array]:
+            # Arrays that a user has put on some device would not be moved by `pmap`.
+            placed = [
+                jax.device_put(array, shared if cut.is_whole else spread)
+                if isinstance(array, jax.Array) and is_concrete(array)
+                else array
+                for array, cut in zip(arrays, self.cuts, strict=True)
+            ]
+            return self._select(step(*placed, same))
+
+        return call
 
     def traced(self, arrays: Sequence[Any], same: Any) -> list[jax.Array]:
         """The same function, not compiled by itself."""
         return self._select(self._flat(list(arrays), same))
+
+    def mixes_batches(self, k: int) -> bool:
+        """Whether result `k`, which has an axis of one batch only, may depend on the other: seen without its values."""
+        other = [bool(cut.columns if self.results[k].cut.rows else cut.rows) for cut in self.cuts]
+        axes = [0 if there else None for there in other]
+        several = [
+            jax.ShapeDtypeStruct((2, *block.shape), block.dtype) if there else block
+            for block, there in zip(self._blocks, other, strict=True)
+        ]
+        # A function that is mapped over the other batch may leave a result unmapped only if it does not depend on it.
+        mapped = jax.vmap(lambda arrays, same: self.traced(arrays, same)[k], in_axes=(axes, None), out_axes=None)
+        try:
+            jax.eval_shape(mapped, several, jax.ShapeDtypeStruct((), bool))
+        except ValueError:
+            return True
+        return False
 
     def joined(self, arrays: Sequence[Any]) -> PyTree:
         """The results for whole batches, from their arrays."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.tiling.call_form import Cut
+from neural_tangents._core.tiling.grid import Grid
 from neural_tangents._core.tiling.traits import OutputPairs
 from neural_tangents._core.types import PyTree, Shape
 
@@ -133,8 +134,7 @@ def read_results(
     tree: ResultTree,
     tile: Sequence[jax.ShapeDtypeStruct],
     larger: dict[Any, jax.ShapeDtypeStruct],
-    n1: int,
-    n2: int,
+    grid: Grid,
     single_batch_allowed: bool,
 ) -> list[Result]:
     """What the shapes of a tile, and of a larger one, tell about each array.
@@ -143,12 +143,11 @@ def read_results(
       tree: the results of a tile.
       tile: shapes of its arrays.
       larger: shapes of arrays with `MORE_ROWS` and `MORE_COLUMNS` added to its inputs, by path.
-      n1: number of inputs of the first batch.
-      n2: number of inputs of the second batch.
+      grid: the tiles.
       single_batch_allowed: whether an array may have axes of one batch only without being part of a `Kernel`.
 
     Raises:
-      NotInTiles: an array has no axis, or several, of a batch.
+      NotInTiles: an array has no axis, or several, of a batch, or other numbers of inputs than the tile.
     """
     columns = zip(
         tree.of_arrays(tree.paths),
@@ -160,9 +159,10 @@ def read_results(
     found = []
     for path, in_kernel, pairs, small in columns:
         cut = _cut(path, small.shape, larger.get(path, small).shape)  # a flag may be a constant for other sizes
-        if not in_kernel and cut.is_whole and small.dtype != bool:
+        is_flag = small.dtype == bool and single_batch_allowed
+        if not in_kernel and cut.is_whole and not is_flag or cut.resized(small.shape, *grid.sizes) != small.shape:
             raise NotInTiles(_no_batch_axes(path, small.shape))
-        shape = cut.resized(small.shape, n1, n2)
+        shape = cut.resized(small.shape, grid.rows.n, grid.columns.n)
         must_agree = not (in_kernel or single_batch_allowed)
         found.append(Result(path, cut, shape, small.dtype, _mirror(cut, small, pairs), in_kernel, must_agree))
     return found
@@ -194,6 +194,15 @@ def _mirror(cut: Cut, tile: jax.ShapeDtypeStruct, pairs: OutputPairs) -> tuple[i
     return tuple(order)
 
 
+def sums_over_a_batch(result: Result) -> str:
+    """What is wrong with an array that should depend on one batch only."""
+    return (
+        f"Expected the kernel function to return kernels, got an array of shape {result.shape} which has no axis for "
+        f"the inputs of {'x2' if result.cut.rows else 'x1'}, but depends on them. Sums over a batch, such as products "
+        "with vectors, cannot be joined from tiles: return the kernel instead."
+    )
+
+
 def _not_arrays(found: Any) -> str:
     return (
         f"Expected the kernel function to return arrays, got {type(found).__name__}. Wrap a function `(x1, x2, ...)` "
@@ -208,7 +217,7 @@ def _place(path: Any) -> str:
 def _no_batch_axes(path: Any, shape: Shape) -> str:
     return (
         "Expected the kernel function to return arrays with one axis for the inputs of x1, and one for those of x2, "
-        f"got an array{_place(path)} of shape {shape} for a tile, which does not grow with them. Tiles cannot be "
-        "joined if the batch axis of outputs is in `trace_axes` or `diagonal_axes`, or is not the axis along which "
-        "inputs are cut, which is the first of inputs and outputs, and of `vmap_axes`."
+        f"got an array{_place(path)} of shape {shape} for a tile, which does not have an entry for each of them. Tiles "
+        "cannot be joined if the batch axis of outputs is in `trace_axes` or `diagonal_axes`, or is not the axis along "
+        "which inputs are cut, which is the first of inputs and outputs, and of `vmap_axes`."
     )

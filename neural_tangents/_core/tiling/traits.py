@@ -48,10 +48,19 @@ class KernelTraits:
 
 
 def traits_of(kernel_fn: Any) -> KernelTraits:
-    """The traits of a kernel function, also if it is wrapped by `jax.jit` or `functools.wraps`."""
+    """The traits of a kernel function, also if it is wrapped by `jax.jit`.
+
+    `functools.wraps` hands them on to functions of users, which may do anything to results: of these, only what is
+    about arguments is believed.
+    """
     traits = getattr(kernel_fn, "kernel_traits", None)
     if not isinstance(traits, KernelTraits):
         return KernelTraits()
+    origin = kernel_fn
+    while not inspect.isfunction(origin) and hasattr(origin, "__wrapped__"):
+        origin = origin.__wrapped__
+    if hasattr(origin, "__wrapped__"):
+        traits = KernelTraits(takes_eps=traits.takes_eps, keys_of_batches=traits.keys_of_batches)
     if traits.takes_eps and not _accepts(kernel_fn, "eps"):
         return dataclasses.replace(traits, takes_eps=False)
     return traits

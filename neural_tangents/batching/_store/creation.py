@@ -8,11 +8,9 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.tiling.call_form import CallForm, read_call
-from neural_tangents._core.tiling.evaluation import TiledKernelFn, is_symmetric, steps
+from neural_tangents._core.tiling.evaluation import TiledKernelFn, are_mirror_images, steps
 from neural_tangents._core.tiling.grid import Blocks, Grid, TileSettings
 from neural_tangents._core.tiling.tile_function import TileFunction
 from neural_tangents._core.tiling.tile_results import Result
@@ -108,12 +106,13 @@ def _write_arrays(group: Any, plan: StorePlan, job: Job, form: CallForm, results
 
 
 def _without_mirrors(plan: StorePlan, form: CallForm, function: TileFunction, settings: TileSettings) -> StorePlan:
-    """The plan, but of all tiles if a kernel function of unknown origin is not symmetric. Its first tile tells."""
-    if not plan.symmetric or form.traits.output_pairs is not None:
+    """The plan, but of all tiles if a kernel function of unknown origin is not symmetric. Two tiles tell."""
+    if not plan.symmetric or not function.may_be_asymmetric:
         return plan
-    ((_, tile),) = next(steps(function, form, iter([(0, 0)]), settings.devices[:1]))
-    matrices = [(np.asarray(x), r) for x, r in zip(tile, function.results, strict=True) if r.is_matrix]
-    if all(is_symmetric(*matrix) for matrix in matrices):
+    last = function.grid.rows.count - 1
+    (corner,), (other,) = steps(function, form, iter([(0, last), (last, 0)]), settings.devices[:1])
+    matrices = [parts for parts in zip(corner[1], other[1], function.results, strict=True) if parts[2].is_matrix]
+    if all(are_mirror_images(*parts) for parts in matrices):
         return plan
     return dataclasses.replace(plan, symmetric=False)
 
