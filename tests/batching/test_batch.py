@@ -469,6 +469,7 @@ def mean_of_rows(params, x):
         (lambda: nt.batch(KERNEL_FN, 2)("ntk"), TypeError, "x1 to be an array"),
         (lambda: nt.batch(KERNEL_FN, 2)(X1, "ntk"), TypeError, "`get` comes after x2"),
         (lambda: nt.batch(KERNEL_FN, 2)([1.0, 2.0]), TypeError, "got float"),
+        (lambda: nt.batch(KERNEL_FN, 2)(X1.astype(object)), TypeError, "arrays of numbers, got object"),
         (lambda: nt.batch(KERNEL_FN, 2)({"a": X1, "b": X2}), ValueError, r"arrays of shapes \[\(7, 3\), \(5, 3\)\]"),
         (lambda: nt.batch(KERNEL_FN, 2)(X1, [X2]), ValueError, "x1 and x2 to be trees of arrays of the same structure"),
         (lambda: nt.batch(KERNEL_FN, 2)(X1, None, "ntkk"), KeyError, "ntkk"),

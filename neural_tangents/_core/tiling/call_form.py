@@ -322,12 +322,15 @@ def batch_length(x: PyTree) -> int:
     """The number of inputs of a batch: the size of the first axis of its arrays.
 
     Raises:
-      TypeError: a leaf is not an array.
+      TypeError: a leaf is not an array of numbers.
       ValueError: arrays have different sizes or no axes, or there are none.
     """
     wrong = [type(leaf).__name__ for leaf in jax.tree.leaves(x) if not is_array(leaf)]
     if wrong:
         raise TypeError(f"Expected inputs to be arrays or trees of arrays, got {wrong[0]}. Convert with `jnp.asarray`.")
+    unknown = [leaf.dtype for leaf in jax.tree.leaves(x) if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "OSUMm"]
+    if unknown:
+        raise TypeError(f"Expected inputs to be arrays of numbers, got {unknown[0]}. Convert with `x.astype(float)`.")
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(x)]
     if not shapes or not all(shapes) or len({shape[0] for shape in shapes}) > 1:
         raise ValueError(
