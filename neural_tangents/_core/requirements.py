@@ -87,6 +87,7 @@ class Requirements:
       batch_axis: axis of the activations that holds the batch.
       channel_axis: axis that holds the channels; None if the layer treats all non-batch axes alike.
       use_dropout: whether dropout is used.
+      independent_inputs: False if activations of an input depend on the other inputs of its batch.
     """
 
     diagonal_batch: bool = _UNSTATED
@@ -94,6 +95,7 @@ class Requirements:
     batch_axis: int = _UNSTATED
     channel_axis: int | None = _UNSTATED
     use_dropout: bool = _UNSTATED
+    independent_inputs: bool = _UNSTATED
 
     @classmethod
     def of(cls, **requirements: Any) -> "Requirements":
@@ -143,7 +145,7 @@ class Requirements:
             a, b = getattr(self, name), getattr(other, name)
             if name == "diagonal_spatial":
                 merged[name] = combine_diagonal(a, b)
-            elif name == "diagonal_batch":
+            elif name in ("diagonal_batch", "independent_inputs"):
                 merged[name] = a and b
             elif name == "use_dropout":
                 if a != b:

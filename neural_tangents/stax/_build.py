@@ -37,7 +37,10 @@ def build(spec: LayerSpec) -> Layer:
         fn.spec, fn.of_layer = spec, fn
     kernel_fn.input_req = spec.requirements.stated()
     kernel_fn.kernel_traits = KernelTraits(
-        functools.partial(_output_pairs, kernel_fn), takes_eps=True, has_single_batches=True
+        functools.partial(_output_pairs, kernel_fn),
+        takes_eps=True,
+        has_single_batches=True,
+        mixes_inputs=not spec.requirements.get("independent_inputs", True),
     )
     return Layer(init_fn, apply_fn, kernel_fn)
 

@@ -78,7 +78,8 @@ def requires(*, pointwise: bool = False, **requirements: Any) -> Callable[[F], F
         ...)` gives those that belong to each entry of `kernel.nngp`.
       **requirements: `diagonal_batch` (False if covariances of different inputs of one batch are needed),
         `diagonal_spatial` (a `Diagonal`, or False if those of different positions are), `batch_axis`, `channel_axis`
-        (None: all axes but the batch are treated alike), `use_dropout`.
+        (None: all axes but the batch are treated alike), `use_dropout`, `independent_inputs` (False if activations of
+        an input depend on the other inputs of its batch, so that `nt.batch` cannot cut it).
 
     Returns:
       A decorator.

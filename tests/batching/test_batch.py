@@ -11,6 +11,7 @@ from jax import random
 
 import neural_tangents as nt
 from neural_tangents import predict, stax
+from neural_tangents._core.tiling.call_form import read_call
 
 KEY = random.key(0)
 
@@ -187,6 +188,52 @@ def test_functions_that_wrap_kernel_functions():
 
     for fn in (scaled, outputs_first, doubled):
         np.testing.assert_allclose(nt.batch(fn, 3, 0)(X1, None, "nngp"), fn(X1, None, "nngp"), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_function_that_treats_one_batch_differently(batch_size, count_compilations):
+    """Noise of a batch with itself, which is not there if the same inputs are passed twice."""
+
+    def noisy(x1, x2=None, noise=0.5, whole=False):
+        if whole:
+            kernel = KERNEL_FN(x1, x2)
+            return kernel if x2 is not None else kernel.replace(nngp=kernel.nngp + noise * jnp.eye(len(x1)))
+        return x1 @ x1.T + noise * jnp.eye(len(x1)) if x2 is None else x1 @ x2.T
+
+    batched = nt.batch(noisy, batch_size, 0)
+    for args in ((X1,), (X1, None, 2.0), (X1, X1), (X1, X1.copy()), (X1, X2)):
+        assert_equal(batched(*args), noisy(*args))
+        assert_equal(jax.jit(batched)(*args), noisy(*args))
+        assert_equal(jax.vmap(lambda a, *rest: batched(a, *rest[:1]))(args[0][None]), noisy(args[0])[None])
+    assert_equal(nt.batch(noisy, batch_size, 0)(X1, whole=True), noisy(X1, whole=True))
+    with count_compilations() as count:
+        batched(X1)
+    assert count() == 0
+
+
+def test_plain_wrappers_make_no_difference():
+    """A function that only fills in `x1` for None is traced for tiles as for two batches."""
+    for fn in (lambda a, b=None: KERNEL_FN(a, b, "ntk"), lambda a, b=None: a @ (a if b is None else b).T):
+        batched = nt.batch(fn, 3, 0)
+        batched(X1)
+        function, _ = batched._tiled.tile_function(read_call(fn, (X1,), {}))
+        assert function._alone is None
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        stax.LayerNorm(axis=(0, 1)),
+        stax.Index(stax.Slice[::-1]),
+        stax.DotGeneral(lhs=np.eye(7)[::-1].copy(), dimension_numbers=(((1,), (0,)), ((), ()))),
+    ],
+)
+def test_networks_that_mix_the_inputs_of_a_batch(layer):
+    kernel_fn = stax.serial(stax.Dense(2), layer)[2]
+    with pytest.raises(ValueError, match="treats inputs independently of each other"):
+        nt.batch(kernel_fn, 3)(X1, None, "nngp")
+    assert_batches(kernel_fn, X1, None, "nngp", batch_sizes=(0, 7))
+    assert_batches(stax.serial(stax.Dense(2), stax.LayerNorm())[2], X1, None, "nngp")
 
 
 def test_compiled_and_batched_functions_can_be_batched():

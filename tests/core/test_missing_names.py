@@ -18,7 +18,6 @@ from neural_tangents import predict, stax
         (stax, "relu", ["Did you mean 'Relu'?"]),
         (predict, "gradient_descent_mse_gp", ["predict.gradient_descent_mse_ensemble"]),
         (predict, "gp_inferance", ["Did you mean 'gp_inference'?"]),
-        (nt, "batch", ["memory_budget"]),
         (nt, "empirical_implicit_ntk_fn", ["empirical_ntk_fn", "NTK_VECTOR_PRODUCTS"]),
         (nt, "linearise", ["Did you mean 'linearize'?"]),
     ],

@@ -188,9 +188,9 @@ def test_errors_in_arguments(arguments, error, message):
 
 @pytest.mark.parametrize("axes", [{"trace_axes": (0,)}, {"diagonal_axes": (-2,)}])
 def test_tiles_need_the_batch_axis(axes):
-    with pytest.raises(ValueError, match="With `batch_size`, axis 0"):
-        nt.monte_carlo_kernel_fn(INIT_FN, APPLY_FN, KEY, 1, batch_size=2, **axes)(inputs(2), None)
-    nt.monte_carlo_kernel_fn(INIT_FN, APPLY_FN, KEY, 1, **axes)(inputs(2), None)
+    with pytest.raises(ValueError, match="Tiles cannot be joined if the batch axis of outputs is in"):
+        nt.monte_carlo_kernel_fn(INIT_FN, APPLY_FN, KEY, 1, batch_size=2, **axes)(inputs(3), None)
+    nt.monte_carlo_kernel_fn(INIT_FN, APPLY_FN, KEY, 1, **axes)(inputs(3), None)
 
 
 DEVICES = """
@@ -201,19 +201,12 @@ x1, x2 = (jax.random.normal(jax.random.key(seed), (n, 4)) for seed, n in enumera
 def kernel(count, batch_size=0):
     return nt.monte_carlo_kernel_fn(init_fn, apply_fn, jax.random.key(0), 2, batch_size, count)(x1, x2)
 one = kernel(0)
-for count, batch_size, n_devices in ((-1, 0, 3), (2, 0, 2), (3, 3, 3)):
-    found = kernel(count, batch_size)
-    assert batch_size or len(found.ntk.devices()) == n_devices, found.ntk.devices()
-    for a, b in zip(one, found, strict=True):
+for count, batch_size in ((-1, 0), (2, 0), (3, 3), (4, 2)):
+    for a, b in zip(one, kernel(count, batch_size), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
-try:
-    kernel(4)
-except ValueError as error:
-    print(error)
 """
 
 
-def test_rows_are_spread_over_devices(four_devices):
+def test_tiles_on_several_devices(four_devices):
     found = subprocess.run([sys.executable, "-c", DEVICES], env=four_devices, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
-    assert "6 rows of a tile to be divisible by `device_count=4`" in found.stdout

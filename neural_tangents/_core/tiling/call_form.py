@@ -90,6 +90,7 @@ class CallForm:
       n2: number of inputs of the second batch.
       symmetric: whether `x2`, and its part of each pair of keyword arguments, is known to equal that of `x1`.
       same: whether both batches are the same inputs, a boolean or a boolean array.
+      alone: for `x2=None`, `arguments` with None for `x2`, and with `x1` in its place; None if it makes no difference.
     """
 
     kernel_fn: Any
@@ -102,6 +103,7 @@ class CallForm:
     n2: int
     symmetric: bool
     same: Any
+    alone: tuple[Any, Any] | None = None
 
     def key(self) -> Any:
         """Equal for calls that one program serves: all but the values of arrays."""
@@ -142,6 +144,7 @@ class _Reader:
 
     def form(self) -> CallForm:
         at1, at2, x1, x2 = self._batches()
+        given2 = x2 is not None
         self._check_leading_axis(x1)
         if _holds_kernels(x1):
             n1, n2, one_batch, same = self._kernel_sizes(x1, x2)
@@ -166,6 +169,12 @@ class _Reader:
         if isinstance(at2, int) and at2 == len(arguments) and at2 in new:
             arguments.append(new[at2])
         keywords = {name: value for name, value in new.items() if isinstance(name, str)}
+
+        def with_second(value: Any) -> Any:
+            replaced = [value if i == at2 else argument for i, argument in enumerate(arguments)]
+            return tuple(replaced), {**keywords, **({at2: value} if isinstance(at2, str) else {})}
+
+        is_own = self.traits.output_pairs is None and not given2 and not _holds_kernels(x1)
         return CallForm(
             self.kernel_fn,
             self.traits,
@@ -177,6 +186,7 @@ class _Reader:
             n2,
             symmetric,
             same,
+            (with_second(None), with_second(new[at1])) if is_own else None,
         )
 
     def _batches(self) -> tuple[Any, Any, PyTree, PyTree]:

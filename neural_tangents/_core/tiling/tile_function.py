@@ -1,6 +1,7 @@
 """The kernel of one tile as a compiled function of arrays, for one or for several devices."""
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -53,6 +54,13 @@ class TileFunction:
         self._compiled = jax.jit(self._flat)
         self._side_by_side: dict[tuple[Any, ...], Callable[..., Any]] = {}
         self._traced: ResultTree | None = None
+        self._alone: Any = None
+        if form.traits.mixes_inputs:
+            raise NotInTiles(
+                "Expected a network that treats inputs independently of each other, but one of its layers mixes the "
+                "inputs of a batch (`LayerNorm` or `DotGeneral` along the batch axis, or `Index` of some inputs), so "
+                "that blocks of inputs have other kernels than the batch. Call `kernel_fn` of the whole batch."
+            )
 
         rows, columns = grid.sizes
         self._blocks = _blocks(form, rows, columns)
@@ -81,6 +89,9 @@ class TileFunction:
         needed = set(self._whole.of_arrays(self._whole.paths))
         self._kept: list[bool] = [result.path in needed for result in results]
         self.results: list[Result] = [result for result in results if result.path in needed]
+        if form.alone is not None and self._differs_alone(form.alone):
+            self._alone = form.alone[0]
+            self._compiled = jax.jit(self._flat)  # what was traced so far is another program
         symmetric = grid.symmetric and all(r.mirror is not None for r in self.results if r.is_matrix)
         self.grid: Grid = Grid(grid.rows, grid.columns, symmetric)
 
@@ -152,12 +163,43 @@ class TileFunction:
         return jax.eval_shape(self._compiled, blocks, jax.ShapeDtypeStruct((), bool))
 
     def _flat(self, arrays: list[Any], same: Any) -> list[Any]:
-        args, kwargs = _filled(self._arguments, arrays, self.cuts, same)
+        if self._alone is None:
+            return self._evaluated(self._arguments, arrays, same)
+        expected = jax.eval_shape(functools.partial(self._evaluated, self._arguments), arrays, same)
+        assert self._traced is not None
+        paths = self._traced.of_arrays(self._traced.paths)
+
+        def alone() -> list[Any]:
+            args, kwargs = _filled(self._alone, arrays, self.cuts, same)
+            leaves = dict(jax.tree_util.tree_flatten_with_path(self._kernel_fn(*args, **kwargs))[0])
+            # What a result has for two batches only, such as variances of the second one, is not asked for.
+            return [
+                jnp.asarray(leaves.get(path, jnp.zeros(x.shape)), x.dtype)
+                for path, x in zip(paths, expected, strict=True)
+            ]
+
+        return lax.cond(same, alone, lambda: self._evaluated(self._arguments, arrays, same))
+
+    def _evaluated(self, arguments: Any, arrays: list[Any], same: Any) -> list[Any]:
+        args, kwargs = _filled(arguments, arrays, self.cuts, same)
         results = self._kernel_fn(*args, **kwargs)
         pairs = self._traits.output_pairs
         known = pairs(results, args, kwargs) if pairs is not None and _has_outputs(results) else None
         self._traced, found = ResultTree.of(results, known)
         return found
+
+    def _differs_alone(self, alone: tuple[Any, Any]) -> bool:
+        """Whether the kernel function treats `x2=None` differently from `x1` itself, such as by adding noise."""
+
+        def program(arguments: Any) -> str:
+            traced = jax.make_jaxpr(functools.partial(self._evaluated, arguments))
+            text = str(traced(self._blocks, jax.ShapeDtypeStruct((), bool)))
+            return re.sub(r"0x[0-9a-f]+", "", text)  # addresses of functions
+
+        try:
+            return program(alone[0]) != program(alone[1])
+        except Exception:  # it cannot be called like this
+            return False
 
 
 def _has_outputs(results: PyTree) -> bool:

@@ -33,6 +33,7 @@ class KernelTraits:
       output_pairs: `(results, args, kwargs) -> tree of OutputPairs`, for the results of a call `(*args, **kwargs)`.
         None if it is not known; then no kernel with axes of outputs is taken to be symmetric.
       takes_eps: whether there is a keyword `eps`, the distance below which inputs count as the same.
+      mixes_inputs: whether the kernel of two inputs depends on the other inputs of their batches.
       has_single_batches: whether results may have an axis of one batch only, which depend on that batch alone.
       keys_of_batches: whether the keyword `rng` may be a pair of random keys, one for each batch.
       name: what its result is called if it is a single array, such as "ntk"; "" if that follows from `get`.
@@ -41,6 +42,7 @@ class KernelTraits:
 
     output_pairs: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any] | None = None
     takes_eps: bool = False
+    mixes_inputs: bool = False
     has_single_batches: bool = False
     keys_of_batches: bool = False
     name: str = ""
@@ -60,7 +62,9 @@ def traits_of(kernel_fn: Any) -> KernelTraits:
     while not inspect.isfunction(origin) and hasattr(origin, "__wrapped__"):
         origin = origin.__wrapped__
     if hasattr(origin, "__wrapped__"):
-        traits = KernelTraits(takes_eps=traits.takes_eps, keys_of_batches=traits.keys_of_batches)
+        traits = KernelTraits(
+            takes_eps=traits.takes_eps, mixes_inputs=traits.mixes_inputs, keys_of_batches=traits.keys_of_batches
+        )
     if traits.takes_eps and not _accepts(kernel_fn, "eps"):
         return dataclasses.replace(traits, takes_eps=False)
     return traits

@@ -29,6 +29,7 @@ class Job:
       cuts: for each array, how it is cut.
       names: for each array, its name in the store; an array that is passed twice is there once.
       same: whether both batches are the same inputs.
+      alone: the arguments for one batch with itself, as in `CallForm`.
     """
 
     kernel_fn: Any
@@ -37,6 +38,7 @@ class Job:
     cuts: tuple[Cut, ...]
     names: tuple[str, ...]
     same: bool
+    alone: Any
 
     @classmethod
     def of(cls, form: CallForm, settings: TileSettings, plan: StorePlan) -> "Job":
@@ -44,7 +46,9 @@ class Job:
         keys = [(id(array), _chunks(array, cut, plan)) for array, cut in zip(form.arrays, form.cuts, strict=True)]
         # Two jobs that are about to make one remote store at the same time must not mix their inputs.
         names = tuple(f"inputs-{plan.digest[:16]}/{keys.index(key)}" for key in keys)
-        return cls(form.kernel_fn, settings, form.arguments, tuple(form.cuts), names, bool(np.asarray(form.same)))
+        return cls(
+            form.kernel_fn, settings, form.arguments, tuple(form.cuts), names, bool(np.asarray(form.same)), form.alone
+        )
 
 
 def _chunks(array: Any, cut: Cut, plan: StorePlan) -> tuple[int, ...]:
@@ -85,7 +89,19 @@ class StoredCall:
         ]
         n1, n2 = self.plan.inputs
         traits, symmetric = traits_of(job.kernel_fn), self.plan.symmetric
-        return CallForm(job.kernel_fn, traits, None, job.arguments, arrays, list(job.cuts), n1, n2, symmetric, job.same)
+        return CallForm(
+            job.kernel_fn,
+            traits,
+            None,
+            job.arguments,
+            arrays,
+            list(job.cuts),
+            n1,
+            n2,
+            symmetric,
+            job.same,
+            job.alone,
+        )
 
     @functools.cached_property
     def function(self) -> TileFunction:

@@ -72,7 +72,8 @@ def opened(target: Any, create: bool = False) -> Any:
       FileNotFoundError: there is none.
     """
     # Without this, file systems remember which files there are, and do not see what other processes write.
-    options = {"use_listings_cache": False} if isinstance(target, str) and not is_folder(target) else None
+    remembers = isinstance(target, str) and not is_folder(target) and not target.startswith("memory:")
+    options = {"use_listings_cache": False} if remembers else None
     zarr = import_zarr()
     if create and not getattr(target, "read_only", False):
         with contextlib.suppress(zarr.errors.ContainsGroupError):  # another process has just made it

@@ -126,4 +126,4 @@ def mixing_requirements(batch: bool, spatial: bool, batch_axis: int, channel_axi
         batch_axis=batch_axis,
         channel_axis=channel_axis,
     )
-    return dataclasses.replace(axes, diagonal_batch=False) if batch else axes
+    return dataclasses.replace(axes, diagonal_batch=False, independent_inputs=False) if batch else axes

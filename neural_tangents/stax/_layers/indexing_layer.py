@@ -1,5 +1,6 @@
 """`Index`: some of the positions or inputs."""
 
+import dataclasses
 from typing import Any
 
 from jax import Array
@@ -43,6 +44,11 @@ def Index(idx: Any, batch_axis: int = 0, channel_axis: int = -1) -> LayerSpec:
 
     check_axes("Index", batch_axis=batch_axis, channel_axis=channel_axis)
 
+    requirements = Requirements(batch_axis=batch_axis, channel_axis=channel_axis)
+    first = idx[0] if isinstance(idx, tuple) and idx else idx
+    if batch_axis == 0 and first is not Ellipsis and first != slice(None):
+        requirements = dataclasses.replace(requirements, independent_inputs=False)
+
     def out_shape(shape: Shape) -> Shape:
         return indexed_shape(canonical_index(idx, len(shape)), shape)
 
@@ -55,7 +61,7 @@ def Index(idx: Any, batch_axis: int = 0, channel_axis: int = -1) -> LayerSpec:
         kernel=lambda k: k[idx],
         out_shape=out_shape,
         mask=mask,
-        requirements=Requirements(batch_axis=batch_axis, channel_axis=channel_axis),
+        requirements=requirements,
     ).spec()
 
 

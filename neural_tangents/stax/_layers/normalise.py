@@ -47,6 +47,7 @@ def LayerNorm(axis: Axes = -1, eps: float = 1e-12, batch_axis: int = 0, channel_
     given = integers("LayerNorm", "axis", [axis] if isinstance(axis, int) else axis, least=None, where="axis to act on")
     check_axes("LayerNorm", batch_axis=batch_axis, channel_axis=channel_axis)
     number("LayerNorm", "eps", eps)
+    mixes_inputs = {"independent_inputs": False} if batch_axis in given else {}
 
     def axes_of(ndim: int) -> tuple[int, ...]:
         axes = tuple(a % ndim for a in given)
@@ -97,7 +98,7 @@ def LayerNorm(axis: Axes = -1, eps: float = 1e-12, batch_axis: int = 0, channel_
         apply=apply,
         kernel=kernel,
         out_shape=out_shape,
-        requirements=Requirements(batch_axis=batch_axis, channel_axis=channel_axis),
+        requirements=Requirements.of(batch_axis=batch_axis, channel_axis=channel_axis, **mixes_inputs),
         keywords=("mask",),
         positions=positions,
     ).spec()
