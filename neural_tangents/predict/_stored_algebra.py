@@ -3,7 +3,9 @@
 All of it runs on the host, by NumPy and SciPy: nothing here can be traced.
 """
 
-from collections.abc import Iterator
+import concurrent.futures
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import jax
@@ -75,25 +77,39 @@ def write_cholesky(matrix: StoredMatrix, diagonal: np.ndarray, factor: StoredMat
     Raises:
       ValueError: the matrix is not finite, or not positive definite up to rounding.
     """
-    parts, dtype = _parts(factor, 0), factor.dtype
-    least = np.finfo(dtype).eps * np.mean(np.abs(diagonal))
-    for j, columns in enumerate(parts):
+    parts = _parts(factor, 0)
+    least = np.finfo(factor.dtype).eps * np.mean(np.abs(diagonal))
+    for j in range(len(parts)):
         missing = [i for i in range(j, len(parts)) if not factor.has_tile(i, j)]
-        if not missing:
-            continue
-        row = [factor.read(columns, part) for part in parts[:j]]
-        corner = factor.read(columns, columns) if factor.has_tile(j, j) else None
+        if missing:
+            _write_column(matrix, diagonal, factor, j, missing, least)
+
+
+def _write_column(
+    matrix: StoredMatrix, diagonal: np.ndarray, factor: StoredMatrix, j: int, missing: list[int], least: Any
+) -> None:
+    """Writes some tiles of column `j` of tiles of a Cholesky factor, of which all on the left are there."""
+    parts = _parts(factor, 0)
+    columns = parts[j]
+    row = [factor.read(columns, part) for part in parts[:j]]
+    corner = factor.read(columns, columns) if factor.has_tile(j, j) else None
+    wanted: list[_Wanted] = []
+    for i in missing:
+        wanted += [(matrix, parts[i], columns)]
+        wanted += [(factor, parts[i], part) for part in parts[:j] if i != j]
+    with _background() as (ahead, later):
+        tiles = ahead(wanted)
         for i in missing:
-            tile = np.array(_finite(matrix, parts[i], columns), dtype)
+            tile = np.array(next(tiles), factor.dtype)
             if i == j:
                 np.fill_diagonal(tile, diagonal[columns])
-            for part, known in zip(parts, row, strict=False):
-                _subtract_product(tile, known if i == j else factor.read(parts[i], part), known)
+            for known in row:
+                _subtract_product(tile, known if i == j else next(tiles), known)
             if corner is None:  # i == j, the first that is missing
                 tile = corner = _cholesky(tile, least, matrix, columns)
             else:
                 tile = _substitute(corner, tile.T).T
-            factor.write(parts[i], columns, np.ascontiguousarray(tile))
+            later(factor.write, parts[i], columns, np.ascontiguousarray(tile))
 
 
 def cholesky_solve(factor: StoredMatrix, rhs: np.ndarray) -> np.ndarray:
@@ -101,10 +117,13 @@ def cholesky_solve(factor: StoredMatrix, rhs: np.ndarray) -> np.ndarray:
     x = np.array(rhs, factor.dtype)
     parts = _parts(factor, 0)
     _forward(factor, x, 0)
-    for i, part in reversed([*enumerate(parts)]):
-        x[part] = _substitute(factor.read(part, part), x[part], transposed=True)
-        for left in parts[:i]:
-            x[left] -= factor.read(part, left).T @ x[part]
+    order = [(part, other) for i, part in reversed([*enumerate(parts)]) for other in (part, *parts[:i])]
+    with _background() as (ahead, _):
+        for (part, other), tile in zip(order, ahead([(factor, *place) for place in order]), strict=True):
+            if other == part:
+                x[part] = _substitute(tile, x[part], transposed=True)
+            else:
+                x[other] -= tile.T @ x[part]
     return x
 
 
@@ -127,10 +146,13 @@ def cholesky_inverse_diagonal(factor: StoredMatrix) -> np.ndarray:
 def _forward(factor: StoredMatrix, x: np.ndarray, first: int) -> None:
     """Overwrites `x`, which is 0 above the part with number `first`, by `L⁻¹ x`."""
     parts = _parts(factor, 0)[first:]
-    for i, part in enumerate(parts):
-        for left in parts[:i]:
-            x[part] -= factor.read(part, left) @ x[left]
-        x[part] = _substitute(factor.read(part, part), x[part])
+    order = [(part, other) for i, part in enumerate(parts) for other in parts[: i + 1]]
+    with _background() as (ahead, _):
+        for (part, other), tile in zip(order, ahead([(factor, *place) for place in order]), strict=True):
+            if other == part:
+                x[part] = _substitute(tile, x[part])
+            else:
+                x[part] -= tile @ x[other]
 
 
 def _substitute(lower: np.ndarray, rhs: np.ndarray, transposed: bool = False) -> np.ndarray:
@@ -141,11 +163,46 @@ def _substitute(lower: np.ndarray, rhs: np.ndarray, transposed: bool = False) ->
 
 
 def _subtract_product(tile: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
-    """`tile -= a bᵀ`, in place."""
+    """`tile -= a bᵀ`, in place; of a tile with itself, the lower triangle only."""
     # By the BLAS of SciPy, like the rest: where NumPy has one of its own, the threads of both would fight. It is given
     # transposes, which have the order that it wants, and which it does not copy.
-    gemm = scipy.linalg.get_blas_funcs("gemm", (tile,))
-    gemm(-1, b.T, a.T, beta=1, c=tile.T, trans_a=True, overwrite_c=True)
+    gemm, syrk = scipy.linalg.get_blas_funcs(("gemm", "syrk"), (tile,))
+    if a is b:
+        syrk(-1, b.T, beta=1, c=tile.T, trans=True, overwrite_c=True)
+    else:
+        gemm(-1, b.T, a.T, beta=1, c=tile.T, trans_a=True, overwrite_c=True)
+
+
+_Wanted = tuple[StoredMatrix, slice, slice]
+
+
+@contextlib.contextmanager
+def _background() -> Iterator[tuple[Callable[[list[_Wanted]], Iterator[np.ndarray]], Callable[..., None]]]:
+    """Two functions for work with a store while the processor computes: to read tiles in order, and to write some.
+
+    At most two tiles that were read, and two that are to be written, wait. What goes wrong is raised, at the latest at
+    the end.
+    """
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        written: list[Any] = []
+
+        def ahead(wanted: list[_Wanted]) -> Iterator[np.ndarray]:
+            waiting: list[Any] = []
+            for place in wanted:
+                waiting.append(thread.submit(_finite, *place))
+                if len(waiting) > 1:
+                    yield waiting.pop(0).result()
+            for future in waiting:
+                yield future.result()
+
+        def later(write: Callable[..., None], *arguments: Any) -> None:
+            written.append(thread.submit(write, *arguments))
+            if len(written) > 2:
+                written.pop(0).result()
+
+        yield ahead, later
+        for future in written:
+            future.result()
 
 
 def _cholesky(tile: np.ndarray, least: Any, matrix: StoredMatrix, part: slice) -> np.ndarray:
