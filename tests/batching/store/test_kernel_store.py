@@ -271,3 +271,27 @@ store.fill()
 assert store.missing() == [] and np.allclose(store.nngp, inputs(11) @ inputs(11).T, atol=1e-5)
 """
     run(script, target, env=four_devices)
+
+
+def noisy_function(noise):
+    """A kernel function that adds noise to the kernel of a batch with itself."""
+
+    def kernel_fn(x1, x2=None):
+        return x1 @ x1.T + noise * jnp.eye(len(x1)) if x2 is None else x1 @ x2.T
+
+    return kernel_fn
+
+
+def test_functions_that_treat_one_batch_differently(target):
+    kernel_fn = noisy_function(0.5)
+    store = make(target / "here", X1, kernel_fn=kernel_fn)
+    store.fill()
+    expected = X1 @ X1.T + 0.5 * np.eye(11)
+    np.testing.assert_allclose(np.asarray(store.kernel), expected, rtol=1e-4, atol=1e-5)
+    sent = pickle.loads(pickle.dumps(make(target / "there", X1, None, kernel_fn=kernel_fn)))
+    for i, j in sent.missing():
+        fill_tile(sent, i, j)
+    np.testing.assert_allclose(np.asarray(sent.kernel), expected, rtol=1e-4, atol=1e-5)
+    cross = make(target / "cross", X1, X2, kernel_fn=kernel_fn)
+    cross.fill()
+    np.testing.assert_allclose(np.asarray(cross.kernel), X1 @ X2.T, rtol=1e-4, atol=1e-5)
