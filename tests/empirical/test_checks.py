@@ -188,7 +188,7 @@ MISUSES = {
     "size of batches of None": (
         lambda: nt.monte_carlo_kernel_fn(INIT_FN, APPLY_FN, KEY, 1, None),
         TypeError,
-        "`batch_size` to be an integer or "auto", got None",
+        '`batch_size` to be an integer or "auto", got None',
     ),
     "parameters alone drawn": (
         lambda: nt.monte_carlo_kernel_fn(lambda rng, shape: MLP_PARAMS, APPLY_FN, KEY, 1)(X1, X2),
