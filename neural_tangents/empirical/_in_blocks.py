@@ -48,8 +48,8 @@ def in_blocks(f: Callable[..., PyTree], settings: TileSettings) -> Callable[...,
 
         parts = jax.tree.map(lambda leaf: jnp.asarray(leaf)[numbers], (x, cut))
         outputs = lax.map(lambda block: of_block(params, block), (jnp.arange(blocks.count), *parts))
-        order = np.concatenate([np.arange(s.stop - s.start) + i * blocks.size for i, s in _spans(blocks)])
-        return jax.tree.map(lambda out: out.reshape(-1, *out.shape[2:])[order], outputs)
+        # Only the end of the last block was filled up.
+        return jax.tree.map(lambda out: out.reshape(-1, *out.shape[2:])[:n], outputs)
 
     return network
 
@@ -57,7 +57,3 @@ def in_blocks(f: Callable[..., PyTree], settings: TileSettings) -> Callable[...,
 def _has_entries(value: Any, n: int) -> bool:
     leaves = jax.tree.leaves(value)
     return bool(leaves) and all(jnp.shape(leaf)[:1] == (n,) for leaf in leaves)
-
-
-def _spans(blocks: Blocks) -> Any:
-    return [(block, blocks.span(block)) for block in range(blocks.count)]

@@ -145,15 +145,17 @@ class _Reader:
     def form(self) -> CallForm:
         at1, at2, x1, x2 = self._batches()
         given2 = x2 is not None
-        self._check_leading_axis(x1)
-        if _holds_kernels(x1):
+        holds_kernels = any(map(_is_kernel, jax.tree.leaves(x1, is_leaf=_is_kernel)))
+        if holds_kernels:
             n1, n2, one_batch, same = self._kernel_sizes(x1, x2)
             new = {at1: self._kernels(x1), at2: None}
         else:
+            self._check_leading_axis()
             x2, one_batch = filled_second(x1, x2)
             n1, n2 = (batch_length(x) for x in (x1, x2))
             one_batch = one_batch or _equal(x1, x2)
-            same = True if one_batch else self._same(x1, x2)
+            is_asked = self.traits.takes_eps or self.traits.keys_of_batches
+            same = one_batch or (is_asked and self._same(x1, x2))
             new = {at1: self._batch(x1, ROWS), at2: self._batch(x2, COLUMNS)}
         symmetric = one_batch
         for name, value in self.kwargs.items():
@@ -163,7 +165,7 @@ class _Reader:
                 pair = self._pair(name, value, n1, n2)
                 new[name] = self._whole(value) if pair is None else pair
                 symmetric &= pair is None or _equal(*value)
-        if self.traits.takes_eps and not _holds_kernels(x1):
+        if self.traits.takes_eps and not holds_kernels:
             new["eps"] = SameEps()
         arguments = [new[i] if i in new else self._whole(arg) for i, arg in enumerate(self.args)]
         if isinstance(at2, int) and at2 == len(arguments) and at2 in new:
@@ -174,7 +176,7 @@ class _Reader:
             replaced = [value if i == at2 else argument for i, argument in enumerate(arguments)]
             return tuple(replaced), {**keywords, **({at2: value} if isinstance(at2, str) else {})}
 
-        is_own = self.traits.output_pairs is None and not given2 and not _holds_kernels(x1)
+        is_own = self.traits.output_pairs is None and not given2 and not holds_kernels
         return CallForm(
             self.kernel_fn,
             self.traits,
@@ -254,11 +256,10 @@ class _Reader:
             found = found & xp.all(close)
         return found
 
-    def _check_leading_axis(self, x1: PyTree) -> None:
+    def _check_leading_axis(self) -> None:
         stated = getattr(self.kernel_fn, "input_req", {})
         axis = self.kwargs.get("batch_axis", stated.get("batch_axis", 0))
-        kernels = [k for k in jax.tree.leaves(x1, is_leaf=_is_kernel) if _is_kernel(k)]
-        if axis != 0 and not kernels:
+        if axis != 0:
             raise ValueError(
                 f"Expected inputs with their batch axis first, got `batch_axis={axis}`. Move it to the front, by "
                 "`jnp.moveaxis`, and make the network with `batch_axis=0`."
@@ -374,10 +375,6 @@ def _compared_type(dtype: Any) -> Any:
 
 def _is_kernel(x: Any) -> bool:
     return isinstance(x, Kernel)
-
-
-def _holds_kernels(x: PyTree) -> bool:
-    return any(map(_is_kernel, jax.tree.leaves(x, is_leaf=_is_kernel)))
 
 
 def _equal(a: PyTree, b: PyTree) -> bool:

@@ -180,7 +180,7 @@ def _taken_on_device(array: jax.Array, rows: Any, columns: Any, cut: Any) -> jax
 def _by_device(result: jax.Array) -> list[Any]:
     """The parts of an array that is spread over devices along its first axis. Indexing it would gather it each time."""
     shards = sorted(result.addressable_shards, key=lambda shard: shard.index[0].start or 0)
-    return [shard.data for shard in shards]
+    return [shard.data.reshape(shard.data.shape[1:]) for shard in shards]
 
 
 class _Assembly:
@@ -218,8 +218,6 @@ class _Assembly:
         """Writes tiles, and their mirror images."""
         for (i, j), arrays in step:
             for k, (result, array) in enumerate(zip(self._function.results, arrays, strict=True)):
-                if array.ndim > len(result.shape):
-                    array = array.reshape(array.shape[1:])
                 if self._in_doubt and result.is_matrix and i == j:
                     self._symmetric &= are_mirror_images(array, array, result)
                 if result.must_agree and not result.is_matrix and not result.cut.is_whole:

@@ -13,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.kernel import Kernel
+from neural_tangents._core.programs import Programs
 from neural_tangents._core.tiling.call_form import (
     COLUMNS,
     ROWS,
@@ -52,7 +53,7 @@ class TileFunction:
         self.cuts, self._traits = tuple(form.cuts), form.traits
         self.may_be_asymmetric = form.traits.output_pairs is None
         self._compiled = jax.jit(self._flat)
-        self._side_by_side: dict[tuple[Any, ...], Callable[..., Any]] = {}
+        self._side_by_side = Programs()
         self._traced: ResultTree | None = None
         self._alone: Any = None
         if form.traits.mixes_inputs:
@@ -90,7 +91,7 @@ class TileFunction:
         self._kept: list[bool] = [result.path in needed for result in results]
         self.results: list[Result] = [result for result in results if result.path in needed]
         if form.alone is not None and self._differs_alone(form.alone):
-            self._alone = form.alone[0]
+            self._alone = form.alone[0], of_tile.of_arrays(of_tile.paths), tile
             self._compiled = jax.jit(self._flat)  # what was traced so far is another program
         symmetric = grid.symmetric and all(r.mirror is not None for r in self.results if r.is_matrix)
         self.grid: Grid = Grid(grid.rows, grid.columns, symmetric)
@@ -110,13 +111,13 @@ class TileFunction:
 
     def on_devices(self, devices: Sequence[Any]) -> Callable[..., list[jax.Array]]:
         """The same function of blocks for each device, stacked along a new first axis."""
-        key = tuple(devices)
-        if key not in self._side_by_side:
+
+        def side_by_side() -> Callable[..., list[Any]]:
             # One leaf for each argument: with trees of arrays, some releases of jax map the wrong ones.
             axes = (*(None if cut.is_whole else 0 for cut in self.cuts), 0)
-            step = jax.pmap(lambda *leaves: self._flat(list(leaves[:-1]), leaves[-1]), in_axes=axes, devices=devices)
-            self._side_by_side[key] = step
-        step = self._side_by_side[key]
+            return jax.pmap(lambda *leaves: self._flat(list(leaves[:-1]), leaves[-1]), in_axes=axes, devices=devices)
+
+        step = self._side_by_side.kept(tuple(devices), side_by_side)
         mesh = Mesh(np.array(devices), ("tile",))
         shared, spread = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("tile",)))
 
@@ -165,12 +166,10 @@ class TileFunction:
     def _flat(self, arrays: list[Any], same: Any) -> list[Any]:
         if self._alone is None:
             return self._evaluated(self._arguments, arrays, same)
-        expected = jax.eval_shape(functools.partial(self._evaluated, self._arguments), arrays, same)
-        assert self._traced is not None
-        paths = self._traced.of_arrays(self._traced.paths)
+        arguments, paths, expected = self._alone
 
         def alone() -> list[Any]:
-            args, kwargs = _filled(self._alone, arrays, self.cuts, same)
+            args, kwargs = _filled(arguments, arrays, self.cuts, same)
             leaves = dict(jax.tree_util.tree_flatten_with_path(self._kernel_fn(*args, **kwargs))[0])
             # What a result has for two batches only, such as variances of the second one, is not asked for.
             return [
@@ -184,8 +183,7 @@ class TileFunction:
         args, kwargs = _filled(arguments, arrays, self.cuts, same)
         results = self._kernel_fn(*args, **kwargs)
         pairs = self._traits.output_pairs
-        known = pairs(results, args, kwargs) if pairs is not None and _has_outputs(results) else None
-        self._traced, found = ResultTree.of(results, known)
+        self._traced, found = ResultTree.of(results, pairs and functools.partial(pairs, results, args, kwargs))
         return found
 
     def _differs_alone(self, alone: tuple[Any, Any]) -> bool:
@@ -200,12 +198,6 @@ class TileFunction:
             return program(alone[0]) != program(alone[1])
         except Exception:  # it cannot be called like this
             return False
-
-
-def _has_outputs(results: PyTree) -> bool:
-    """Whether there are axes besides those of the batches, outside of a `Kernel`, which tells what they are."""
-    nodes = jax.tree.leaves(results, is_leaf=lambda node: isinstance(node, Kernel))
-    return any(not isinstance(node, Kernel) and jnp.ndim(node) > 2 for node in nodes)
 
 
 class WholeFunction:

@@ -1,7 +1,7 @@
 """The results of a kernel function: which axes of each array belong to which batch, and how tiles of it are joined."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -43,8 +43,8 @@ class ResultTree:
     pairs: tuple[OutputPairs, ...]
 
     @classmethod
-    def of(cls, results: PyTree, pairs: PyTree = None) -> tuple["ResultTree", list[Any]]:
-        """The tree of some results, and their arrays.
+    def of(cls, results: PyTree, pairs: Callable[[], PyTree] | None = None) -> tuple["ResultTree", list[Any]]:
+        """The tree of some results, and their arrays; `pairs` is asked for `OutputPairs` that nothing else tells.
 
         Raises:
           TypeError: there is something that is neither an array nor a number, a string or a boolean.
@@ -68,8 +68,8 @@ class ResultTree:
                 ]
             else:
                 known += [OutputPairs(None if jnp.ndim(node) > 2 else ())]
-        if pairs is not None:
-            known = jax.tree.leaves(pairs, is_leaf=lambda leaf: isinstance(leaf, OutputPairs))
+        if pairs is not None and OutputPairs(None) in known:
+            known = jax.tree.leaves(pairs(), is_leaf=lambda leaf: isinstance(leaf, OutputPairs))
         constants = tuple(None if there else leaf for leaf, there in zip(leaves, is_array, strict=True))
         tree = cls(structure, tuple(p for p, _ in with_paths), constants, is_array, tuple(in_kernel), tuple(known))
         return tree, [leaf for leaf, there in zip(leaves, is_array, strict=True) if there]

@@ -147,8 +147,9 @@ class KernelStore:
         """The results of a tile, as name, values, and the order of axes of the mirror image; not filled up."""
         found = []
         for name, result, values in self._computing().kernels(tile):
-            whole = np.asarray(values).reshape(*self._plan.tile, *self._arrays[name].shape[2:])
-            found.append((name, whole[: rows.stop - rows.start, : columns.stop - columns.start], result.mirror))
+            found.append(
+                (name, np.asarray(values)[: rows.stop - rows.start, : columns.stop - columns.start], result.mirror)
+            )
         return found
 
     def _compute(self, i: int, j: int) -> list[Any]:
