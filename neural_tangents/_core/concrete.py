@@ -1,5 +1,6 @@
 """Values that are known, and values that are being traced by a transformation such as `jit` or `grad`."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -19,9 +20,9 @@ def known_values(x: Any) -> np.ndarray | None:
 
 
 class kept_if_concrete:
-    """A `functools.cached_property` that keeps only concrete values.
+    """A `functools.cached_property` of a dataclass that keeps only concrete values.
 
-    A value that depends on concrete arrays alone is evaluated at once, even while a caller is being traced, and kept.
+    A value of an owner whose fields are concrete is evaluated at once, even while a caller is being traced, and kept.
     One that depends on a tracer is computed again at each use, so that it never outlives its trace.
     """
 
@@ -30,8 +31,11 @@ class kept_if_concrete:
         functools.update_wrapper(self, compute)  # type: ignore[arg-type]
 
     def __get__(self, owner: Any, owner_type: type | None = None) -> Any:
-        with jax.ensure_compile_time_eval():
+        if not is_concrete([getattr(owner, field.name) for field in dataclasses.fields(owner)]):
+            return self._compute(owner)
+        # Not `jax.ensure_compile_time_eval`: in functions that are compiled on the way it would evaluate constants,
+        # such as the mask of a triangle, and leave them in jax's caches for ever.
+        with jax.core.eval_context():
             value = self._compute(owner)
-        if is_concrete(value):
-            owner.__dict__[self._compute.__name__] = value  # an instance attribute: found before this descriptor
+        owner.__dict__[self._compute.__name__] = value  # an instance attribute: found before this descriptor
         return value

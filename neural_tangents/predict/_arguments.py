@@ -9,6 +9,7 @@ from jax import numpy as jnp
 
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.stored import Matrix, StoredMatrix
+from neural_tangents.predict._finite import check_finite
 from neural_tangents.predict._outputs import Outputs
 
 # A kernel in a store is loaded if it takes at most this many bytes. A larger one stays there.
@@ -16,11 +17,13 @@ LOADED = 2**26
 
 
 def as_array(value: Any, name: str, advice: str) -> jax.Array:
-    """Converts to an array; raises `TypeError` for what is not made of numbers."""
+    """Converts to an array; raises `TypeError` for what is not made of numbers, `ValueError` for NaN and infinity."""
     try:
-        return jnp.asarray(value)
+        array = jnp.asarray(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"Expected `{name}` to be an array of numbers, got {_kind(value)}. {advice}") from error
+    check_finite(array, name)
+    return array
 
 
 def as_array_or_stored(value: Any, name: str, advice: str) -> Matrix:
@@ -81,11 +84,12 @@ def as_targets(y_train: Any) -> jax.Array:
 
 
 def check_scalar(value: Any, name: str, advice: str = "Pass a number.") -> None:
-    """Raises `ValueError` for an array, and `TypeError` for what is not a number."""
+    """Raises `ValueError` for an array, NaN or infinity, and `TypeError` for what is not a number."""
     if hasattr(value, "ntk") or hasattr(value, "nngp") or not _is_numeric(value):
         raise TypeError(f"Expected `{name}` to be a scalar, got {_kind(value)}. {advice}")
     if np.shape(value) != ():
         raise ValueError(f"Expected `{name}` to be a scalar, got shape {np.shape(value)}. {advice}")
+    check_finite(value, name)
 
 
 def check_times(t: Any) -> None:
@@ -107,8 +111,13 @@ def time_per_entry(t: Any, learning_rate: Any, outputs: Outputs, dtype: Any) -> 
 
 
 def common_dtype(*arrays: Any) -> Any:
-    """The floating type that predictions from these arrays are computed in."""
+    """The floating type of predictions from these arrays."""
     return jnp.result_type(*(array.dtype if isinstance(array, StoredMatrix) else array for array in arrays), float)
+
+
+def working_dtype(dtype: Any) -> Any:
+    """The type to compute in for results of some type: there is no factorisation in half precision."""
+    return jnp.promote_types(dtype, "float32")
 
 
 def _is_numeric(value: Any) -> bool:

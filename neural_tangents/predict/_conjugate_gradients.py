@@ -17,12 +17,18 @@ from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.stored import StoredMatrix
 from neural_tangents._core.types import Axes
 from neural_tangents.predict import _stored_algebra as algebra
-from neural_tangents.predict._arguments import as_kernel_or_stored, as_targets, check_scalar, common_dtype
+from neural_tangents.predict._arguments import (
+    as_kernel_or_stored,
+    as_targets,
+    check_scalar,
+    common_dtype,
+    working_dtype,
+)
 from neural_tangents.predict._host_iteration import iterate
 from neural_tangents.predict._nystrom import Nystrom, nystrom
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._regularisation import Regularisation
-from neural_tangents.predict._spectral import matmul
+from neural_tangents.predict._regularised import matmul
 
 # Products that cannot be left to one multiplication of matrices take the kernel this many entries at a time.
 _BLOCK = 2**21
@@ -139,7 +145,8 @@ def conjugate_gradients(
             "Expected `diag_reg` on the absolute scale for a kernel that is a function, whose mean diagonal entry is "
             "not known. Pass `diag_reg_absolute_scale=True`, with `diag_reg` in the units of the kernel."
         )
-    y_train = y_train.astype(common_dtype(y_train) if is_function else common_dtype(kernel, y_train))
+    dtype = common_dtype(y_train) if is_function else common_dtype(kernel, y_train)
+    y_train = y_train.astype(working_dtype(dtype))
     if tolerance is None:
         tolerance = 1e-6 if y_train.dtype == "float64" else 1e-3
     check_scalar(tolerance, "tolerance")
@@ -156,7 +163,7 @@ def conjugate_gradients(
     if isinstance(kernel, StoredMatrix):
         result = _solve_stored(settings, kernel, *arguments)
         _check_solved(result, kernel, y_train, settings)
-        return result
+        return result._replace(solution=result.solution.astype(dtype))
     _import_lineax()
     if is_function:
         # Compiled for this call alone, so that nothing which the function refers to is kept.
@@ -165,7 +172,7 @@ def conjugate_gradients(
         result = _solve_array(settings, kernel, *arguments)
     if is_concrete(result):
         _check_solved(result, kernel, y_train, settings)
-    return result
+    return result._replace(solution=result.solution.astype(dtype))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -338,9 +345,6 @@ def _check_solved(result: ConjugateGradients, kernel: Any, y_train: jax.Array, s
     residual, iterations = float(result.residual), int(result.iterations)
     if residual <= settings.tolerance:
         return
-    for name, array in dict(y_train=y_train, kernel=kernel).items():
-        if isinstance(array, jax.Array) and not jnp.all(jnp.isfinite(array)):
-            raise ValueError(f"Expected finite numbers in `{name}`, got some that are infinite or NaN.")
     found = f"Expected a residual of at most {settings.tolerance:.1e}, got {residual:.1e} after {iterations} iterations"
     regularise = "more regularisation by `diag_reg` or `noise_variance`"
     if not math.isfinite(residual):

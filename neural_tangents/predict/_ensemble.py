@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.types import Axes, Get
 from neural_tangents.predict import _gradient_flow as flow
-from neural_tangents.predict._arguments import as_targets, check_scalar, time_per_entry
+from neural_tangents.predict._arguments import as_targets, check_scalar, common_dtype, time_per_entry, working_dtype
 from neural_tangents.predict._describe import describe
 from neural_tangents.predict._gaussian_prediction import Gaussian
 from neural_tangents.predict._kernel_calls import check_kernel_fn, check_lengths, evaluate, split_keywords
@@ -106,21 +106,25 @@ class GradientDescentMSEEnsemble:
             return gaussians(get, names, lambda name: learned(self._outputs, self._y_train, compute_cov))
         needed = kernels_needed(names, compute_cov)
         train = self._train_systems(needed)
-        dtype = jnp.result_type(*(train[name].dtype for name in needed))
-        s = time_per_entry(t, self._learning_rate, self._outputs, dtype)
-        y = self._outputs.columns(self._y_train.astype(dtype))
+        dtype = common_dtype(self._y_train, *(train[name].kernel for name in needed))
+        s = time_per_entry(t, self._learning_rate, self._outputs, working_dtype(dtype))
+        y = self._outputs.columns(self._y_train.astype(working_dtype(dtype)))
         if x_test is None:
             return gaussians(
                 get,
                 names,
-                lambda name: as_prediction(self._outputs, *_on_train(s, PREDICTIONS[name], train, y, compute_cov)),
+                lambda name: as_prediction(
+                    self._outputs, dtype, *_on_train(s, PREDICTIONS[name], train, y, compute_cov)
+                ),
             )
-        test_train = evaluate(self._kernel_fn, x_test, self._x_train, needed, test_train_kwargs)
+        inputs = {"x_test": x_test, "x_train": self._x_train}
+        test_train = evaluate(self._kernel_fn, inputs, needed, test_train_kwargs)
         priors = ("nngp",) if compute_cov else ()
-        test_test = evaluate(self._kernel_fn, x_test, None, priors, test_test_kwargs)
-        test = HeldOutKernels.create(self._outputs, test_train, test_test, dtype)
+        test_test = evaluate(self._kernel_fn, {"x_test": x_test}, priors, test_test_kwargs)
+        dtype = common_dtype(self._y_train, *test_train.values(), *test_test.values())
+        test = HeldOutKernels.create(self._outputs, test_train, test_test, working_dtype(dtype))
         return gaussians(
-            get, names, lambda name: as_prediction(test.outputs, *_on_test(s, PREDICTIONS[name], train, test, y))
+            get, names, lambda name: as_prediction(test.outputs, dtype, *_on_test(s, PREDICTIONS[name], train, test, y))
         )
 
     def diagnostics(self) -> dict[str, Diagnostics]:
@@ -150,11 +154,11 @@ class GradientDescentMSEEnsemble:
     def _train_systems(self, needed: tuple[str, ...]) -> dict[str, TrainSystem]:
         """The systems of the needed kernels. Those of concrete kernels are kept, so that none is computed twice."""
         missing = tuple(name for name in needed if name not in self._systems)
-        kernels = evaluate(self._kernel_fn, self._x_train, None, missing, self._keywords)
+        kernels = evaluate(self._kernel_fn, {"x_train": self._x_train}, missing, self._keywords)
         systems = {}
         for name, kernel in kernels.items():
             self._outputs.check(kernel, f"the train-train {name} kernel")
-            dtype = jnp.result_type(kernel, self._y_train)
+            dtype = working_dtype(common_dtype(kernel, self._y_train))
             systems[name] = TrainSystem(kernel, self._outputs, dtype, self._regularisation, self._in_float64)
         self._systems.update({name: systems[name] for name, kernel in kernels.items() if is_concrete(kernel)})
         return {**self._systems, **systems}

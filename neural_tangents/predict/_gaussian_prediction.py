@@ -12,7 +12,7 @@ from jax import numpy as jnp
 from neural_tangents._core.axes import unzip_axes, zip_flat
 from neural_tangents._core.types import Axes
 from neural_tangents.predict._outputs import Outputs
-from neural_tangents.predict._spectral import matmul
+from neural_tangents.predict._regularised import matmul
 
 
 class Gaussian(NamedTuple):
@@ -83,9 +83,10 @@ class Gaussian(NamedTuple):
         outputs = self._outputs(trace_axes)
         times = self.mean.shape[: self.mean.ndim - len(outputs.shape)]
         n_times, size = math.prod(times), math.prod(outputs.described_sizes)
-        mean = self.mean.reshape(n_times, *outputs.shape)
+        dtype = jnp.promote_types(self.mean.dtype, "float32")  # there is no factorisation in half precision
+        mean = self.mean.reshape(n_times, *outputs.shape).astype(dtype)
         matrices = unzip_axes(self.covariance.reshape(n_times, *self.covariance.shape[len(times) :]), 1)
-        matrices = matrices.reshape(n_times, size, size)
+        matrices = matrices.reshape(n_times, size, size).astype(dtype)
 
         def at_time(key: jax.Array, mean: jax.Array, matrix: jax.Array) -> jax.Array:
             values, vectors = jnp.linalg.eigh((matrix + matrix.T) / 2)
@@ -95,7 +96,7 @@ class Gaussian(NamedTuple):
             return outputs.from_columns(columns[None] + steps)
 
         draws = jax.vmap(at_time, out_axes=1)(jax.random.split(key, n_times), mean, matrices)
-        return draws.reshape(n, *self.mean.shape)
+        return draws.reshape(n, *self.mean.shape).astype(self.mean.dtype)
 
     def _outputs(self, trace_axes: Axes) -> Outputs:
         """The outputs at one time: as many axes, after those of time, as make mean and covariance fit."""

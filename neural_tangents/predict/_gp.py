@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from neural_tangents._core.stored import Matrix
 from neural_tangents._core.types import Axes, Get
-from neural_tangents.predict._arguments import as_array_or_stored, as_targets, common_dtype
+from neural_tangents.predict._arguments import as_array_or_stored, as_targets, common_dtype, working_dtype
 from neural_tangents.predict._describe import describe
 from neural_tangents.predict._gaussian_prediction import Gaussian
 from neural_tangents.predict._model_selection import leave_one_out, log_marginal_likelihood
@@ -93,10 +93,11 @@ class GaussianProcess:
             if with_covariance
             else {}
         )
-        test = HeldOutKernels.create(self._outputs, test_train, test_test, self._y_train.dtype)
-        y = self._outputs.columns(self._y_train)
+        dtype = common_dtype(self._y_train, *test_train.values(), *test_test.values())
+        test = HeldOutKernels.create(self._outputs, test_train, test_test, working_dtype(dtype))
+        y = self._columns()
         return gaussians(
-            get, names, lambda name: as_prediction(test.outputs, *posterior(PREDICTIONS[name], train, test, y))
+            get, names, lambda name: as_prediction(test.outputs, dtype, *posterior(PREDICTIONS[name], train, test, y))
         )
 
     def diagnostics(self) -> dict[str, Diagnostics]:
@@ -133,7 +134,7 @@ class GaussianProcess:
 
         Source: Rasmussen, Williams, "Gaussian Processes for Machine Learning", 2006, equation 2.30.
         """
-        return log_marginal_likelihood(self._process(get), self._outputs.columns(self._y_train))
+        return log_marginal_likelihood(self._process(get), self._columns()).astype(self._y_train.dtype)
 
     def leave_one_out(self, get: str = "nngp") -> Gaussian:
         """Predicts the target of each training point from all other points.
@@ -154,7 +155,8 @@ class GaussianProcess:
 
         Source: Rasmussen, Williams, "Gaussian Processes for Machine Learning", 2006, equation 5.12.
         """
-        return leave_one_out(self._process(get), self._outputs, self._y_train)
+        found = leave_one_out(self._process(get), self._outputs, self._columns())
+        return Gaussian(*(x.astype(self._y_train.dtype) for x in found))
 
     def __repr__(self) -> str:
         system = next(iter(self._systems.values()))
@@ -167,6 +169,10 @@ class GaussianProcess:
             solver="Cholesky",
             solve_in_float64=system.in_float64,
         )
+
+    def _columns(self) -> jax.Array:
+        """Targets as columns, in the type to compute in."""
+        return self._outputs.columns(self._y_train.astype(working_dtype(self._y_train.dtype)))
 
     def _process(self, get: str) -> System:
         """The system of the Gaussian process with this name."""
@@ -250,7 +256,8 @@ def gp_inference(
         outputs.check(kernel, kernel_label("k_train_train", name))
     dtype = common_dtype(y_train, *given.values())
     systems = {
-        name: train_system(kernel, outputs, dtype, regularisation, solve_in_float64) for name, kernel in given.items()
+        name: train_system(kernel, outputs, working_dtype(dtype), regularisation, solve_in_float64)
+        for name, kernel in given.items()
     }
     return GaussianProcess(systems, outputs, y_train.astype(dtype))
 

@@ -12,7 +12,8 @@ import jax
 from jax import lax
 
 from neural_tangents._core.stored import Matrix
-from neural_tangents.predict._spectral import CHANGE, DECAY, RESPONSE, Spectrum, bilinear, matmul
+from neural_tangents.predict._regularised import Regularised, matmul
+from neural_tangents.predict._spectral import CHANGE, DECAY, KEPT, RESPONSE, Spectrum, bilinear
 from neural_tangents.predict._stored_algebra import product
 
 # Times are taken together while their intermediate results stay below this many numbers (256 MB in float64): large
@@ -30,15 +31,25 @@ def _over_times(f: Callable[[jax.Array], jax.Array], s: jax.Array, numbers: int)
     return out.reshape(s.shape + out.shape[1:])
 
 
+def _numbers(spectrum: Spectrum) -> int:
+    return math.prod(spectrum.vectors.shape)
+
+
 @jax.jit
-def mean_train(s: jax.Array, spectrum: Spectrum, k_dd: jax.Array, f0: jax.Array, y: jax.Array) -> jax.Array:
+def mean_train(s: jax.Array, spectrum: Spectrum, k_dd: Regularised, f0: jax.Array, y: jax.Array) -> jax.Array:
     """`f0 + (E - I)(f0 - y)`: `[..., M, T]`."""
     return _over_times(lambda s: f0 + bilinear(CHANGE, spectrum, k_dd, s, None, f0 - y), s, math.prod(y.shape))
 
 
 @jax.jit
 def mean_test(
-    s: jax.Array, spectrum: Spectrum, k_dd: jax.Array, k_dt: jax.Array, f0: jax.Array, f0_test: jax.Array, y: jax.Array
+    s: jax.Array,
+    spectrum: Spectrum,
+    k_dd: Regularised,
+    k_dt: jax.Array,
+    f0: jax.Array,
+    f0_test: jax.Array,
+    y: jax.Array,
 ) -> jax.Array:
     """`f0_test + K_td K⁻¹ (E - I)(f0 - y)`: `[..., N, T]`."""
     numbers = math.prod(y.shape) + math.prod(f0_test.shape)
@@ -46,14 +57,14 @@ def mean_test(
 
 
 @jax.jit
-def nngp_covariance_train(s: jax.Array, spectrum: Spectrum, k_dd: jax.Array) -> jax.Array:
+def nngp_covariance_train(s: jax.Array, spectrum: Spectrum, k_dd: Regularised) -> jax.Array:
     """`K E²`: `[..., M, M]`, when only the readout layer is trained, so that one kernel is prior and dynamics."""
-    return _over_times(lambda s: bilinear(DECAY, spectrum, k_dd, 2 * s, None, k_dd), s, math.prod(k_dd.shape))
+    return _over_times(lambda s: bilinear(KEPT, spectrum, k_dd, 2 * s, None, None), s, _numbers(spectrum))
 
 
 @jax.jit
 def nngp_covariance_test(
-    s: jax.Array, spectrum: Spectrum, k_dd: jax.Array, k_dt: jax.Array, k_tt: jax.Array
+    s: jax.Array, spectrum: Spectrum, k_dd: Regularised, k_dt: jax.Array, k_tt: jax.Array
 ) -> jax.Array:
     """`K_tt - K_td K⁻¹ (I - E²) K_dt`: `[..., N, N]`."""
     numbers = math.prod(k_dt.shape) + math.prod(k_tt.shape)
@@ -61,21 +72,21 @@ def nngp_covariance_test(
 
 
 @jax.jit
-def ntk_covariance_train(s: jax.Array, spectrum: Spectrum, ntk_dd: jax.Array, nngp_dd: jax.Array) -> jax.Array:
+def ntk_covariance_train(s: jax.Array, spectrum: Spectrum, ntk_dd: Regularised, nngp_dd: jax.Array) -> jax.Array:
     """`E 𝒦 E`: `[..., M, M]`, with the NTK in `E` and the NNGP covariance `𝒦` of the networks before training."""
 
     def at(s: jax.Array) -> jax.Array:
         decay = bilinear(DECAY, spectrum, ntk_dd, s, None, None)
         return matmul(decay, matmul(nngp_dd, decay))
 
-    return _over_times(at, s, math.prod(ntk_dd.shape))
+    return _over_times(at, s, _numbers(spectrum))
 
 
 @jax.jit
 def ntk_covariance_test(
     s: jax.Array,
     spectrum: Spectrum,
-    ntk_dd: jax.Array,
+    ntk_dd: Regularised,
     ntk_dt: jax.Array,
     nngp_dd: jax.Array,
     nngp_dt: jax.Array,

@@ -8,14 +8,46 @@ import numpy as np
 
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents.predict._arguments import as_kernel
+from neural_tangents.predict._finite import check_finite
 
 
 def evaluate(
-    kernel_fn: Callable[..., Any], x1: Any, x2: Any, names: tuple[str, ...], kwargs: Mapping[str, Any]
+    kernel_fn: Callable[..., Any], inputs: Mapping[str, Any], names: tuple[str, ...], kwargs: Mapping[str, Any]
 ) -> dict[str, jax.Array]:
-    """The named kernels, by one call of `kernel_fn`, or by none if there are no names."""
+    """The named kernels, by one call of `kernel_fn`, or by none if there are no names.
+
+    Args:
+      kernel_fn: the function.
+      inputs: its one or two sets of inputs, under names that errors give them.
+      names: of kernels.
+      kwargs: its keyword arguments.
+
+    Raises:
+      ValueError: inputs are seen to be infinite, unless there is a `mask_constant`, or a kernel is seen not to be
+        finite. It may be finite although inputs are NaN, where these stand for missing values.
+      TypeError: `kernel_fn` returns something other than kernels.
+    """
     if not names:
         return {}
+    if "mask_constant" not in kwargs:
+        _check_inputs(inputs, missing=True)
+    x1, x2 = (*inputs.values(), None)[:2]
+    try:
+        return _evaluate(kernel_fn, x1, x2, names, kwargs)
+    except ValueError:
+        _check_inputs(inputs, missing=False)  # which says more, if that is why
+        raise
+
+
+def _check_inputs(inputs: Mapping[str, Any], missing: bool) -> None:
+    for name, x in inputs.items():
+        for leaf in jax.tree.leaves(x):
+            check_finite(leaf, name, missing)
+
+
+def _evaluate(
+    kernel_fn: Callable[..., Any], x1: Any, x2: Any, names: tuple[str, ...], kwargs: Mapping[str, Any]
+) -> dict[str, jax.Array]:
     if len(names) == 1:
         return {names[0]: as_kernel(kernel_fn(x1, x2, names[0], **kwargs), f"kernel_fn(x1, x2, {names[0]!r})")}
     kernels = kernel_fn(x1, x2, names, **kwargs)

@@ -7,7 +7,7 @@ import jax
 from jax import numpy as jnp
 
 from neural_tangents._core.axes import unzip_axes
-from neural_tangents.predict._arguments import as_kernel, check_scalar
+from neural_tangents.predict._arguments import as_kernel, check_scalar, common_dtype, working_dtype
 
 
 def max_learning_rate(
@@ -30,7 +30,8 @@ def max_learning_rate(
       A scalar.
 
     Raises:
-      ValueError: `ntk_train_train` is not a kernel of a set with itself, or another argument is no scalar.
+      ValueError: `ntk_train_train` is not a kernel of a set with itself, another argument is no scalar, or one is seen
+        not to be finite.
       TypeError: an argument is not made of numbers.
 
     Source: Polyak, "Some methods of speeding up the convergence of iteration methods", USSR Computational Mathematics
@@ -48,6 +49,8 @@ def max_learning_rate(
             f"{kernel.shape}. Pass the kernel of the training set with itself."
         )
     side = math.prod(kernel.shape[::2])
-    matrix = unzip_axes(kernel.astype(jnp.result_type(kernel, float))).reshape(side, side)
+    dtype = common_dtype(kernel)
+    matrix = unzip_axes(kernel.astype(working_dtype(dtype))).reshape(side, side)
     largest = jnp.linalg.eigvalsh(matrix)[-1]
-    return 2 * (1 + momentum) * (side if y_train_size is None else y_train_size) / (largest + eps)
+    rate = 2 * (1 + momentum) * (side if y_train_size is None else y_train_size) / (largest + eps)
+    return rate.astype(dtype)

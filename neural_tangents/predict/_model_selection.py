@@ -18,15 +18,20 @@ def log_marginal_likelihood(system: System, y: jax.Array) -> jax.Array:
     return -quadratic / 2 - columns / 2 * (system.log_determinant() + rows * math.log(2 * math.pi))
 
 
-def leave_one_out(system: System, outputs: Outputs, y_train: jax.Array) -> Gaussian:
-    """What is predicted for each training point from all others: the equations of `GaussianProcess.leave_one_out`."""
+def leave_one_out(system: System, outputs: Outputs, y: jax.Array) -> Gaussian:
+    """What is predicted for each training point from all others, by the equations of `GaussianProcess.leave_one_out`.
+
+    Args:
+      system: of the training set.
+      outputs: on the training set.
+      y: targets as columns, `M x T`.
+    """
     if 0 in outputs.traced:
         raise ValueError(
             "Expected kernels that tell training points apart, to leave out one: axis 0 of `y_train` is one of the "
             f"`trace_axes`, {outputs.traced}. Compute the kernel without it."
         )
-    y = outputs.columns(y_train)
-    points = y_train.shape[0]
+    points = outputs.shape[0]
     covariance = jnp.linalg.inv(system.inverse_blocks(points))
     errors = covariance @ system.solve(y).reshape(*covariance.shape[:2], -1)
     mean = outputs.from_columns(y - errors.reshape(y.shape))

@@ -17,6 +17,7 @@ from neural_tangents.predict._arguments import (
     common_dtype,
     in_memory,
     time_per_entry,
+    working_dtype,
 )
 from neural_tangents.predict._describe import describe
 from neural_tangents.predict._gradient_flow import mean_test, mean_train
@@ -80,18 +81,20 @@ class GradientDescentMSE:
         outputs, dtype = self._system.outputs, self._system.dtype
         s = time_per_entry(t, self._learning_rate, outputs, dtype)
         y = outputs.columns(self._y_train)
+        y = y.astype(dtype)
         f0 = outputs.initial(0.0 if fx_train_0 is None else fx_train_0, "fx_train_0", dtype)
 
         if fx_test_0 is None:
-            return self._on_train(s, f0, y)
+            return self._on_train(s, f0, y).astype(self._y_train.dtype)
         if k_test_train is None:
             raise ValueError("Predictions on the test set need the test-train kernel. Pass `k_test_train`.")
         kernel = as_kernel_or_stored(k_test_train, "k_test_train")
         test_outputs = outputs.held_out(kernel, "`k_test_train`")
-        k_td = as_matrix(kernel, outputs, dtype)
+        found = common_dtype(self._y_train, kernel)
+        k_td = as_matrix(kernel, outputs, working_dtype(found))
         f0_test = test_outputs.initial(fx_test_0, "fx_test_0", dtype)
-        f_test = test_outputs.from_columns(self._on_test(s, k_td, f0, f0_test, y))
-        return f_test if fx_train_0 is None else (self._on_train(s, f0, y), f_test)
+        f_test = test_outputs.from_columns(self._on_test(s, k_td, f0, f0_test, y)).astype(found)
+        return f_test if fx_train_0 is None else (self._on_train(s, f0, y).astype(self._y_train.dtype), f_test)
 
     def diagnostics(self) -> Diagnostics:
         """Says how well the matrix `Θ_λ` is conditioned, and what was done to invert it.
@@ -188,7 +191,7 @@ def gradient_descent_mse(
     regularisation.check(outputs)
     outputs.check(kernel, "`k_train_train`")
     dtype = common_dtype(kernel, y_train)
-    system = train_system(kernel, outputs, dtype, regularisation, solve_in_float64)
+    system = train_system(kernel, outputs, working_dtype(dtype), regularisation, solve_in_float64)
     return GradientDescentMSE(system, y_train.astype(dtype), learning_rate)
 
 

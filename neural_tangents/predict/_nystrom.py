@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from neural_tangents.predict._spectral import matmul
+from neural_tangents.predict._regularised import matmul
 
 
 class Nystrom(NamedTuple):

@@ -13,12 +13,19 @@ from jax.typing import ArrayLike
 
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.types import Axes
-from neural_tangents.predict._arguments import as_kernel, as_targets, check_scalar, check_times, common_dtype
+from neural_tangents.predict._arguments import (
+    as_kernel,
+    as_targets,
+    check_scalar,
+    check_times,
+    common_dtype,
+    working_dtype,
+)
 from neural_tangents.predict._describe import describe
 from neural_tangents.predict._integrate import LONGEST, MAX_STEPS, integrate
 from neural_tangents.predict._ode_state import ODEState, as_state
 from neural_tangents.predict._outputs import Outputs
-from neural_tangents.predict._spectral import matmul
+from neural_tangents.predict._regularised import matmul
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -36,6 +43,7 @@ class GradientDescent:
     _outputs: Outputs
     _learning_rate: Any
     _momentum: Any
+    _dtype: Any  # of predictions
 
     @overload
     def __call__(
@@ -91,13 +99,14 @@ class GradientDescent:
         given = as_state(fx_train_or_state_0, fx_test_0, self._momentum)
         resumable = isinstance(fx_train_or_state_0, ODEState)
         outputs, dtype = self._outputs, self._y_train.dtype
-        k_td, test_outputs = None, None
+        k_td, test_outputs, found_dtype = None, None, self._dtype
         if given.fx_test is not None:
             if k_test_train is None:
                 raise ValueError("Predictions on the test set need the test-train kernel. Pass `k_test_train`.")
             k_test_train = as_kernel(k_test_train, "k_test_train")
             test_outputs = outputs.held_out(k_test_train, "`k_test_train`")
             k_td = outputs.matrix(k_test_train.astype(dtype))
+            found_dtype = jnp.result_type(found_dtype, k_test_train)
 
         names = ("fx_train", "fx_test") if resumable else ("fx_train_or_state_0", "fx_test_0")
         start, rate, friction = self._start(given, test_outputs, names)
@@ -109,7 +118,8 @@ class GradientDescent:
         def end(columns: jax.Array | None, shape: Outputs | None) -> jax.Array | None:
             if columns is None or shape is None:
                 return None
-            return shape.from_columns(columns).reshape(times.shape + shape.shape)
+            end_dtype = self._dtype if shape is outputs else found_dtype
+            return shape.from_columns(columns).reshape(times.shape + shape.shape).astype(end_dtype)
 
         states = ODEState(
             end(found.fx_train, outputs),
@@ -234,9 +244,10 @@ def gradient_descent(
     outputs = Outputs.create(y_train.shape, trace_axes)
     _check_scalars(learning_rate, momentum)
     outputs.check(kernel, "`k_train_train`")
-    y_train = y_train.astype(common_dtype(kernel, y_train))
+    dtype = common_dtype(kernel, y_train)
+    y_train = y_train.astype(working_dtype(dtype))
     _check_loss(loss, y_train)
-    return GradientDescent(loss, kernel, y_train, outputs, learning_rate, momentum)
+    return GradientDescent(loss, kernel, y_train, outputs, learning_rate, momentum, dtype)
 
 
 def _check_scalars(learning_rate: Any, momentum: Any) -> None:

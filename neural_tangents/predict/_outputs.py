@@ -12,6 +12,7 @@ from jax import numpy as jnp
 from neural_tangents._core.axes import canonical_axes, unzip_axes, zip_axes, zip_flat
 from neural_tangents._core.stored import Matrix
 from neural_tangents._core.types import Axes, Shape
+from neural_tangents.predict._finite import check_finite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +85,12 @@ class Outputs:
         """Interleaved kernel -> `M1 x M2` matrix."""
         return unzip_axes(kernel).reshape(math.prod(kernel.shape[::2]), math.prod(kernel.shape[1::2]))
 
+    def diagonal(self, kernel: jax.Array) -> jax.Array:
+        """Interleaved kernel of these outputs -> the diagonal of its matrix, `[M]`."""
+        for _ in self.described:
+            kernel = jnp.diagonal(kernel)  # of the first two axes, which becomes the last axis
+        return kernel.reshape(-1)
+
     def covariance(self, matrix: jax.Array) -> jax.Array:
         """`M x M` matrix, after any leading axes -> interleaved kernel of these outputs, after the same axes."""
         lead = matrix.shape[:-2]
@@ -107,4 +114,5 @@ class Outputs:
                 f"Expected `{name}` to be a scalar or of shape {self.shape}, got shape {np.shape(y)}. "
                 "Pass the outputs of the network before training."
             )
+        check_finite(y, name)
         return self.columns(jnp.broadcast_to(jnp.asarray(y, dtype), self.shape))

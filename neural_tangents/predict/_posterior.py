@@ -12,7 +12,7 @@ from neural_tangents.predict._arguments import as_matrix, in_memory
 from neural_tangents.predict._gaussian_prediction import Gaussian
 from neural_tangents.predict._gradient_flow import residual_covariance
 from neural_tangents.predict._outputs import Outputs
-from neural_tangents.predict._spectral import matmul
+from neural_tangents.predict._regularised import matmul
 from neural_tangents.predict._stored_algebra import product
 from neural_tangents.predict._stored_system import System
 

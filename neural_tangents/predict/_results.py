@@ -58,7 +58,7 @@ def gaussians(get: Get, names: tuple[str, ...], predict: Callable[[str], Any]) -
     return select({name: predict(name) for name in names}, get if isinstance(get, str) else names, "Gaussians")
 
 
-def as_prediction(outputs: Outputs, mean: jax.Array, covariance: jax.Array | None) -> Any:
+def as_prediction(outputs: Outputs, dtype: Any, mean: jax.Array, covariance: jax.Array | None) -> Any:
     """The mean from `M x T` columns, or a `Gaussian` if there is an `M x M` covariance; times stay leading axes."""
-    mean = outputs.from_columns(mean)
-    return mean if covariance is None else Gaussian(mean, outputs.covariance(covariance))
+    mean = outputs.from_columns(mean).astype(dtype)
+    return mean if covariance is None else Gaussian(mean, outputs.covariance(covariance).astype(dtype))

@@ -8,14 +8,21 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
-from neural_tangents._core.concrete import is_concrete, kept_if_concrete
-from neural_tangents.predict._factorise import Factors, factorise, log_determinant, solve, widened
+from neural_tangents._core.concrete import kept_if_concrete
+from neural_tangents.predict._factorise import (
+    Factors,
+    eigenvalues,
+    factorise,
+    inverse_blocks,
+    log_determinant,
+    solve,
+    widened,
+)
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._regularisation import Regularisation
+from neural_tangents.predict._regularised import Regularised
 from neural_tangents.predict._spectral import Spectrum, decompose
-
-# A kernel may differ from its transpose by this much of its largest entry: more than rounding in any type does.
-_ASYMMETRY = 1e-2
+from neural_tangents.predict._symmetry import check_symmetric
 
 
 class Diagnostics(NamedTuple):
@@ -50,7 +57,7 @@ class TrainSystem:
       in_float64: whether to factorise in float64, whatever `dtype`.
 
     Raises:
-      ValueError: the kernel is seen to have entries that are not finite, or not to be symmetric.
+      ValueError: the kernel is seen not to be symmetric.
     """
 
     kernel: jax.Array
@@ -60,38 +67,44 @@ class TrainSystem:
     in_float64: bool
 
     def __post_init__(self) -> None:
-        if is_concrete(self.kernel):
-            _check_entries(self.kernel, self.outputs)
+        if not jnp.issubdtype(self.kernel.dtype, np.inexact):
+            object.__setattr__(self, "kernel", self.kernel.astype(self.dtype))
+        check_symmetric(self.kernel, self.outputs)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TrainSystem, tuple(getattr(self, field.name) for field in dataclasses.fields(self))
 
-    @kept_if_concrete
+    @property
     def unregularised(self) -> jax.Array:
-        """`K`."""
+        """`K`, which is not copied unless it has to be rearranged."""
         return self.outputs.matrix(self.kernel.astype(self.dtype))
 
     @kept_if_concrete
-    def matrix(self) -> jax.Array:
+    def matrix(self) -> Regularised:
         """`K_λ`."""
-        # A kernel is symmetric up to rounding. Different factorisations read different halves, and must see one matrix.
-        symmetric = (self.unregularised + self.unregularised.T) / 2
-        return symmetric + jnp.diag(self.regularisation.diagonal(jnp.diagonal(symmetric), self.outputs))
+        diagonal = self.outputs.diagonal(self.kernel).astype(self.dtype)
+        return Regularised(self.kernel, self.regularisation.diagonal(diagonal, self.outputs), self.outputs)
 
     @kept_if_concrete
     def spectrum(self) -> Spectrum:
         """The eigendecomposition of `K_λ`."""
-        with widened(self.in_float64) as wide:
-            return jax.tree.map(lambda x: x.astype(self.dtype), decompose(wide(self.matrix)))
+        with widened(self.in_float64):
+            found = decompose(lax.stop_gradient(self.matrix), self._wide)
+            return jax.tree.map(lambda x: x.astype(self.dtype), found)
 
     @kept_if_concrete
     def _factors(self) -> Factors:
-        with widened(self.in_float64) as wide:
-            return factorise(lax.stop_gradient(wide(self.matrix)))
+        with widened(self.in_float64):
+            return factorise(self.matrix, self._wide)
+
+    @property
+    def _wide(self) -> Any:
+        """The type to factorise in."""
+        return np.dtype("float64") if self.in_float64 else self.dtype
 
     def solve(self, rhs: jax.Array) -> jax.Array:
         """`K_λ⁻¹ rhs`, for `rhs` of shape `M x R`."""
-        return solve(self.matrix, self._factors, rhs, self.in_float64)
+        return solve(self.matrix, self._factors, rhs.astype(self.dtype), self.in_float64)
 
     def solves_at(self, s: jax.Array | None) -> bool:
         """Whether predictions at times `s` take `solve`, and not `spectrum`."""
@@ -99,9 +112,8 @@ class TrainSystem:
 
     def inverse_blocks(self, points: int) -> jax.Array:
         """The diagonal blocks of `K_λ⁻¹`, one for each of so many points: `[points, M / points, M / points]`."""
-        size = len(self.matrix) // max(1, points)
-        inverse = self.solve(jnp.eye(len(self.matrix), dtype=self.dtype)).reshape(points, size, points, size)
-        return jnp.moveaxis(jnp.diagonal(inverse, axis1=0, axis2=2), -1, 0)
+        size = len(self.matrix.added) // max(1, points)
+        return inverse_blocks(self.matrix, self._factors, size, self.in_float64)
 
     def log_determinant(self) -> jax.Array:
         """`log det K_λ`, of the eigenvalues that are not left out."""
@@ -109,29 +121,10 @@ class TrainSystem:
 
     def diagnostics(self) -> Diagnostics:
         """What is known of `K_λ`."""
-        with widened(self.in_float64) as wide:
-            values = jnp.linalg.eigvalsh(wide(self.matrix))
+        with widened(self.in_float64):
+            values = eigenvalues(self.matrix, self._wide)
             smallest, largest = values[0].astype(self.dtype), values[-1].astype(self.dtype)
             left_out = jnp.where(self._factors.is_cholesky, 0, jnp.sum(self._factors.values == 0))
             jitter = self._factors.jitter.astype(self.dtype)
         condition = jnp.where(smallest > 0, largest / jnp.where(smallest > 0, smallest, 1), jnp.inf)
         return Diagnostics(smallest, condition, jitter, left_out)
-
-
-def _check_entries(kernel: jax.Array, outputs: Outputs) -> None:
-    """Raises `ValueError` if a train-train kernel is not finite, or far from symmetric."""
-    matrix = np.asarray(outputs.matrix(kernel))
-    wrong = int(np.sum(~np.isfinite(matrix)))
-    if wrong:
-        raise ValueError(
-            f"Expected a train-train kernel of finite numbers, got {wrong} of {matrix.size} entries that are NaN or "
-            "infinite. Look for them in the inputs, and for overflow in deep networks with large weights; float64 has "
-            "a larger range."
-        )
-    largest, difference = (float(np.max(np.abs(m), initial=0)) for m in (matrix, matrix - matrix.T))
-    if difference > _ASYMMETRY * largest:
-        raise ValueError(
-            "Expected a symmetric train-train kernel, got one that differs from its transpose by up to "
-            f"{difference:.3g}, with entries up to {largest:.3g}. Pass the kernel of the training set with itself, in "
-            "the same order."
-        )

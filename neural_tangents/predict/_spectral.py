@@ -15,10 +15,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+from jax import lax
 from jax import numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from neural_tangents._core.precision import matmul_precision
+from neural_tangents.predict._regularised import Regularised, matmul
 
 
 class Spectrum(NamedTuple):
@@ -28,16 +29,11 @@ class Spectrum(NamedTuple):
     vectors: jax.Array
 
 
-@jax.jit
-def decompose(matrix: jax.Array) -> Spectrum:
-    """The spectrum of a symmetric positive semi-definite matrix."""
-    values, vectors = jnp.linalg.eigh(matrix)
+@functools.partial(jax.jit, static_argnums=1)
+def decompose(matrix: Regularised, dtype: Any) -> Spectrum:
+    """The spectrum of a positive semi-definite matrix, computed in some type."""
+    vectors, values = lax.linalg.eigh(matrix.dense(dtype), symmetrize_input=False)
     return Spectrum(jnp.maximum(values, 0), vectors)
-
-
-def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
-    """The product of two matrices at full precision, which kernels need since they are ill-conditioned."""
-    return jnp.matmul(a, b, precision=matmul_precision())
 
 
 # Scalar functions of an eigenvalue λ >= 0 and a time s >= 0. Where s = ∞ and λ = 0, nothing is ever learned.
@@ -72,6 +68,11 @@ def _response(lam: jax.Array, s: jax.Array) -> jax.Array:
     return jnp.where(x > 0, -jnp.expm1(-x) / jnp.where(x > 0, lam, 1), jnp.where(jnp.isinf(s), 0, s))
 
 
+def _kept(lam: jax.Array, s: jax.Array) -> jax.Array:
+    """`λ e^{-λs}`."""
+    return lam * _decay(lam, s)
+
+
 def _decay_difference(a: jax.Array, b: jax.Array, s: jax.Array) -> jax.Array:
     """`(e^{-as} - e^{-bs}) / (a - b)`."""
     return -_decay(jnp.minimum(a, b), s) * _response(jnp.abs(a - b), s)
@@ -93,8 +94,15 @@ def _response_difference(a: jax.Array, b: jax.Array, s: jax.Array) -> jax.Array:
     return jnp.where(small, finite**2 * series, quotient)
 
 
+def _kept_difference(a: jax.Array, b: jax.Array, s: jax.Array) -> jax.Array:
+    """`(a e^{-as} - b e^{-bs}) / (a - b)`, by the product rule of divided differences."""
+    low, high = jnp.minimum(a, b), jnp.maximum(a, b)
+    return low * _decay_difference(low, high, s) + _decay(high, s)
+
+
 DECAY = SpectralFunction(_decay, _decay_difference, lambda lam, s: -lam * _decay(lam, s))
 CHANGE = SpectralFunction(_change, _decay_difference, lambda lam, s: -lam * _decay(lam, s))
+KEPT = SpectralFunction(_kept, _kept_difference, lambda lam, s: -jnp.square(lam) * _decay(lam, s))
 RESPONSE = SpectralFunction(_response, _response_difference, _decay)
 
 
@@ -102,7 +110,7 @@ RESPONSE = SpectralFunction(_response, _response_difference, _decay)
 def bilinear(
     f: SpectralFunction,
     spectrum: Spectrum,
-    matrix: jax.Array,
+    matrix: Regularised,
     s: jax.Array,
     left: jax.Array | None,
     right: jax.Array | None,
@@ -112,7 +120,7 @@ def bilinear(
     Args:
       f: the scalar function.
       spectrum: the decomposition of `matrix`. It supplies values only: derivatives in `K` flow through `matrix`.
-      matrix: `K`, symmetric, `[M, M]`.
+      matrix: `K`.
       s: a scalar.
       left: `[M, L]`; None for the identity.
       right: `[M, R]`; None for the identity.
@@ -128,9 +136,12 @@ def _bilinear_jvp(f: SpectralFunction, primals: tuple[Any, ...], tangents: tuple
     out = bilinear(f, *primals)
     a, b = _coordinates(spectrum, left), _coordinates(spectrum, right)
     d_out = jnp.zeros_like(out)
-    if _moves(d_matrix):
-        inner = f.difference(lam[:, None], lam[None, :], s) * matmul(matmul(vectors.T, d_matrix), vectors)
-        d_out += matmul(a.T, matmul(inner, b))
+    if _moves(d_matrix.kernel):
+        change = matmul(matmul(vectors.T, d_matrix.unregularised(lam.dtype)), vectors)
+        d_out += matmul(a.T, matmul(_differences(f, lam, s) * (change + change.T) / 2, b))
+    if _moves(d_matrix.added):
+        change = matmul(vectors.T, d_matrix.added[:, None] * vectors)
+        d_out += matmul(a.T, matmul(_differences(f, lam, s) * change, b))
     if _moves(d_s):
         d_out += d_s * matmul(a.T, f.rate(lam, s)[:, None] * b)
     if _moves(d_left):
@@ -141,6 +152,11 @@ def _bilinear_jvp(f: SpectralFunction, primals: tuple[Any, ...], tangents: tuple
 
 
 bilinear.defjvp(_bilinear_jvp, symbolic_zeros=True)
+
+
+def _differences(f: SpectralFunction, lam: jax.Array, s: jax.Array) -> jax.Array:
+    """`f[λ_i, λ_j]`, `[M, M]`."""
+    return f.difference(lam[:, None], lam[None, :], s)
 
 
 def _coordinates(spectrum: Spectrum, columns: jax.Array | None) -> jax.Array:

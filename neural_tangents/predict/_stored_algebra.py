@@ -15,7 +15,7 @@ from jax import numpy as jnp
 
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.stored import Matrix, StoredMatrix
-from neural_tangents.predict._spectral import matmul
+from neural_tangents.predict._regularised import matmul
 
 # Tiles of a store are taken together up to about this many rows and columns: for smaller ones, LAPACK is slow.
 _SIDE = 1024

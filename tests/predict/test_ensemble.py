@@ -153,7 +153,7 @@ def test_factorisations_are_computed_once(monkeypatch):
     calls = []
     for name in ("decompose", "factorise"):
         original = getattr(_solve, name)
-        monkeypatch.setattr(_solve, name, lambda m, name=name, original=original: calls.append(name) or original(m))
+        monkeypatch.setattr(_solve, name, lambda *a, name=name, original=original: calls.append(name) or original(*a))
     kernel_fn = KernelFn(linear_models.problem((4, 3), (-1,), 34))
     predict_fn = predict.gradient_descent_mse_ensemble(kernel_fn, kernel_fn.x_train, kernel_fn.problem.y)
     for _ in range(2):

@@ -146,7 +146,7 @@ def test_decompositions_are_computed_once(monkeypatch):
     calls = []
     for name in ("decompose", "factorise"):
         original = getattr(_solve, name)
-        monkeypatch.setattr(_solve, name, lambda m, name=name, original=original: calls.append(name) or original(m))
+        monkeypatch.setattr(_solve, name, lambda *a, name=name, original=original: calls.append(name) or original(*a))
     problem = linear_models.problem((4, 3), (-1,), 11)
     predict_fn = predict.gradient_descent_mse(problem.ntk["dd"], problem.y)
     arguments = (problem.f0, problem.f0_test, problem.ntk["td"])

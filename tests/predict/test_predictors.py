@@ -68,7 +68,7 @@ PREDICTORS = {
 @pytest.mark.parametrize("name", PREDICTORS)
 def test_printing_tells_settings_and_factorises_nothing(name, monkeypatch):
     for function in ("decompose", "factorise"):
-        monkeypatch.setattr(_solve, function, lambda matrix: pytest.fail("factorised"))
+        monkeypatch.setattr(_solve, function, lambda *_: pytest.fail("factorised"))
     make, _, text = PREDICTORS[name]
     predictor = make()
     assert isinstance(predictor, getattr(predict, name))

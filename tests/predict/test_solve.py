@@ -7,6 +7,7 @@ import pytest
 
 from neural_tangents import predict
 from neural_tangents.predict._factorise import factorise, log_determinant, solve
+from neural_tangents.predict._regularised import Regularised
 
 EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
 
@@ -19,7 +20,8 @@ def matrix_with(eigenvalues, seed=0):
 
 
 def solved(matrix, rhs):
-    factors = factorise(matrix)
+    matrix = Regularised.of(matrix)
+    factors = factorise(matrix, matrix.kernel.dtype)
     return solve(matrix, factors, rhs, False), factors
 
 
@@ -53,7 +55,7 @@ def test_eigenvalues_far_below_zero_are_left_out(dtype):
     assert not factors.is_cholesky and factors.jitter == 0
     pseudo_inverse = (vectors * np.where(values > 0, 1 / values, 0)) @ vectors.T
     np.testing.assert_allclose(x, pseudo_inverse, atol=1000 * EPS[dtype.name])
-    found = log_determinant(jnp.asarray(matrix, dtype), factors, False)
+    found = log_determinant(Regularised.of(jnp.asarray(matrix, dtype)), factors, False)
     np.testing.assert_allclose(found, np.sum(np.log(values[1:])), atol=100 * EPS[dtype.name])
 
 
@@ -82,8 +84,8 @@ def test_derivatives():
         rhs = jnp.asarray([[1.0], [2.0], [-1.0]])
 
         def values(s):
-            moved = jnp.asarray(matrix) + s * direction
-            factors = factorise(jax.lax.stop_gradient(moved))
+            moved = Regularised.of(jnp.asarray(matrix) + s * direction)
+            factors = factorise(moved, rhs.dtype)
             return jnp.sum(solve(moved, factors, rhs, False) ** 2), log_determinant(moved, factors, False)
 
         def exact(s):
@@ -274,7 +276,7 @@ def test_noise_of_each_point_is_added_to_the_diagonal(trace_axes):
     ("noise", "trace_axes", "message"),
     [
         (-0.1, (-1,), "`noise_variance` >= 0"),
-        (np.nan, (-1,), "`noise_variance` >= 0"),
+        (np.nan, (-1,), "finite numbers in `noise_variance`"),
         (np.ones(3), (-1,), "one number for each training point"),
         (np.ones(4), (0,), "axis 0 of `y_train`"),
     ],

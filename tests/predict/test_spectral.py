@@ -9,6 +9,7 @@ import scipy.linalg
 from jax import numpy as jnp
 
 from neural_tangents.predict import _spectral as spectral
+from neural_tangents.predict._regularised import Regularised
 
 EIGENVALUES = (0.0, 1e-12, 1e-6, 1.0001e-6, 1e-3, 0.09, 0.1, 0.11, 1.0, 1.0000001, 40.0)
 TIMES = (0.0, 1e-3, 1.0, 50.0, 1e4)
@@ -70,7 +71,8 @@ def test_bilinear(dtype, left, right):
     a, b = (np.eye(4) if c is None else c for c in columns)
     e = scipy.linalg.expm(-0.7 * matrix)
     want = {"DECAY": e, "CHANGE": e - np.eye(4), "RESPONSE": np.linalg.solve(matrix, np.eye(4) - e)}
-    spectrum = spectral.decompose(matrix.astype(dtype))
+    matrix = Regularised.of(jnp.asarray(matrix, dtype))
+    spectrum = spectral.decompose(matrix, dtype)
     columns = [None if c is None else c.astype(dtype) for c in columns]
     for name, function in want.items():
         got = spectral.bilinear(getattr(spectral, name), spectrum, matrix, jnp.asarray(0.7, dtype), *columns)
@@ -78,4 +80,7 @@ def test_bilinear(dtype, left, right):
 
 
 def test_negative_eigenvalues_are_rounding(dtype):
-    assert spectral.decompose(np.diag([1.0, -1e-9]).astype(dtype)).values.tolist() == [0.0, 1.0]
+    assert spectral.decompose(Regularised.of(jnp.diag(jnp.asarray([1.0, -1e-9], dtype))), dtype).values.tolist() == [
+        0.0,
+        1.0,
+    ]

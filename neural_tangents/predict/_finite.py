@@ -1,0 +1,36 @@
+"""Entries that are NaN or infinite, sought where the arrays are."""
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+
+from neural_tangents._core.concrete import is_concrete
+
+
+def not_finite(x: Any, missing: bool = False) -> int:
+    """How many entries are infinite or (unless it stands for `missing` values) NaN; 0 if they are not known."""
+    if not isinstance(x, jax.Array | np.ndarray | np.generic | float | complex) or not is_concrete(x):
+        return 0
+    if not jnp.issubdtype(getattr(x, "dtype", type(x)), np.inexact):
+        return 0
+    with jax.core.eval_context():  # also while a caller is being traced
+        return int(np.sum(np.asarray(_wrong_in_rows(x, missing), np.int64)))
+
+
+def check_finite(x: Any, name: str, missing: bool = False) -> None:
+    """Raises `ValueError` if an array is seen to have such entries."""
+    wrong = not_finite(x, missing)
+    if wrong:
+        raise ValueError(
+            f"Expected finite numbers in `{name}`, got {wrong} of {np.size(x)} entries that are NaN or infinite. Look "
+            "for missing values in the data, and for overflow in deep networks with large weights; float64 has a "
+            "larger range."
+        )
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _wrong_in_rows(x: jax.Array, missing: bool) -> jax.Array:
+    return jnp.sum(jnp.isinf(x) if missing else ~jnp.isfinite(x), axis=-1 if jnp.ndim(x) else None)

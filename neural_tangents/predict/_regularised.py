@@ -1,0 +1,66 @@
+"""The matrix `K_λ = K + D` of a kernel and what is added to its diagonal, which is formed only while it is used."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+from jax import lax
+from jax import numpy as jnp
+
+from neural_tangents._core.precision import matmul_precision
+from neural_tangents.predict._outputs import Outputs
+
+
+def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
+    """The product of two matrices at full precision, which kernels need since they are ill-conditioned."""
+    return jnp.matmul(a, b, precision=matmul_precision())
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=("kernel", "added"), meta_fields=("outputs",))
+@dataclasses.dataclass(frozen=True, eq=False)
+class Regularised:
+    """The symmetric matrix `(K + Kᵀ) / 2 + diag(added)`, `[M, M]`.
+
+    A kernel is symmetric up to rounding. Different factorisations read different halves, and must see one matrix.
+
+    A pytree, and linear in its arrays, so that it also stands for the tangent of such a matrix.
+
+    Attributes:
+      kernel: the interleaved kernel `K`.
+      added: what is added to the diagonal, `[M]`.
+      outputs: the outputs that it is a kernel of.
+    """
+
+    kernel: jax.Array
+    added: jax.Array
+    outputs: Outputs
+
+    @classmethod
+    def of(cls, matrix: jax.Array) -> "Regularised":
+        """A matrix with nothing added."""
+        return cls(matrix, jnp.zeros(len(matrix), matrix.dtype), Outputs((len(matrix),), ()))
+
+    def plus(self, jitter: jax.Array) -> "Regularised":
+        """The matrix with `jitter` added to its whole diagonal."""
+        return dataclasses.replace(self, added=self.added.astype(jitter.dtype) + jitter)
+
+    def diagonal(self, dtype: Any) -> jax.Array:
+        """The diagonal, `[M]`."""
+        return self.outputs.diagonal(self.kernel).astype(dtype) + self.added.astype(dtype)
+
+    def unregularised(self, dtype: Any) -> jax.Array:
+        """`K` as it is, in some type."""
+        return self.outputs.matrix(self.kernel.astype(dtype))
+
+    def dense(self, dtype: Any) -> jax.Array:
+        """The whole matrix. Under `jit` this takes one array, which a factorisation may overwrite."""
+        k = self.unregularised(dtype)
+        rows, columns = (lax.broadcasted_iota("int32", k.shape, axis) for axis in range(2))
+        symmetric = (k + k.T) / 2
+        return jnp.where(rows == columns, symmetric + self.added.astype(dtype)[:, None], symmetric)
+
+    def times(self, x: jax.Array) -> jax.Array:
+        """The product with `x`, `[M, R]`, in the type of `x`."""
+        k = self.unregularised(x.dtype)
+        return (matmul(k, x) + matmul(k.T, x)) / 2 + self.added.astype(x.dtype)[:, None] * x
