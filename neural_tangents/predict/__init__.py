@@ -14,6 +14,7 @@ What they return, for annotations and help:
 What predictors return:
 
     Gaussian     mean and covariance, from which variances, standard deviations and draws follow
+    Marginals    mean and variances, without the covariance
     Gaussians    predictions by name: `nngp`, `ntk`, `ntkgp`
     ODEState     outputs in training, from which `gradient_descent` can be resumed
     Diagnostics  how well a kernel is conditioned, and what was done to invert it
@@ -33,6 +34,7 @@ from neural_tangents.predict._ensemble import GradientDescentMSEEnsemble, gradie
 from neural_tangents.predict._gaussian_prediction import Gaussian
 from neural_tangents.predict._gp import GaussianProcess, gp_inference
 from neural_tangents.predict._learning_rate import max_learning_rate
+from neural_tangents.predict._marginals import Marginals
 from neural_tangents.predict._mse import GradientDescentMSE, gradient_descent_mse
 from neural_tangents.predict._ode import GradientDescent, gradient_descent
 from neural_tangents.predict._ode_state import ODEState
@@ -51,6 +53,7 @@ __all__ = [
     "GradientDescent",
     "GradientDescentMSE",
     "GradientDescentMSEEnsemble",
+    "Marginals",
     "ODEState",
     "conjugate_gradients",
     "gp_inference",

@@ -12,6 +12,9 @@ from neural_tangents._core.stored import Matrix, StoredMatrix
 from neural_tangents.predict._finite import check_finite
 from neural_tangents.predict._outputs import Outputs
 
+# The value of `compute_cov` that asks for variances alone.
+DIAGONAL = "diag"
+
 # A kernel in a store is loaded if it takes at most this many bytes. A larger one stays there.
 LOADED = 2**26
 
@@ -90,6 +93,17 @@ def check_scalar(value: Any, name: str, advice: str = "Pass a number.") -> None:
     if np.shape(value) != ():
         raise ValueError(f"Expected `{name}` to be a scalar, got shape {np.shape(value)}. {advice}")
     check_finite(value, name)
+
+
+def check_compute_cov(compute_cov: Any) -> bool | str:
+    """Whether to compute covariances, or `DIAGONAL`; raises an error for anything else."""
+    if isinstance(compute_cov, bool | np.bool_):
+        return bool(compute_cov)
+    if isinstance(compute_cov, str) and compute_cov == DIAGONAL:
+        return DIAGONAL
+    if isinstance(compute_cov, str):
+        raise ValueError(f"Expected `compute_cov` to be True, False or {DIAGONAL!r}, got {compute_cov!r}.")
+    raise TypeError(f"Expected `compute_cov` to be True, False or {DIAGONAL!r}, got {_kind(compute_cov)}.")
 
 
 def check_times(t: Any) -> None:

@@ -11,10 +11,25 @@ from jax.typing import ArrayLike
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.types import Axes, Get
 from neural_tangents.predict import _gradient_flow as flow
-from neural_tangents.predict._arguments import as_targets, check_scalar, common_dtype, time_per_entry, working_dtype
+from neural_tangents.predict._arguments import (
+    DIAGONAL,
+    as_targets,
+    check_compute_cov,
+    check_scalar,
+    common_dtype,
+    time_per_entry,
+    working_dtype,
+)
 from neural_tangents.predict._describe import describe
 from neural_tangents.predict._gaussian_prediction import Gaussian
-from neural_tangents.predict._kernel_calls import check_kernel_fn, check_lengths, evaluate, split_keywords
+from neural_tangents.predict._kernel_calls import (
+    check_kernel_fn,
+    check_lengths,
+    evaluate,
+    evaluate_diagonal,
+    split_keywords,
+)
+from neural_tangents.predict._marginals import Marginals
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._posterior import PREDICTIONS, HeldOutKernels, Roles, kernels_needed, learned, posterior
 from neural_tangents.predict._regularisation import Regularisation
@@ -65,7 +80,17 @@ class GradientDescentMSEEnsemble:
 
     @overload
     def __call__(
-        self, t: Any = None, x_test: Any = None, get: Get = ..., compute_cov: bool = ..., **kwargs: Any
+        self, t: Any = None, x_test: Any = None, get: Names = None, compute_cov: Literal["diag"] = ..., **kwargs: Any
+    ) -> Gaussians[Marginals]: ...
+
+    @overload
+    def __call__(
+        self, t: Any = None, x_test: Any = None, get: str = ..., compute_cov: Literal["diag"] = ..., **kwargs: Any
+    ) -> Marginals: ...
+
+    @overload
+    def __call__(
+        self, t: Any = None, x_test: Any = None, get: Get = ..., compute_cov: bool | str = ..., **kwargs: Any
     ) -> Any: ...
 
     def __call__(
@@ -73,7 +98,7 @@ class GradientDescentMSEEnsemble:
         t: Any = None,
         x_test: Any = None,
         get: Get = None,
-        compute_cov: bool = False,
+        compute_cov: bool | str = False,
         **kernel_fn_test_test_kwargs: Any,
     ) -> Any:
         """Predicts outputs on a test set, or on the training set.
@@ -83,14 +108,17 @@ class GradientDescentMSEEnsemble:
             for the limit of infinite time, as in `gp_inference`.
           x_test: inputs; None for the training set.
           get: `'nngp'`, `'ntk'`, in upper or lower case, or both; None for `('nngp', 'ntk')`.
-          compute_cov: whether to compute covariances too.
+          compute_cov: whether to compute covariances too; `'diag'` for variances alone. Of these, time and memory grow
+            with the number of test points, and not with its square: `kernel_fn` is called for a few test points at a
+            time, to take the diagonal of its results.
           **kernel_fn_test_test_kwargs: passed to `kernel_fn` for the test set; those not given are as for the training
             set. For the test set with the training set, a keyword that is a pair is that of `(test, train)`: the first
             half of the one and the second half of the other. Any other keyword must be the same for both sets.
 
         Returns:
           For one name the prediction, for several a named tuple `Gaussians` of them. A prediction is the mean, with the
-          axes of `t` before those of `y_train`, or, with `compute_cov`, `Gaussian(mean, covariance)`.
+          axes of `t` before those of `y_train`; with `compute_cov=True` it is `Gaussian(mean, covariance)`, with
+          `'diag'` it is `Marginals(mean, variance)`.
 
         Raises:
           ValueError: sizes of kernels and targets disagree, keywords for the training and the test set disagree, a
@@ -101,10 +129,11 @@ class GradientDescentMSEEnsemble:
           TypeError: `get` or `t` has the wrong type, or `kernel_fn` returns something other than kernels.
         """
         names = requested(get, ("nngp", "ntk"), NotImplementedError)
+        spread = check_compute_cov(compute_cov)
         test_train_kwargs, test_test_kwargs = split_keywords(self._keywords, kernel_fn_test_test_kwargs)
         if t is None and x_test is None:
-            return gaussians(get, names, lambda name: learned(self._outputs, self._y_train, compute_cov))
-        needed = kernels_needed(names, compute_cov)
+            return gaussians(get, names, lambda name: learned(self._outputs, self._y_train, spread))
+        needed = kernels_needed(names, bool(spread))
         train = self._train_systems(needed)
         dtype = common_dtype(self._y_train, *(train[name].kernel for name in needed))
         s = time_per_entry(t, self._learning_rate, self._outputs, working_dtype(dtype))
@@ -113,16 +142,15 @@ class GradientDescentMSEEnsemble:
             return gaussians(
                 get,
                 names,
-                lambda name: as_prediction(
-                    self._outputs, dtype, *_on_train(s, PREDICTIONS[name], train, y, compute_cov)
-                ),
+                lambda name: as_prediction(self._outputs, dtype, *_on_train(s, PREDICTIONS[name], train, y, spread)),
             )
         inputs = {"x_test": x_test, "x_train": self._x_train}
         test_train = evaluate(self._kernel_fn, inputs, needed, test_train_kwargs)
-        priors = ("nngp",) if compute_cov else ()
-        test_test = evaluate(self._kernel_fn, {"x_test": x_test}, priors, test_test_kwargs)
+        priors = ("nngp",) if spread else ()
+        evaluate_prior = evaluate_diagonal if spread == DIAGONAL else evaluate
+        test_test = evaluate_prior(self._kernel_fn, {"x_test": x_test}, priors, test_test_kwargs)
         dtype = common_dtype(self._y_train, *test_train.values(), *test_test.values())
-        test = HeldOutKernels.create(self._outputs, test_train, test_test, working_dtype(dtype))
+        test = HeldOutKernels.create(self._outputs, test_train, test_test, working_dtype(dtype), spread == DIAGONAL)
         return gaussians(
             get, names, lambda name: as_prediction(test.outputs, dtype, *_on_test(s, PREDICTIONS[name], train, test, y))
         )
@@ -255,24 +283,25 @@ def gradient_descent_mse_ensemble(
 
 
 def _on_train(
-    s: jax.Array | None, roles: Roles, train: Mapping[str, TrainSystem], y: jax.Array, with_covariance: bool
+    s: jax.Array | None, roles: Roles, train: Mapping[str, TrainSystem], y: jax.Array, spread: bool | str
 ) -> tuple[jax.Array, jax.Array | None]:
-    """The mean `[..., M, T]` and covariance `[..., M, M]` (None if not asked for) on the training set."""
+    """The mean `[..., M, T]` and covariance `[..., M, M]` or variances `[..., M]` on the training set, if asked for."""
     assert s is not None
     system = train[roles.dynamics]
     mean = flow.mean_train(s, system.spectrum, system.matrix, jnp.zeros_like(y), y)
-    if not with_covariance:
+    if not spread:
         return mean, None
+    diagonal = spread == DIAGONAL
     if roles.prior == roles.dynamics:
-        return mean, flow.nngp_covariance_train(s, system.spectrum, system.matrix)
+        return mean, flow.nngp_covariance_train(s, system.spectrum, system.matrix, diagonal)
     prior = train[roles.prior].unregularised
-    return mean, flow.ntk_covariance_train(s, system.spectrum, system.matrix, prior)
+    return mean, flow.ntk_covariance_train(s, system.spectrum, system.matrix, prior, diagonal)
 
 
 def _on_test(
     s: jax.Array | None, roles: Roles, train: Mapping[str, TrainSystem], test: HeldOutKernels, y: jax.Array
 ) -> tuple[jax.Array, jax.Array | None]:
-    """The mean `[..., N, T]` and covariance `[..., N, N]` (None if not asked for) on the test set."""
+    """The mean `[..., N, T]` and covariance `[..., N, N]` or variances `[..., N]` on the test set, if asked for."""
     if s is None:
         return posterior(roles, train, test, y)
     system, k_dt = train[roles.dynamics], test.k_dt(roles.dynamics)

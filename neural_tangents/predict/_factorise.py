@@ -5,10 +5,11 @@
 3. Eigendecomposition, where eigenvalues that are negative, or zero up to rounding, are left out: the pseudo-inverse.
 """
 
+import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +19,15 @@ from neural_tangents._core.concrete import is_concrete
 from neural_tangents.predict._regularised import Regularised, matmul
 
 _STEP = 4.0  # from one jitter to the next
-_COLUMNS = 256  # of an inverse, at a time
 
 
-class Factors(NamedTuple):
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("is_cholesky", "matrix", "values", "jitter"),
+    meta_fields=("known",),
+)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Factors:
     """A factorised matrix.
 
     Attributes:
@@ -29,12 +35,43 @@ class Factors(NamedTuple):
       matrix: `L`, lower triangular, or `V`.
       values: eigenvalues, with 0 for those left out; ones for `L Lᵀ`.
       jitter: what was added to the diagonal.
+      known: `is_cholesky` where it is known, so that only one of the two ways to solve is compiled; otherwise None.
     """
 
     is_cholesky: jax.Array
     matrix: jax.Array
     values: jax.Array
     jitter: jax.Array
+    known: bool | None = None
+
+    def choose(self, by_cholesky: Callable[[], jax.Array], by_eigenvalues: Callable[[], jax.Array]) -> jax.Array:
+        """What the one or the other returns."""
+        if self.known is None:
+            return lax.cond(self.is_cholesky, by_cholesky, by_eigenvalues)
+        return by_cholesky() if self.known else by_eigenvalues()
+
+    def solve(self, rhs: jax.Array) -> jax.Array:
+        """`K⁻¹ rhs`."""
+        return self.choose(
+            lambda: jax.scipy.linalg.cho_solve((self.matrix, True), rhs),
+            lambda: matmul(self.matrix, self._inverse()[:, None] * matmul(self.matrix.T, rhs)),
+        )
+
+    def half_solve(self, rhs: jax.Array) -> jax.Array:
+        """`R` with `Rᵀ R = rhsᵀ K⁻¹ rhs`."""
+        return self.choose(
+            lambda: jax.scipy.linalg.solve_triangular(self.matrix, rhs, lower=True),
+            lambda: jnp.sqrt(self._inverse())[:, None] * matmul(self.matrix.T, rhs),
+        )
+
+    def log_determinant(self) -> jax.Array:
+        """`log det K`, of the eigenvalues that are not left out."""
+        pivots = jnp.where(self.is_cholesky, jnp.square(jnp.diagonal(self.matrix)), self.values)
+        return jnp.sum(jnp.log(jnp.where(pivots > 0, pivots, 1)))
+
+    def _inverse(self) -> jax.Array:
+        there = self.values > 0
+        return jnp.where(there, 1 / jnp.where(there, self.values, 1), 0)
 
 
 @contextmanager
@@ -55,136 +92,61 @@ def factorise(matrix: Regularised, dtype: Any) -> Factors:
 
 def _factorise_known(matrix: Regularised, dtype: Any) -> Factors:
     """The ladder in Python, where nothing is held, and nothing compiled, for a rung that is not reached."""
-    jitter, ladder = jnp.zeros((), dtype), _Ladder.of(matrix, dtype)
+    jitter: Any = 0.0
     while True:
-        lower, ok = _attempt(matrix, jitter, dtype)
-        if ok:
-            return _by_cholesky(lower, jitter)
-        if not ladder.goes_on(jitter):
-            return _by_eigenvalues(matrix, dtype)
-        del lower  # before the next one takes as much memory
-        jitter = ladder.next(jitter)
+        factors, scale = _cholesky(matrix, jitter, dtype)
+        if factors.is_cholesky:
+            return dataclasses.replace(factors, known=True)
+        if not _goes_on(jitter, float(scale), dtype):
+            return dataclasses.replace(_by_eigenvalues(matrix, dtype), known=False)
+        del factors  # before the next ones take as much memory
+        jitter = max(_STEP * jitter, _eps(dtype) * float(scale))
 
 
 @functools.partial(jax.jit, static_argnums=1)
 def _factorise_traced(matrix: Regularised, dtype: Any) -> Factors:
     """The same in one program."""
-    ladder, zero = _Ladder.of(matrix, dtype), jnp.zeros((), dtype)
 
-    def climb(state: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
-        jitter = ladder.next(state[0])
-        return jitter, *_attempt(matrix, jitter, dtype)
+    def fails(state: tuple[Factors, jax.Array]) -> jax.Array:
+        factors, scale = state
+        return ~factors.is_cholesky & _goes_on(factors.jitter, scale, dtype)
 
-    jitter, lower, ok = lax.while_loop(
-        lambda state: ~state[2] & ladder.goes_on(state[0]), climb, (zero, *_attempt(matrix, zero, dtype))
-    )
-    return lax.cond(ok, lambda: _by_cholesky(lower, jitter), lambda: _by_eigenvalues(matrix, dtype))
+    def climb(state: tuple[Factors, jax.Array]) -> tuple[Factors, jax.Array]:
+        factors, scale = state
+        return _cholesky(matrix, jnp.maximum(_STEP * factors.jitter, _eps(dtype) * scale), dtype)
+
+    factors, _ = lax.while_loop(fails, climb, _cholesky(matrix, jnp.zeros((), dtype), dtype))
+    return lax.cond(factors.is_cholesky, lambda: factors, lambda: _by_eigenvalues(matrix, dtype))
 
 
-class _Ladder(NamedTuple):
-    """The jitters to try after 0, from the level of rounding for a mean diagonal entry `scale`."""
+def _goes_on(jitter: Any, scale: Any, dtype: Any) -> Any:
+    """Whether there is a larger jitter to try, for a mean diagonal entry `scale`."""
+    return (_STEP * jitter <= _eps(dtype) ** 0.5 * scale) & (scale > 0)
 
-    scale: jax.Array
-    eps: float
 
-    @classmethod
-    def of(cls, matrix: Regularised, dtype: Any) -> "_Ladder":
-        return cls(jnp.mean(jnp.abs(matrix.diagonal(dtype))), float(jnp.finfo(dtype).eps))
-
-    def goes_on(self, jitter: jax.Array) -> jax.Array:
-        return (_STEP * jitter <= self.eps**0.5 * self.scale) & (self.scale > 0)
-
-    def next(self, jitter: jax.Array) -> jax.Array:
-        return jnp.maximum(_STEP * jitter, self.eps * self.scale)
+def _eps(dtype: Any) -> float:
+    return float(jnp.finfo(dtype).eps)
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def _attempt(matrix: Regularised, jitter: jax.Array, dtype: Any) -> tuple[jax.Array, jax.Array]:
-    """`L`, and whether it is one."""
-    raised = matrix.plus(jitter).dense(dtype)
-    lower = lax.linalg.cholesky(raised, symmetrize_input=False)
-    pivots, least = jnp.square(jnp.diagonal(lower)), _Ladder.of(matrix, dtype)
-    return lower, jnp.all(pivots > least.eps * least.scale)  # false for a pivot that is not a number
-
-
-def _by_cholesky(lower: jax.Array, jitter: jax.Array) -> Factors:
-    return Factors(jnp.array(True), lower, jnp.ones_like(lower[0]), jitter)
+def _cholesky(matrix: Regularised, jitter: Any, dtype: Any) -> tuple[Factors, jax.Array]:
+    """Factors, which it says itself whether they are, and the scale of the diagonal."""
+    jitter = jnp.asarray(jitter, dtype)
+    scale = jnp.mean(jnp.abs(matrix.diagonal(dtype)))
+    lower = lax.linalg.cholesky(matrix.plus(jitter).dense(dtype), symmetrize_input=False)
+    pivots = jnp.square(jnp.diagonal(lower))
+    succeeds = jnp.all(pivots > _eps(dtype) * scale)  # false for a pivot that is not a number
+    return Factors(succeeds, lower, jnp.ones_like(pivots), jitter), scale
 
 
 @functools.partial(jax.jit, static_argnums=1)
 def _by_eigenvalues(matrix: Regularised, dtype: Any) -> Factors:
     vectors, values = lax.linalg.eigh(matrix.dense(dtype), symmetrize_input=False)
-    kept = values > jnp.finfo(dtype).eps * len(values) * jnp.maximum(values[-1], 0)
+    kept = values > _eps(dtype) * len(values) * jnp.maximum(values[-1], 0)
     return Factors(jnp.array(False), vectors, jnp.where(kept, values, 0), jnp.zeros((), dtype))
-
-
-@functools.partial(jax.jit, static_argnums=3)
-def solve(matrix: Regularised, factors: Factors, rhs: jax.Array, in_float64: bool) -> jax.Array:
-    """`matrix⁻¹ rhs`, `[M, R]`, by the factors of the matrix, with derivatives of any order in both arguments."""
-    jittered = matrix.plus(factors.jitter.astype(rhs.dtype))
-
-    def by_factors(_: Any, b: jax.Array) -> jax.Array:
-        with widened(in_float64) as wide:
-            return _solve(factors, wide(b)).astype(b.dtype)
-
-    return lax.custom_linear_solve(jittered.times, rhs, by_factors, symmetric=True)
-
-
-@jax.jit
-def _solve(factors: Factors, rhs: jax.Array) -> jax.Array:
-    def by_cholesky() -> jax.Array:
-        return jax.scipy.linalg.cho_solve((factors.matrix, True), rhs)
-
-    def by_eigenvalues() -> jax.Array:
-        there = factors.values > 0
-        inverse = jnp.where(there, 1 / jnp.where(there, factors.values, 1), 0)
-        return matmul(factors.matrix, inverse[:, None] * matmul(factors.matrix.T, rhs))
-
-    return lax.cond(factors.is_cholesky, by_cholesky, by_eigenvalues)
-
-
-@functools.partial(jax.jit, static_argnums=2)
-def log_determinant(matrix: Regularised, factors: Factors, in_float64: bool) -> jax.Array:
-    """`log det matrix`, of the eigenvalues that are not left out, with derivatives of any order."""
-
-    @jax.custom_jvp
-    def value(matrix: Regularised, factors: Factors) -> jax.Array:
-        with widened(in_float64):
-            diagonal = jnp.where(factors.is_cholesky, jnp.square(jnp.diagonal(factors.matrix)), factors.values)
-            return jnp.sum(jnp.log(jnp.where(diagonal > 0, diagonal, 1))).astype(matrix.added.dtype)
-
-    @value.defjvp
-    def value_jvp(primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[jax.Array, jax.Array]:
-        matrix, factors = primals
-        change = solve(matrix, factors, tangents[0].dense(matrix.added.dtype), in_float64)
-        return value(*primals), jnp.trace(change)
-
-    return value(matrix, factors)
 
 
 @functools.partial(jax.jit, static_argnums=1)
 def eigenvalues(matrix: Regularised, dtype: Any) -> jax.Array:
     """The eigenvalues of a matrix in ascending order."""
     return jnp.linalg.eigvalsh(matrix.dense(dtype), symmetrize_input=False)
-
-
-@functools.partial(jax.jit, static_argnums=(2, 3))
-def inverse_blocks(matrix: Regularised, factors: Factors, size: int, in_float64: bool) -> jax.Array:
-    """The diagonal blocks of the inverse, `[M / size, size, size]`, from some of its columns at a time."""
-
-    total = len(matrix.added)
-    points = max(1, min(total, _COLUMNS) // max(1, size))  # at a time
-    columns = points * size
-
-    def some(start: jax.Array) -> jax.Array:
-        unit = jnp.zeros((total, columns), matrix.added.dtype)
-        unit = lax.dynamic_update_slice_in_dim(unit, jnp.eye(columns, dtype=unit.dtype), start, 0)
-        corner = lax.dynamic_slice_in_dim(solve(matrix, factors, unit, in_float64), start, columns)
-        return jnp.moveaxis(jnp.diagonal(corner.reshape(points, size, points, size), axis1=0, axis2=2), -1, 0)
-
-    if not total:
-        return jnp.zeros((0, size, size), matrix.added.dtype)
-    starts = jnp.arange(0, total, columns)
-    found = lax.map(some, jnp.minimum(starts, total - columns))  # the last columns overlap with those before
-    last = (total - columns * (len(starts) - 1)) // size
-    return jnp.concatenate([found[:-1].reshape(-1, size, size), found[-1, points - last :]])

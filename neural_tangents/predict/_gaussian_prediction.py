@@ -11,6 +11,7 @@ from jax import numpy as jnp
 
 from neural_tangents._core.axes import unzip_axes, zip_flat
 from neural_tangents._core.types import Axes
+from neural_tangents.predict._marginals import root
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._regularised import matmul
 
@@ -56,9 +57,7 @@ class Gaussian(NamedTuple):
         Raises:
           ValueError: as for `variance`.
         """
-        variance = self.variance
-        positive = variance > 0
-        return jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1)), 0)
+        return root(self.variance)
 
     def sample_posterior(self, key: jax.Array, n: int, trace_axes: Axes = (-1,)) -> jax.Array:
         """Draws outputs, `mean + covariance^{1/2} z` with standard normal `z`.

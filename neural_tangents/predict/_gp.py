@@ -9,9 +9,17 @@ from jax.typing import ArrayLike
 
 from neural_tangents._core.stored import Matrix
 from neural_tangents._core.types import Axes, Get
-from neural_tangents.predict._arguments import as_array_or_stored, as_targets, common_dtype, working_dtype
+from neural_tangents.predict._arguments import (
+    DIAGONAL,
+    as_array_or_stored,
+    as_targets,
+    check_compute_cov,
+    common_dtype,
+    working_dtype,
+)
 from neural_tangents.predict._describe import describe
 from neural_tangents.predict._gaussian_prediction import Gaussian
+from neural_tangents.predict._marginals import Marginals
 from neural_tangents.predict._model_selection import leave_one_out, log_marginal_likelihood
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._posterior import (
@@ -37,7 +45,7 @@ class GaussianProcess:
 
     Made by `gp_inference`, which has the equations. Kernels of the training set are factorised when a prediction first
     needs it, and the factors are shared by all later calls. It can be called under `jax.jit` (with
-    `static_argnames='get'`), `jax.vmap` and `jax.grad`, and pickled (without the factors).
+    `static_argnames=('get', 'compute_cov')`), `jax.vmap` and `jax.grad`, and pickled (without the factors).
     """
 
     _systems: dict[str, System]
@@ -58,7 +66,24 @@ class GaussianProcess:
     @overload
     def __call__(self, get: str, k_test_train: Any = None, k_test_test: Any = ...) -> Gaussian: ...
 
-    def __call__(self, get: Get = None, k_test_train: Any = None, k_test_test: Any = None) -> Any:
+    @overload
+    def __call__(
+        self, get: Names = None, k_test_train: Any = None, k_test_test: Any = ..., *, compute_cov: Literal["diag"]
+    ) -> Gaussians[Marginals]: ...
+
+    @overload
+    def __call__(
+        self, get: str, k_test_train: Any = None, k_test_test: Any = ..., *, compute_cov: Literal["diag"]
+    ) -> Marginals: ...
+
+    def __call__(
+        self,
+        get: Get = None,
+        k_test_train: Any = None,
+        k_test_test: Any = None,
+        *,
+        compute_cov: bool | str | None = None,
+    ) -> Any:
         """Predicts outputs on a test set, or on the training set.
 
         Args:
@@ -68,11 +93,15 @@ class GaussianProcess:
             ones in a store are read block by block for the mean, and loaded for covariances.
           k_test_test: kernels of the test set with itself, for covariances; None for means alone. For `'ntk'` the
             NNGP kernel suffices, also as an array. For the training set, pass True.
+          compute_cov: whether to compute covariances; None for whether `k_test_test` is given. `'diag'` for variances
+            alone, whose time and memory grow with the number of test points, and not with its square. For these,
+            `k_test_test` may be the diagonals of the kernels, of the shape of outputs on the test set without
+            `trace_axes`.
 
         Returns:
           For one name the prediction, otherwise a named tuple `Gaussians` of one for each name. A prediction is the
           mean, of the shape of `y_train` but for the test set's length, or, with `k_test_test`,
-          `Gaussian(mean, covariance)`.
+          `Gaussian(mean, covariance)`, or with `compute_cov='diag'`, `Marginals(mean, variance)`.
 
         Raises:
           ValueError: sizes of kernels disagree with those of the training set, a kernel that `get` needs is missing, or
@@ -81,20 +110,23 @@ class GaussianProcess:
           TypeError: `get` is something other than names, or a kernel is not made of numbers.
         """
         names = requested(get, tuple(PREDICTIONS), AttributeError)
-        with_covariance = k_test_test is not None and k_test_test is not False
+        is_given = k_test_test is not None and k_test_test is not False
+        spread = is_given if compute_cov is None else check_compute_cov(compute_cov)
+        if spread and not is_given and k_test_train is not None:
+            raise ValueError(f"`compute_cov={compute_cov!r}` needs kernels of the test set. Pass `k_test_test`.")
         if k_test_train is None:
-            return gaussians(get, names, lambda name: learned(self._outputs, self._y_train, with_covariance))
-        needed = kernels_needed(names, with_covariance)
+            return gaussians(get, names, lambda name: learned(self._outputs, self._y_train, spread))
+        needed = kernels_needed(names, bool(spread))
         train = _needed_kernels(self._systems, needed, names, "k_train_train")
         test_train = _needed_kernels(_kernels_by_name(k_test_train, "k_test_train"), needed, names, "k_test_train")
         priors = tuple(dict.fromkeys(PREDICTIONS[name].prior for name in names))
         test_test = (
             _needed_kernels(_kernels_by_name(k_test_test, "k_test_test"), priors, names, "k_test_test")
-            if with_covariance
+            if spread
             else {}
         )
         dtype = common_dtype(self._y_train, *test_train.values(), *test_test.values())
-        test = HeldOutKernels.create(self._outputs, test_train, test_test, working_dtype(dtype))
+        test = HeldOutKernels.create(self._outputs, test_train, test_test, working_dtype(dtype), spread == DIAGONAL)
         y = self._columns()
         return gaussians(
             get, names, lambda name: as_prediction(test.outputs, dtype, *posterior(PREDICTIONS[name], train, test, y))

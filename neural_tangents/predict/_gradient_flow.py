@@ -1,18 +1,21 @@
 """Means and covariances of networks trained by gradient flow on the squared loss for a finite time.
 
 All on matrices (`M` training and `N` test rows, `T` columns of independent outputs) and for any shape of times, which
-become leading axes. `s = τ / n` is the time per entry of `y_train`, `K` a regularised train-train matrix with
-its `spectrum`, and `E = e^{-K s}`.
+become leading axes. Where the prior covariance of the test set is given by its diagonal, `[N]`, a covariance is too.
+`s = τ / n` is the time per entry of `y_train`, `K` a regularised train-train matrix with its `spectrum`, and
+`E = e^{-K s}`.
 """
 
+import functools
 import math
 from collections.abc import Callable
 
 import jax
 from jax import lax
+from jax import numpy as jnp
 
 from neural_tangents._core.stored import Matrix
-from neural_tangents.predict._regularised import Regularised, matmul
+from neural_tangents.predict._regularised import Regularised, contract, matmul, with_diagonal
 from neural_tangents.predict._spectral import CHANGE, DECAY, KEPT, RESPONSE, Spectrum, bilinear
 from neural_tangents.predict._stored_algebra import product
 
@@ -56,10 +59,12 @@ def mean_test(
     return _over_times(lambda s: f0_test - bilinear(RESPONSE, spectrum, k_dd, s, k_dt, f0 - y), s, numbers)
 
 
-@jax.jit
-def nngp_covariance_train(s: jax.Array, spectrum: Spectrum, k_dd: Regularised) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=3)
+def nngp_covariance_train(s: jax.Array, spectrum: Spectrum, k_dd: Regularised, diagonal: bool) -> jax.Array:
     """`K E²`: `[..., M, M]`, when only the readout layer is trained, so that one kernel is prior and dynamics."""
-    return _over_times(lambda s: bilinear(KEPT, spectrum, k_dd, 2 * s, None, None), s, _numbers(spectrum))
+    return _over_times(
+        lambda s: positive(bilinear(KEPT, spectrum, k_dd, 2 * s, None, None, diagonal)), s, _numbers(spectrum)
+    )
 
 
 @jax.jit
@@ -67,17 +72,22 @@ def nngp_covariance_test(
     s: jax.Array, spectrum: Spectrum, k_dd: Regularised, k_dt: jax.Array, k_tt: jax.Array
 ) -> jax.Array:
     """`K_tt - K_td K⁻¹ (I - E²) K_dt`: `[..., N, N]`."""
-    numbers = math.prod(k_dt.shape) + math.prod(k_tt.shape)
-    return _over_times(lambda s: k_tt - bilinear(RESPONSE, spectrum, k_dd, 2 * s, k_dt, k_dt), s, numbers)
+
+    def at(s: jax.Array) -> jax.Array:
+        return positive(k_tt - bilinear(RESPONSE, spectrum, k_dd, 2 * s, k_dt, k_dt, k_tt.ndim == 1))
+
+    return _over_times(at, s, math.prod(k_dt.shape) + math.prod(k_tt.shape))
 
 
-@jax.jit
-def ntk_covariance_train(s: jax.Array, spectrum: Spectrum, ntk_dd: Regularised, nngp_dd: jax.Array) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=4)
+def ntk_covariance_train(
+    s: jax.Array, spectrum: Spectrum, ntk_dd: Regularised, nngp_dd: jax.Array, diagonal: bool
+) -> jax.Array:
     """`E 𝒦 E`: `[..., M, M]`, with the NTK in `E` and the NNGP covariance `𝒦` of the networks before training."""
 
     def at(s: jax.Array) -> jax.Array:
         decay = bilinear(DECAY, spectrum, ntk_dd, s, None, None)
-        return matmul(decay, matmul(nngp_dd, decay))
+        return positive(contract(decay, matmul(nngp_dd, decay), diagonal))
 
     return _over_times(at, s, _numbers(spectrum))
 
@@ -102,6 +112,17 @@ def ntk_covariance_test(
 
 
 def residual_covariance(weights: jax.Array, k_dd: Matrix, k_dt: jax.Array, k_tt: jax.Array) -> jax.Array:
-    """`Cov[f(test) - Wᵀ f(train)] = K_tt + Wᵀ K_dd W - Wᵀ K_dt - K_td W`: `[N, N]`, for `W` of shape `[M, N]`."""
-    cross = matmul(weights.T, k_dt)
-    return k_tt + matmul(weights.T, product(k_dd, weights)) - cross - cross.T
+    """`Cov[f(test) - Wᵀ f(train)] = K_tt - K_td W - Wᵀ (K_dt - K_dd W)`: `[N, N]`, for `W` of shape `[M, N]`.
+
+    The difference in parentheses is small where the training set tells the test set, so that less is lost to rounding.
+    """
+    diagonal = k_tt.ndim == 1
+    cross = contract(k_dt, weights, diagonal)
+    return positive(k_tt - cross - contract(weights, k_dt - product(k_dd, weights), diagonal))
+
+
+def positive(covariance: jax.Array) -> jax.Array:
+    """A covariance without what rounding did: symmetric, and with variances, which may also come alone, >= 0."""
+    if covariance.ndim == 1:
+        return jnp.where(covariance > 0, covariance, jnp.where(jnp.isnan(covariance), covariance, 0))
+    return with_diagonal((covariance + covariance.T) / 2, positive(jnp.diagonal(covariance)))

@@ -5,10 +5,15 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import lax
+from jax import numpy as jnp
 
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents.predict._arguments import as_kernel
 from neural_tangents.predict._finite import check_finite
+
+# Test points for which a kernel is computed at once if only its diagonal is needed.
+_AT_ONCE = 64
 
 
 def evaluate(
@@ -37,6 +42,46 @@ def evaluate(
     except ValueError:
         _check_inputs(inputs, missing=False)  # which says more, if that is why
         raise
+
+
+def evaluate_diagonal(
+    kernel_fn: Callable[..., Any], inputs: Mapping[str, Any], names: tuple[str, ...], kwargs: Mapping[str, Any]
+) -> dict[str, jax.Array]:
+    """The diagonals of the named kernels of one set with itself, from kernels of some of its inputs at a time.
+
+    Each is of the shape of outputs that the kernel describes. For inputs, or keyword arguments, of which it is not
+    clear what belongs to one input, the kernels are computed as a whole.
+    """
+    ((label, x),) = inputs.items()
+    leaves = jax.tree.leaves(x)
+    lengths = {np.shape(leaf)[0] if np.ndim(leaf) else 0 for leaf in leaves}
+    count = max(lengths, default=0)
+    is_clear = len(lengths) == 1 and "batch_axis" not in kwargs and all(hasattr(leaf, "shape") for leaf in leaves)
+    is_clear = is_clear and all(np.shape(leaf)[:1] != (count,) for leaf in jax.tree.leaves(kwargs))
+
+    def diagonals(some: Any) -> dict[str, jax.Array]:
+        return {name: _diagonal(k) for name, k in evaluate(kernel_fn, {label: some}, names, kwargs).items()}
+
+    if not names or not is_clear or count <= _AT_ONCE:
+        return diagonals(x)
+    # The last ones overlap with those before, so that `kernel_fn` is compiled for one shape.
+    starts = np.minimum(np.arange(0, count, _AT_ONCE), count - _AT_ONCE)
+    parts = [jax.tree.map(lambda leaf, start=start: leaf[start : start + _AT_ONCE], x) for start in starts]
+    if is_concrete(x):
+        found = [diagonals(part) for part in parts]
+    else:
+        stacked = lax.map(diagonals, jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts))
+        found = [jax.tree.map(lambda a, i=i: a[i], stacked) for i in range(len(parts))]
+    rest = count - _AT_ONCE * (len(parts) - 1)
+    found[-1] = {name: diagonal[_AT_ONCE - rest :] for name, diagonal in found[-1].items()}
+    return {name: jnp.concatenate([part[name] for part in found]) for name in names}
+
+
+def _diagonal(kernel: jax.Array) -> jax.Array:
+    """The diagonal of an interleaved kernel of a set with itself, one axis for each pair of axes."""
+    for _ in range(kernel.ndim // 2):
+        kernel = jnp.diagonal(kernel)  # of the first two axes, which becomes the last axis
+    return kernel
 
 
 def _check_inputs(inputs: Mapping[str, Any], missing: bool) -> None:

@@ -7,14 +7,16 @@ import jax
 from jax import numpy as jnp
 
 from neural_tangents._core.axes import zip_flat
-from neural_tangents._core.stored import Matrix
-from neural_tangents.predict._arguments import as_matrix, in_memory
+from neural_tangents._core.stored import Matrix, StoredMatrix
+from neural_tangents.predict._arguments import DIAGONAL, as_matrix, in_memory
 from neural_tangents.predict._gaussian_prediction import Gaussian
-from neural_tangents.predict._gradient_flow import residual_covariance
+from neural_tangents.predict._gradient_flow import positive, residual_covariance
+from neural_tangents.predict._linear_system import LinearSystem
+from neural_tangents.predict._marginals import Marginals
 from neural_tangents.predict._outputs import Outputs
-from neural_tangents.predict._regularised import matmul
+from neural_tangents.predict._stored_algebra import diagonal as diagonal_of_stored
 from neural_tangents.predict._stored_algebra import product
-from neural_tangents.predict._stored_system import System
+from neural_tangents.predict._stored_system import StoredSystem, System
 
 
 class Roles(NamedTuple):
@@ -40,10 +42,12 @@ def kernels_needed(names: Iterable[str], with_covariance: bool) -> tuple[str, ..
     return tuple(name for name in ("nngp", "ntk") if name in needed)
 
 
-def learned(outputs: Outputs, y_train: jax.Array, with_covariance: bool) -> Any:
+def learned(outputs: Outputs, y_train: jax.Array, spread: bool | str) -> Any:
     """The prediction on the training set after infinite time: what was learned, with no uncertainty."""
-    if not with_covariance:
+    if not spread:
         return y_train
+    if spread == DIAGONAL:
+        return Marginals(y_train, jnp.zeros_like(y_train))
     sizes = outputs.described_sizes
     return Gaussian(y_train, jnp.zeros(zip_flat(sizes, sizes), y_train.dtype))
 
@@ -54,7 +58,7 @@ class HeldOutKernels(NamedTuple):
     Attributes:
       outputs: the outputs on the test set.
       k_td: test-train kernels, `N x M`; in their store, if they are there, unless a covariance is asked for.
-      k_tt: test-test kernels, `N x N`; none if no covariance is asked for.
+      k_tt: test-test kernels, `N x N`, or their diagonals, `N`; none if no covariance is asked for.
     """
 
     outputs: Outputs
@@ -63,20 +67,32 @@ class HeldOutKernels(NamedTuple):
 
     @classmethod
     def create(
-        cls, train: Outputs, test_train: Mapping[str, Any], test_test: Mapping[str, Any], dtype: Any
+        cls,
+        train: Outputs,
+        test_train: Mapping[str, Any],
+        test_test: Mapping[str, Any],
+        dtype: Any,
+        diagonal: bool = False,
     ) -> "HeldOutKernels":
-        """Reads interleaved test-train and test-test kernels; raises `ValueError` if their sizes disagree."""
+        """Reads interleaved test-train and test-test kernels; raises `ValueError` if their sizes disagree.
+
+        With `diagonal`, only diagonals of test-test kernels are kept, which may also be given alone.
+        """
         found = {train.held_out(k, kernel_label("k_test_train", name)) for name, k in test_train.items()}
         if len(found) > 1:
             shapes = {name: kernel.shape for name, kernel in test_train.items()}
             raise ValueError(f"Expected test-train kernels of the same data, got different shapes, {shapes}.")
         (outputs,) = found
         for name, kernel in test_test.items():
-            outputs.check(kernel, kernel_label("k_test_test", name))
+            if not (diagonal and kernel.shape == outputs.described_sizes):
+                outputs.check(kernel, kernel_label("k_test_test", name))
         # A covariance takes as much memory as `k_tt`, and for the weights that it is made of, as `k_td`.
         read = in_memory if test_test else lambda kernel: kernel
         k_td = {name: as_matrix(read(kernel), outputs, dtype) for name, kernel in test_train.items()}
-        k_tt = {name: outputs.matrix(in_memory(kernel).astype(dtype)) for name, kernel in test_test.items()}
+        k_tt = {
+            name: _diagonal(kernel, outputs, dtype) if diagonal else outputs.matrix(in_memory(kernel).astype(dtype))
+            for name, kernel in test_test.items()
+        }
         return cls(outputs, k_td, k_tt)
 
     def k_dt(self, name: str) -> jax.Array:
@@ -87,16 +103,47 @@ class HeldOutKernels(NamedTuple):
 def posterior(
     roles: Roles, train: Mapping[str, System], test: HeldOutKernels, y: jax.Array
 ) -> tuple[jax.Array, jax.Array | None]:
-    """The mean `N x T` and covariance `N x N` (None if not asked for) on the test set after infinite time."""
-    system = train[roles.dynamics]
-    mean = product(test.k_td[roles.dynamics], system.solve(y))
-    if not test.k_tt:
+    """The mean `N x T` and covariance `N x N` (None if not asked for) on the test set after infinite time.
+
+    For a diagonal in place of `K_tt`, the covariance is its diagonal too.
+    """
+    system, k_tt = train[roles.dynamics], test.k_tt.get(roles.prior)
+    prior = None
+    if k_tt is not None and roles.prior != roles.dynamics:
+        prior = train[roles.prior].unregularised, test.k_td[roles.prior]
+    k_td, y = test.k_td[roles.dynamics], y.astype(system.dtype)
+    if isinstance(system, StoredSystem) or any(isinstance(a, StoredMatrix) for a in (k_td, *(prior or ()))):
+        return _posterior(system, k_td, k_tt, prior, y)
+    return _posterior_in_memory(system.linear, k_td, k_tt, prior, y)
+
+
+def _posterior(
+    system: LinearSystem | System,
+    k_td: Matrix,
+    k_tt: jax.Array | None,
+    prior: tuple[Matrix, Matrix] | None,
+    y: jax.Array,
+) -> tuple[jax.Array, jax.Array | None]:
+    """The same from a system, `K_td`, `K_tt`, and `K_dd` and `K_td` of the prior if it is another one."""
+    mean = product(k_td, system.solve(y))
+    if k_tt is None:
         return mean, None
-    k_dt = test.k_dt(roles.dynamics)
-    weights, k_tt = system.solve(k_dt), test.k_tt[roles.prior]
-    if roles.prior == roles.dynamics:
-        return mean, k_tt - matmul(k_dt.T, weights)
-    return mean, residual_covariance(weights, train[roles.prior].unregularised, test.k_dt(roles.prior), k_tt)
+    k_dt = in_memory(k_td).T.astype(y.dtype)
+    if prior is None:
+        return mean, positive(k_tt - system.quadratic(k_dt, k_tt.ndim == 1))
+    prior_dd, prior_td = prior
+    return mean, residual_covariance(system.refined(k_dt), prior_dd, in_memory(prior_td).T, k_tt)
+
+
+_posterior_in_memory = jax.jit(_posterior)
+
+
+def _diagonal(kernel: Matrix, outputs: Outputs, dtype: Any) -> jax.Array:
+    """The diagonal of a test-test kernel, `[N]`, which may be given alone."""
+    if isinstance(kernel, StoredMatrix):
+        return jnp.asarray(diagonal_of_stored(kernel), dtype)
+    is_alone = kernel.shape == outputs.described_sizes
+    return (kernel.reshape(-1) if is_alone else outputs.diagonal(kernel)).astype(dtype)
 
 
 def kernel_label(argument: str, name: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 from jax import lax
 from jax import numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 
 from neural_tangents._core.precision import matmul_precision
 from neural_tangents.predict._outputs import Outputs
@@ -15,6 +16,25 @@ from neural_tangents.predict._outputs import Outputs
 def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
     """The product of two matrices at full precision, which kernels need since they are ill-conditioned."""
     return jnp.matmul(a, b, precision=matmul_precision())
+
+
+def contract(a: jax.Array, b: jax.Array, diagonal: bool) -> jax.Array:
+    """`aᵀ b`, or only its diagonal, which is the same sum in both, up to the order of its terms."""
+    if a.shape != b.shape:
+        return matmul(a.T, b)
+    sums = jnp.sum(a * b, axis=0)
+    return sums if diagonal else with_diagonal(matmul(a.T, b), sums)
+
+
+def with_diagonal(matrix: jax.Array, diagonal: jax.Array) -> jax.Array:
+    """The matrix with another diagonal."""
+    rows, columns = (lax.broadcasted_iota("int32", matrix.shape, axis) for axis in range(2))
+    return jnp.where(rows == columns, diagonal[:, None], matrix)
+
+
+def moves(tangent: Any) -> bool:
+    """Whether a tangent of a rule with symbolic zeros is other than zero."""
+    return tangent is not None and not isinstance(tangent, SymbolicZero)
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=("kernel", "added"), meta_fields=("outputs",))
@@ -56,9 +76,7 @@ class Regularised:
     def dense(self, dtype: Any) -> jax.Array:
         """The whole matrix. Under `jit` this takes one array, which a factorisation may overwrite."""
         k = self.unregularised(dtype)
-        rows, columns = (lax.broadcasted_iota("int32", k.shape, axis) for axis in range(2))
-        symmetric = (k + k.T) / 2
-        return jnp.where(rows == columns, symmetric + self.added.astype(dtype)[:, None], symmetric)
+        return with_diagonal((k + k.T) / 2, jnp.diagonal(k) + self.added.astype(dtype))
 
     def times(self, x: jax.Array) -> jax.Array:
         """The product with `x`, `[M, R]`, in the type of `x`."""

@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import jax
+from jax import numpy as jnp
 
 from neural_tangents._core.selection import canonical_get, select
 from neural_tangents._core.types import Get
 from neural_tangents.predict._gaussian_prediction import Gaussian
+from neural_tangents.predict._marginals import Marginals
 from neural_tangents.predict._outputs import Outputs
 
 Prediction = TypeVar("Prediction", covariant=True)
@@ -58,7 +60,13 @@ def gaussians(get: Get, names: tuple[str, ...], predict: Callable[[str], Any]) -
     return select({name: predict(name) for name in names}, get if isinstance(get, str) else names, "Gaussians")
 
 
-def as_prediction(outputs: Outputs, dtype: Any, mean: jax.Array, covariance: jax.Array | None) -> Any:
-    """The mean from `M x T` columns, or a `Gaussian` if there is an `M x M` covariance; times stay leading axes."""
-    mean = outputs.from_columns(mean).astype(dtype)
+def as_prediction(outputs: Outputs, dtype: Any, columns: jax.Array, covariance: jax.Array | None) -> Any:
+    """The mean from `M x T` columns; with an `M x M` covariance a `Gaussian`, with its diagonal `Marginals`.
+
+    Times stay leading axes.
+    """
+    mean = outputs.from_columns(columns).astype(dtype)
+    if covariance is not None and covariance.ndim < columns.ndim:
+        variance = jnp.broadcast_to(covariance[..., None], columns.shape)
+        return Marginals(mean, outputs.from_columns(variance).astype(dtype))
     return mean if covariance is None else Gaussian(mean, outputs.covariance(covariance).astype(dtype))

@@ -1,6 +1,7 @@
 """The one place where a train-train kernel is checked, regularised and factorised."""
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -9,15 +10,8 @@ from jax import lax
 from jax import numpy as jnp
 
 from neural_tangents._core.concrete import kept_if_concrete
-from neural_tangents.predict._factorise import (
-    Factors,
-    eigenvalues,
-    factorise,
-    inverse_blocks,
-    log_determinant,
-    solve,
-    widened,
-)
+from neural_tangents.predict._factorise import Factors, eigenvalues, factorise, widened
+from neural_tangents.predict._linear_system import LinearSystem
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._regularisation import Regularisation
 from neural_tangents.predict._regularised import Regularised
@@ -34,12 +28,16 @@ class Diagnostics(NamedTuple):
       jitter: what had to be added to the diagonal for a Cholesky factorisation; 0 if nothing.
       left_out: how many eigenvalues were left out, as they are negative, or zero up to rounding, and no small jitter
         helped; 0 if there is a Cholesky factorisation.
+      smallest_variance: what rounding of the kernel may do to a variance near the training set, `ε λ_max` for the
+        precision `ε` of the kernel and the largest eigenvalue of `K_λ`. A variance that is not well above this, such as
+        one of 0, says no more than that it is small.
     """
 
     smallest_eigenvalue: jax.Array
     condition_number: jax.Array
     jitter: jax.Array
     left_out: jax.Array
+    smallest_variance: jax.Array
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -69,7 +67,7 @@ class TrainSystem:
     def __post_init__(self) -> None:
         if not jnp.issubdtype(self.kernel.dtype, np.inexact):
             object.__setattr__(self, "kernel", self.kernel.astype(self.dtype))
-        check_symmetric(self.kernel, self.outputs)
+        check_symmetric(self.kernel)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TrainSystem, tuple(getattr(self, field.name) for field in dataclasses.fields(self))
@@ -82,15 +80,16 @@ class TrainSystem:
     @kept_if_concrete
     def matrix(self) -> Regularised:
         """`K_λ`."""
-        diagonal = self.outputs.diagonal(self.kernel).astype(self.dtype)
-        return Regularised(self.kernel, self.regularisation.diagonal(diagonal, self.outputs), self.outputs)
+        diag_reg, absolute, noise = self.regularisation
+        added = _added(self.kernel, diag_reg, noise, bool(absolute), self.outputs, self.dtype)
+        return Regularised(self.kernel, added, self.outputs)
 
     @kept_if_concrete
     def spectrum(self) -> Spectrum:
         """The eigendecomposition of `K_λ`."""
         with widened(self.in_float64):
             found = decompose(lax.stop_gradient(self.matrix), self._wide)
-            return jax.tree.map(lambda x: x.astype(self.dtype), found)
+        return found if not self.in_float64 else jax.tree.map(lambda x: x.astype(self.dtype), found)
 
     @kept_if_concrete
     def _factors(self) -> Factors:
@@ -102,9 +101,22 @@ class TrainSystem:
         """The type to factorise in."""
         return np.dtype("float64") if self.in_float64 else self.dtype
 
+    @property
+    def linear(self) -> LinearSystem:
+        """`K_λ` with its factors."""
+        return LinearSystem(self.matrix, self._factors, self.in_float64)
+
     def solve(self, rhs: jax.Array) -> jax.Array:
         """`K_λ⁻¹ rhs`, for `rhs` of shape `M x R`."""
-        return solve(self.matrix, self._factors, rhs.astype(self.dtype), self.in_float64)
+        return _solve(self.linear, rhs.astype(self.dtype))
+
+    def refined(self, rhs: jax.Array) -> jax.Array:
+        """The same after one step of iterative refinement."""
+        return self.linear.refined(rhs.astype(self.dtype))
+
+    def quadratic(self, a: jax.Array, diagonal: bool) -> jax.Array:
+        """`aᵀ K_λ⁻¹ a`, or its diagonal."""
+        return self.linear.quadratic(a.astype(self.dtype), diagonal)
 
     def solves_at(self, s: jax.Array | None) -> bool:
         """Whether predictions at times `s` take `solve`, and not `spectrum`."""
@@ -113,11 +125,11 @@ class TrainSystem:
     def inverse_blocks(self, points: int) -> jax.Array:
         """The diagonal blocks of `K_λ⁻¹`, one for each of so many points: `[points, M / points, M / points]`."""
         size = len(self.matrix.added) // max(1, points)
-        return inverse_blocks(self.matrix, self._factors, size, self.in_float64)
+        return _inverse_blocks(self.linear, size)
 
     def log_determinant(self) -> jax.Array:
         """`log det K_λ`, of the eigenvalues that are not left out."""
-        return log_determinant(self.matrix, self._factors, self.in_float64)
+        return self.linear.log_determinant()
 
     def diagnostics(self) -> Diagnostics:
         """What is known of `K_λ`."""
@@ -127,4 +139,24 @@ class TrainSystem:
             left_out = jnp.where(self._factors.is_cholesky, 0, jnp.sum(self._factors.values == 0))
             jitter = self._factors.jitter.astype(self.dtype)
         condition = jnp.where(smallest > 0, largest / jnp.where(smallest > 0, smallest, 1), jnp.inf)
-        return Diagnostics(smallest, condition, jitter, left_out)
+        eps = max(float(jnp.finfo(dtype).eps) for dtype in (self.kernel.dtype, self.dtype))
+        return Diagnostics(smallest, condition, jitter, left_out, eps * largest)
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4, 5))
+def _added(
+    kernel: jax.Array, diag_reg: Any, noise_variance: Any, absolute: bool, outputs: Outputs, dtype: Any
+) -> jax.Array:
+    """What is added to the diagonal of a kernel, `[M]`."""
+    diagonal = outputs.diagonal(kernel).astype(dtype)
+    return Regularisation(diag_reg, absolute, noise_variance).diagonal(diagonal, outputs)
+
+
+@jax.jit
+def _solve(linear: LinearSystem, rhs: jax.Array) -> jax.Array:
+    return linear.solve(rhs)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _inverse_blocks(linear: LinearSystem, size: int) -> jax.Array:
+    return linear.inverse_blocks(size)

@@ -17,9 +17,8 @@ from typing import Any, NamedTuple
 import jax
 from jax import lax
 from jax import numpy as jnp
-from jax.custom_derivatives import SymbolicZero
 
-from neural_tangents.predict._regularised import Regularised, matmul
+from neural_tangents.predict._regularised import Regularised, contract, matmul, moves
 
 
 class Spectrum(NamedTuple):
@@ -106,7 +105,7 @@ KEPT = SpectralFunction(_kept, _kept_difference, lambda lam, s: -jnp.square(lam)
 RESPONSE = SpectralFunction(_response, _response_difference, _decay)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 6))
 def bilinear(
     f: SpectralFunction,
     spectrum: Spectrum,
@@ -114,8 +113,9 @@ def bilinear(
     s: jax.Array,
     left: jax.Array | None,
     right: jax.Array | None,
+    diagonal: bool = False,
 ) -> jax.Array:
-    """Returns `leftᵀ f(K, s) right`.
+    """Returns `leftᵀ f(K, s) right`, or its diagonal.
 
     Args:
       f: the scalar function.
@@ -124,30 +124,33 @@ def bilinear(
       s: a scalar.
       left: `[M, L]`; None for the identity.
       right: `[M, R]`; None for the identity.
+      diagonal: whether to compute the diagonal only, for `L = R`.
     """
     a, b = _coordinates(spectrum, left), _coordinates(spectrum, right)
-    return matmul(a.T, f.value(spectrum.values, s)[:, None] * b)
+    return contract(a, f.value(spectrum.values, s)[:, None] * b, diagonal)
 
 
-def _bilinear_jvp(f: SpectralFunction, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
+def _bilinear_jvp(
+    f: SpectralFunction, diagonal: bool, primals: tuple[Any, ...], tangents: tuple[Any, ...]
+) -> tuple[Any, Any]:
     spectrum, matrix, s, left, right = primals
     _, d_matrix, d_s, d_left, d_right = tangents
     lam, vectors = spectrum
-    out = bilinear(f, *primals)
+    out = bilinear(f, *primals, diagonal)
     a, b = _coordinates(spectrum, left), _coordinates(spectrum, right)
     d_out = jnp.zeros_like(out)
-    if _moves(d_matrix.kernel):
+    if moves(d_matrix.kernel):
         change = matmul(matmul(vectors.T, d_matrix.unregularised(lam.dtype)), vectors)
-        d_out += matmul(a.T, matmul(_differences(f, lam, s) * (change + change.T) / 2, b))
-    if _moves(d_matrix.added):
+        d_out += contract(a, matmul(_differences(f, lam, s) * (change + change.T) / 2, b), diagonal)
+    if moves(d_matrix.added):
         change = matmul(vectors.T, d_matrix.added[:, None] * vectors)
-        d_out += matmul(a.T, matmul(_differences(f, lam, s) * change, b))
-    if _moves(d_s):
-        d_out += d_s * matmul(a.T, f.rate(lam, s)[:, None] * b)
-    if _moves(d_left):
-        d_out += bilinear(f, spectrum, matrix, s, d_left, right)
-    if _moves(d_right):
-        d_out += bilinear(f, spectrum, matrix, s, left, d_right)
+        d_out += contract(a, matmul(_differences(f, lam, s) * change, b), diagonal)
+    if moves(d_s):
+        d_out += d_s * contract(a, f.rate(lam, s)[:, None] * b, diagonal)
+    if moves(d_left):
+        d_out += bilinear(f, spectrum, matrix, s, d_left, right, diagonal)
+    if moves(d_right):
+        d_out += bilinear(f, spectrum, matrix, s, left, d_right, diagonal)
     return out, d_out
 
 
@@ -162,7 +165,3 @@ def _differences(f: SpectralFunction, lam: jax.Array, s: jax.Array) -> jax.Array
 def _coordinates(spectrum: Spectrum, columns: jax.Array | None) -> jax.Array:
     """`Vᵀ columns`."""
     return spectrum.vectors.T if columns is None else matmul(spectrum.vectors.T, columns)
-
-
-def _moves(tangent: Any) -> bool:
-    return tangent is not None and not isinstance(tangent, SymbolicZero)

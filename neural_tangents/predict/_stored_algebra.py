@@ -127,6 +127,13 @@ def cholesky_solve(factor: StoredMatrix, rhs: np.ndarray) -> np.ndarray:
     return x
 
 
+def cholesky_half_solve(factor: StoredMatrix, rhs: np.ndarray) -> np.ndarray:
+    """`L⁻¹ rhs`, for `rhs` of shape `[M, R]`, in the type of the factor, which is read once."""
+    x = np.array(rhs, factor.dtype)
+    _forward(factor, x, 0)
+    return x
+
+
 def cholesky_log_determinant(factor: StoredMatrix) -> float:
     """`log det (L Lᵀ)`."""
     return 2 * float(np.sum(np.log(diagonal(factor).astype("float64"))))

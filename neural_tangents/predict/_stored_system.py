@@ -13,6 +13,7 @@ from neural_tangents._core.stored import Matrix, StoredMatrix
 from neural_tangents.predict import _stored_algebra as algebra
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._regularisation import Regularisation
+from neural_tangents.predict._regularised import contract
 from neural_tangents.predict._solve import TrainSystem
 
 
@@ -78,6 +79,13 @@ class StoredSystem:
         """`K_λ⁻¹ rhs`, for `rhs` of shape `M x R`."""
         known = algebra.on_host(rhs)
         return jnp.asarray(algebra.cholesky_solve(self._factor, known).astype(self.dtype))
+
+    refined = solve  # each solution reads the factor
+
+    def quadratic(self, a: jax.Array, diagonal: bool) -> jax.Array:
+        """`aᵀ K_λ⁻¹ a`, or its diagonal."""
+        half = jnp.asarray(algebra.cholesky_half_solve(self._factor, algebra.on_host(a)).astype(self.dtype))
+        return contract(half, half, diagonal)
 
     def log_determinant(self) -> jax.Array:
         """`log det K_λ`."""

@@ -1,28 +1,25 @@
 """Kernels of a set with itself that are far from symmetric."""
 
-import functools
-
 import jax
-from jax import lax
+import numpy as np
 from jax import numpy as jnp
 
+from neural_tangents._core.axes import zip_flat
 from neural_tangents._core.concrete import is_concrete
-from neural_tangents.predict._outputs import Outputs
+from neural_tangents.predict._finite import parts, view
 
 # A kernel may differ from its transpose by this much of its largest entry: more than rounding in any type does.
 _ASYMMETRY = 1e-2
 
-# Rows and columns are compared this many at a time: XLA would transpose a kernel as a whole.
-_ROWS = 256
 
-
-def check_symmetric(kernel: jax.Array, outputs: Outputs) -> None:
-    """Raises `ValueError` if a train-train kernel is seen to be far from symmetric."""
-    if not kernel.size or not is_concrete(kernel):
+def check_symmetric(kernel: jax.Array) -> None:
+    """Raises `ValueError` if an interleaved train-train kernel is seen to be far from symmetric."""
+    if not kernel.ndim or not kernel.size or not is_concrete(kernel):
         return
     with jax.core.eval_context():  # also while a caller is being traced
-        spread = len(kernel.sharding.device_set) > 1  # then no device is asked for rows that it does not have
-        largest, difference = map(float, _asymmetry(kernel, outputs, None if spread else _ROWS))
+        values = view(kernel)
+        found = _asymmetry(kernel) if values is None else _asymmetry_on_host(values)
+        largest, difference = map(float, found)
     if difference > _ASYMMETRY * largest:
         raise ValueError(
             "Expected a symmetric train-train kernel, got one that differs from its transpose by up to "
@@ -31,17 +28,21 @@ def check_symmetric(kernel: jax.Array, outputs: Outputs) -> None:
         )
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _asymmetry(kernel: jax.Array, outputs: Outputs, at_once: int | None) -> tuple[jax.Array, jax.Array]:
-    """The largest entries of the matrix, and of its difference from its transpose."""
-    matrix = outputs.matrix(kernel)
-    size = len(matrix)
-    rows = size if at_once is None else min(size, at_once)
+@jax.jit
+def _asymmetry(kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The largest entries of a kernel, and of its difference from its transpose."""
+    return jnp.max(jnp.abs(kernel)), jnp.max(jnp.abs(kernel - kernel.transpose(_swapped(kernel.ndim))))
 
-    def step(i: jax.Array, found: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        start = jnp.minimum(i * rows, size - rows)  # the last rows overlap with those before
-        row, column = (lax.dynamic_slice_in_dim(matrix, start, rows, axis).astype("float32") for axis in range(2))
-        return jnp.maximum(found[0], jnp.max(jnp.abs(row))), jnp.maximum(found[1], jnp.max(jnp.abs(row - column.T)))
 
-    zero = jnp.zeros((), "float32")
-    return lax.fori_loop(0, -(-size // rows), step, (zero, zero))
+def _asymmetry_on_host(kernel: np.ndarray) -> tuple[float, float]:
+    """The same without compilation, some rows at a time."""
+    swapped, largest, difference = kernel.transpose(_swapped(kernel.ndim)), 0.0, 0.0
+    for part in parts(kernel.shape):
+        rows = kernel[part].astype("float32", copy=False)
+        largest = max(largest, float(np.max(np.abs(rows))))
+        difference = max(difference, float(np.max(np.abs(rows - swapped[part].astype("float32", copy=False)))))
+    return largest, difference
+
+
+def _swapped(ndim: int) -> tuple[int, ...]:
+    return zip_flat(range(1, ndim, 2), range(0, ndim, 2))

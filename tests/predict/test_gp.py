@@ -132,8 +132,13 @@ def test_errors():
         predict_fn("nngp", k_td, k_dd)
     with pytest.raises(ValueError, match="of the same data, got different shapes"):
         predict_fn(None, Kernels(problem.nngp["td"], problem.ntk["td"][:1]))
-    with pytest.raises(TypeError, match="unexpected keyword"):
-        predict_fn("ntk", k_td, compute_cov=True)
+    for compute_cov in (True, "diag"):
+        with pytest.raises(ValueError, match="needs kernels of the test set. Pass `k_test_test`"):
+            predict_fn("ntk", k_td, compute_cov=compute_cov)
+    with pytest.raises(ValueError, match="True, False or 'diag', got 'full'"):
+        predict_fn("ntk", k_td, k_tt, compute_cov="full")
+    with pytest.raises(TypeError, match="True, False or 'diag', got int"):
+        predict_fn("ntk", k_td, k_tt, compute_cov=2)
 
 
 def test_transformations(monkeypatch):

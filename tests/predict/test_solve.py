@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from neural_tangents import predict
-from neural_tangents.predict._factorise import factorise, log_determinant, solve
+from neural_tangents.predict._factorise import factorise
+from neural_tangents.predict._linear_system import LinearSystem
 from neural_tangents.predict._regularised import Regularised
 
 EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
@@ -22,7 +23,7 @@ def matrix_with(eigenvalues, seed=0):
 def solved(matrix, rhs):
     matrix = Regularised.of(matrix)
     factors = factorise(matrix, matrix.kernel.dtype)
-    return solve(matrix, factors, rhs, False), factors
+    return LinearSystem(matrix, factors, False).solve(rhs), factors
 
 
 def test_well_conditioned_matrices_are_left_alone(dtype):
@@ -55,7 +56,7 @@ def test_eigenvalues_far_below_zero_are_left_out(dtype):
     assert not factors.is_cholesky and factors.jitter == 0
     pseudo_inverse = (vectors * np.where(values > 0, 1 / values, 0)) @ vectors.T
     np.testing.assert_allclose(x, pseudo_inverse, atol=1000 * EPS[dtype.name])
-    found = log_determinant(Regularised.of(jnp.asarray(matrix, dtype)), factors, False)
+    found = LinearSystem(Regularised.of(jnp.asarray(matrix, dtype)), factors, False).log_determinant()
     np.testing.assert_allclose(found, np.sum(np.log(values[1:])), atol=100 * EPS[dtype.name])
 
 
@@ -85,8 +86,8 @@ def test_derivatives():
 
         def values(s):
             moved = Regularised.of(jnp.asarray(matrix) + s * direction)
-            factors = factorise(moved, rhs.dtype)
-            return jnp.sum(solve(moved, factors, rhs, False) ** 2), log_determinant(moved, factors, False)
+            system = LinearSystem(moved, factorise(moved, rhs.dtype), False)
+            return jnp.sum(system.solve(rhs) ** 2), system.log_determinant()
 
         def exact(s):
             moved = matrix + s * np.asarray(direction)
