@@ -132,7 +132,8 @@ class GradientDescentMSEEnsemble:
         spread = check_compute_cov(compute_cov)
         test_train_kwargs, test_test_kwargs = split_keywords(self._keywords, kernel_fn_test_test_kwargs)
         if t is None and x_test is None:
-            return gaussians(get, names, lambda name: learned(self._outputs, self._y_train, spread))
+            y_train = self._y_train.astype(common_dtype(self._y_train))
+            return gaussians(get, names, lambda name: learned(self._outputs, y_train, spread))
         needed = kernels_needed(names, bool(spread))
         train = self._train_systems(needed)
         dtype = common_dtype(self._y_train, *(train[name].kernel for name in needed))
@@ -262,7 +263,6 @@ def gradient_descent_mse_ensemble(
     """
     check_kernel_fn(kernel_fn)
     y_train = as_targets(y_train)
-    y_train = y_train.astype(jnp.result_type(y_train, float))
     check_lengths(x_train, y_train, kernel_fn_train_train_kwargs)
     outputs = Outputs.create(y_train.shape, trace_axes)
     check_scalar(

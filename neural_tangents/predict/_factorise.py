@@ -13,10 +13,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from neural_tangents._core.concrete import is_concrete
-from neural_tangents.predict._regularised import Regularised, matmul
+from neural_tangents.predict._regularised import Regularised, diagonal, matmul
 
 _STEP = 4.0  # from one jitter to the next
 
@@ -33,15 +34,15 @@ class Factors:
     Attributes:
       is_cholesky: whether it is `L Lᵀ`, and not `V diag(values) Vᵀ`.
       matrix: `L`, lower triangular, or `V`.
-      values: eigenvalues, with 0 for those left out; ones for `L Lᵀ`.
+      values: eigenvalues, with 0 for those left out; for `L Lᵀ` not used.
       jitter: what was added to the diagonal.
       known: `is_cholesky` where it is known, so that only one of the two ways to solve is compiled; otherwise None.
     """
 
-    is_cholesky: jax.Array
+    is_cholesky: Any
     matrix: jax.Array
-    values: jax.Array
-    jitter: jax.Array
+    values: Any
+    jitter: Any
     known: bool | None = None
 
     def choose(self, by_cholesky: Callable[[], jax.Array], by_eigenvalues: Callable[[], jax.Array]) -> jax.Array:
@@ -66,8 +67,12 @@ class Factors:
 
     def log_determinant(self) -> jax.Array:
         """`log det K`, of the eigenvalues that are not left out."""
-        pivots = jnp.where(self.is_cholesky, jnp.square(jnp.diagonal(self.matrix)), self.values)
+        pivots = self.choose(lambda: jnp.square(jnp.diagonal(self.matrix)), lambda: self.values)
         return jnp.sum(jnp.log(jnp.where(pivots > 0, pivots, 1)))
+
+    def left_out(self) -> jax.Array:
+        """How many eigenvalues are left out."""
+        return self.choose(lambda: jnp.zeros((), int), lambda: jnp.sum(self.values == 0))
 
     def _inverse(self) -> jax.Array:
         there = self.values > 0
@@ -92,31 +97,39 @@ def factorise(matrix: Regularised, dtype: Any) -> Factors:
 
 def _factorise_known(matrix: Regularised, dtype: Any) -> Factors:
     """The ladder in Python, where nothing is held, and nothing compiled, for a rung that is not reached."""
-    jitter: Any = 0.0
+    jitter, scale = 0.0, float(np.mean(np.abs(matrix.diagonal(dtype))))
     while True:
-        factors, scale = _cholesky(matrix, jitter, dtype)
-        if factors.is_cholesky:
-            return dataclasses.replace(factors, known=True)
-        if not _goes_on(jitter, float(scale), dtype):
-            return dataclasses.replace(_by_eigenvalues(matrix, dtype), known=False)
-        del factors  # before the next ones take as much memory
-        jitter = max(_STEP * jitter, _eps(dtype) * float(scale))
+        lower = _cholesky(matrix, jitter, dtype)
+        if np.all(np.square(diagonal(lower)) > _eps(dtype) * scale):  # false for a pivot that is not a number
+            return Factors(np.array(True), lower, None, np.asarray(jitter, dtype), known=True)
+        del lower  # before the next one takes as much memory
+        if not _goes_on(jitter, scale, dtype):
+            vectors, values = _by_eigenvalues(matrix, dtype)
+            return Factors(np.array(False), vectors, values, np.zeros((), dtype), known=False)
+        jitter = max(_STEP * jitter, _eps(dtype) * scale)
 
 
 @functools.partial(jax.jit, static_argnums=1)
 def _factorise_traced(matrix: Regularised, dtype: Any) -> Factors:
     """The same in one program."""
+    scale = jnp.mean(jnp.abs(matrix.diagonal(dtype)))
 
-    def fails(state: tuple[Factors, jax.Array]) -> jax.Array:
-        factors, scale = state
-        return ~factors.is_cholesky & _goes_on(factors.jitter, scale, dtype)
+    def attempt(jitter: jax.Array) -> Factors:
+        lower = _cholesky(matrix, jitter, dtype)
+        pivots = jnp.square(jnp.diagonal(lower))
+        return Factors(jnp.all(pivots > _eps(dtype) * scale), lower, jnp.ones_like(pivots), jitter)
 
-    def climb(state: tuple[Factors, jax.Array]) -> tuple[Factors, jax.Array]:
-        factors, scale = state
-        return _cholesky(matrix, jnp.maximum(_STEP * factors.jitter, _eps(dtype) * scale), dtype)
+    factors = lax.while_loop(
+        lambda factors: ~factors.is_cholesky & _goes_on(factors.jitter, scale, dtype),
+        lambda factors: attempt(jnp.maximum(_STEP * factors.jitter, _eps(dtype) * scale)),
+        attempt(jnp.zeros((), dtype)),
+    )
 
-    factors, _ = lax.while_loop(fails, climb, _cholesky(matrix, jnp.zeros((), dtype), dtype))
-    return lax.cond(factors.is_cholesky, lambda: factors, lambda: _by_eigenvalues(matrix, dtype))
+    def by_eigenvalues() -> Factors:
+        vectors, values = _by_eigenvalues(matrix, dtype)
+        return Factors(jnp.zeros((), bool), vectors, values, jnp.zeros((), dtype))
+
+    return lax.cond(factors.is_cholesky, lambda: factors, by_eigenvalues)
 
 
 def _goes_on(jitter: Any, scale: Any, dtype: Any) -> Any:
@@ -129,21 +142,17 @@ def _eps(dtype: Any) -> float:
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def _cholesky(matrix: Regularised, jitter: Any, dtype: Any) -> tuple[Factors, jax.Array]:
-    """Factors, which it says itself whether they are, and the scale of the diagonal."""
-    jitter = jnp.asarray(jitter, dtype)
-    scale = jnp.mean(jnp.abs(matrix.diagonal(dtype)))
-    lower = lax.linalg.cholesky(matrix.plus(jitter).dense(dtype), symmetrize_input=False)
-    pivots = jnp.square(jnp.diagonal(lower))
-    succeeds = jnp.all(pivots > _eps(dtype) * scale)  # false for a pivot that is not a number
-    return Factors(succeeds, lower, jnp.ones_like(pivots), jitter), scale
+def _cholesky(matrix: Regularised, jitter: Any, dtype: Any) -> jax.Array:
+    """`L`, which is not finite if there is none."""
+    return lax.linalg.cholesky(matrix.plus(jnp.asarray(jitter, dtype)).dense(dtype), symmetrize_input=False)
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _by_eigenvalues(matrix: Regularised, dtype: Any) -> Factors:
+def _by_eigenvalues(matrix: Regularised, dtype: Any) -> tuple[jax.Array, jax.Array]:
+    """`V`, and the eigenvalues, with 0 for those left out."""
     vectors, values = lax.linalg.eigh(matrix.dense(dtype), symmetrize_input=False)
     kept = values > _eps(dtype) * len(values) * jnp.maximum(values[-1], 0)
-    return Factors(jnp.array(False), vectors, jnp.where(kept, values, 0), jnp.zeros((), dtype))
+    return vectors, jnp.where(kept, values, 0)
 
 
 @functools.partial(jax.jit, static_argnums=1)

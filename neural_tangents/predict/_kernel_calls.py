@@ -11,6 +11,7 @@ from jax import numpy as jnp
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents.predict._arguments import as_kernel
 from neural_tangents.predict._finite import check_finite
+from neural_tangents.predict._regularised import diagonal
 
 # Test points for which a kernel is computed at once if only its diagonal is needed.
 _AT_ONCE = 64
@@ -60,7 +61,7 @@ def evaluate_diagonal(
     is_clear = is_clear and all(np.shape(leaf)[:1] != (count,) for leaf in jax.tree.leaves(kwargs))
 
     def diagonals(some: Any) -> dict[str, jax.Array]:
-        return {name: _diagonal(k) for name, k in evaluate(kernel_fn, {label: some}, names, kwargs).items()}
+        return {name: jnp.asarray(diagonal(k)) for name, k in evaluate(kernel_fn, {label: some}, names, kwargs).items()}
 
     if not names or not is_clear or count <= _AT_ONCE:
         return diagonals(x)
@@ -73,15 +74,8 @@ def evaluate_diagonal(
         stacked = lax.map(diagonals, jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts))
         found = [jax.tree.map(lambda a, i=i: a[i], stacked) for i in range(len(parts))]
     rest = count - _AT_ONCE * (len(parts) - 1)
-    found[-1] = {name: diagonal[_AT_ONCE - rest :] for name, diagonal in found[-1].items()}
+    found[-1] = {name: part[_AT_ONCE - rest :] for name, part in found[-1].items()}
     return {name: jnp.concatenate([part[name] for part in found]) for name in names}
-
-
-def _diagonal(kernel: jax.Array) -> jax.Array:
-    """The diagonal of an interleaved kernel of a set with itself, one axis for each pair of axes."""
-    for _ in range(kernel.ndim // 2):
-        kernel = jnp.diagonal(kernel)  # of the first two axes, which becomes the last axis
-    return kernel
 
 
 def _check_inputs(inputs: Mapping[str, Any], missing: bool) -> None:

@@ -85,12 +85,6 @@ class Outputs:
         """Interleaved kernel -> `M1 x M2` matrix."""
         return unzip_axes(kernel).reshape(math.prod(kernel.shape[::2]), math.prod(kernel.shape[1::2]))
 
-    def diagonal(self, kernel: jax.Array) -> jax.Array:
-        """Interleaved kernel of these outputs -> the diagonal of its matrix, `[M]`."""
-        for _ in self.described:
-            kernel = jnp.diagonal(kernel)  # of the first two axes, which becomes the last axis
-        return kernel.reshape(-1)
-
     def covariance(self, matrix: jax.Array) -> jax.Array:
         """`M x M` matrix, after any leading axes -> interleaved kernel of these outputs, after the same axes."""
         lead = matrix.shape[:-2]

@@ -14,6 +14,7 @@ from neural_tangents.predict._gradient_flow import positive, residual_covariance
 from neural_tangents.predict._linear_system import LinearSystem
 from neural_tangents.predict._marginals import Marginals
 from neural_tangents.predict._outputs import Outputs
+from neural_tangents.predict._regularised import diagonal
 from neural_tangents.predict._stored_algebra import diagonal as diagonal_of_stored
 from neural_tangents.predict._stored_algebra import product
 from neural_tangents.predict._stored_system import StoredSystem, System
@@ -142,8 +143,8 @@ def _diagonal(kernel: Matrix, outputs: Outputs, dtype: Any) -> jax.Array:
     """The diagonal of a test-test kernel, `[N]`, which may be given alone."""
     if isinstance(kernel, StoredMatrix):
         return jnp.asarray(diagonal_of_stored(kernel), dtype)
-    is_alone = kernel.shape == outputs.described_sizes
-    return (kernel.reshape(-1) if is_alone else outputs.diagonal(kernel)).astype(dtype)
+    alone = kernel if kernel.shape == outputs.described_sizes else diagonal(kernel)
+    return jnp.asarray(alone.reshape(-1), dtype)
 
 
 def kernel_label(argument: str, name: str) -> str:

@@ -5,11 +5,14 @@ import functools
 from typing import Any
 
 import jax
+import numpy as np
 from jax import lax
 from jax import numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.precision import matmul_precision
+from neural_tangents.predict._finite import view
 from neural_tangents.predict._outputs import Outputs
 
 
@@ -22,8 +25,21 @@ def contract(a: jax.Array, b: jax.Array, diagonal: bool) -> jax.Array:
     """`aᵀ b`, or only its diagonal, which is the same sum in both, up to the order of its terms."""
     if a.shape != b.shape:
         return matmul(a.T, b)
-    sums = jnp.sum(a * b, axis=0)
+    sums = jnp.sum(a.T * b.T, axis=1)  # of rows, in the order in which XLA solves for columns
     return sums if diagonal else with_diagonal(matmul(a.T, b), sums)
+
+
+def diagonal(kernel: Any) -> Any:
+    """The diagonal of an interleaved kernel of a set with itself, one axis for each pair of axes.
+
+    Where the host has the kernel, this is an array of NumPy, for which nothing is compiled.
+    """
+    values = view(kernel) if is_concrete(kernel) else None
+    if values is None:
+        values = kernel
+    for _ in range(values.ndim // 2):
+        values = (np if isinstance(values, np.ndarray) else jnp).diagonal(values)  # of the first two axes: the last one
+    return values
 
 
 def with_diagonal(matrix: jax.Array, diagonal: jax.Array) -> jax.Array:
@@ -65,9 +81,9 @@ class Regularised:
         """The matrix with `jitter` added to its whole diagonal."""
         return dataclasses.replace(self, added=self.added.astype(jitter.dtype) + jitter)
 
-    def diagonal(self, dtype: Any) -> jax.Array:
+    def diagonal(self, dtype: Any) -> Any:
         """The diagonal, `[M]`."""
-        return self.outputs.diagonal(self.kernel).astype(dtype) + self.added.astype(dtype)
+        return diagonal(self.kernel).reshape(-1).astype(dtype) + self.added.astype(dtype)
 
     def unregularised(self, dtype: Any) -> jax.Array:
         """`K` as it is, in some type."""

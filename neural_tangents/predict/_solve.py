@@ -14,7 +14,7 @@ from neural_tangents.predict._factorise import Factors, eigenvalues, factorise, 
 from neural_tangents.predict._linear_system import LinearSystem
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._regularisation import Regularisation
-from neural_tangents.predict._regularised import Regularised
+from neural_tangents.predict._regularised import Regularised, diagonal
 from neural_tangents.predict._spectral import Spectrum, decompose
 from neural_tangents.predict._symmetry import check_symmetric
 
@@ -81,7 +81,8 @@ class TrainSystem:
     def matrix(self) -> Regularised:
         """`K_λ`."""
         diag_reg, absolute, noise = self.regularisation
-        added = _added(self.kernel, diag_reg, noise, bool(absolute), self.outputs, self.dtype)
+        kept = diagonal(self.kernel).reshape(-1).astype(self.dtype)
+        added = _added(kept, diag_reg, noise, bool(absolute), self.outputs)
         return Regularised(self.kernel, added, self.outputs)
 
     @kept_if_concrete
@@ -136,20 +137,17 @@ class TrainSystem:
         with widened(self.in_float64):
             values = eigenvalues(self.matrix, self._wide)
             smallest, largest = values[0].astype(self.dtype), values[-1].astype(self.dtype)
-            left_out = jnp.where(self._factors.is_cholesky, 0, jnp.sum(self._factors.values == 0))
+            left_out = self._factors.left_out()
             jitter = self._factors.jitter.astype(self.dtype)
         condition = jnp.where(smallest > 0, largest / jnp.where(smallest > 0, smallest, 1), jnp.inf)
         eps = max(float(jnp.finfo(dtype).eps) for dtype in (self.kernel.dtype, self.dtype))
         return Diagnostics(smallest, condition, jitter, left_out, eps * largest)
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4, 5))
-def _added(
-    kernel: jax.Array, diag_reg: Any, noise_variance: Any, absolute: bool, outputs: Outputs, dtype: Any
-) -> jax.Array:
-    """What is added to the diagonal of a kernel, `[M]`."""
-    diagonal = outputs.diagonal(kernel).astype(dtype)
-    return Regularisation(diag_reg, absolute, noise_variance).diagonal(diagonal, outputs)
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def _added(kept: jax.Array, diag_reg: Any, noise_variance: Any, absolute: bool, outputs: Outputs) -> jax.Array:
+    """What is added to a diagonal, `[M]`."""
+    return Regularisation(diag_reg, absolute, noise_variance).diagonal(kept, outputs)
 
 
 @jax.jit

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_gp import Kernels
 
 from neural_tangents import predict, stax
 
@@ -22,7 +23,8 @@ def kernels(dtype):
 
 def ensemble(k_dd, y, k_td, k_tt):
     def kernel_fn(x1, x2, get):
-        return (k_dd if len(x1) == 12 else k_tt) if x2 is None else k_td
+        kernel = (k_dd if len(x1) == 12 else k_tt) if x2 is None else k_td
+        return kernel if isinstance(get, str) else Kernels(kernel, kernel)
 
     return predict.gradient_descent_mse_ensemble(kernel_fn, X, y, diag_reg=0.1)
 
@@ -40,7 +42,9 @@ PREDICTIONS = {
     "ensemble": lambda k, y, td, tt: ensemble(k, y, td, tt)(None, X_TEST, "ntk", True),
     "ensemble at times": lambda k, y, td, tt: ensemble(k, y, td, tt)(np.array([1.0, 30.0]), X_TEST, "ntk", True),
     "ensemble on the training set": lambda k, y, td, tt: ensemble(k, y, td, tt)(30.0, None, "nngp", True),
-    "conjugate gradients": lambda k, y, td, tt: predict.conjugate_gradients(k, y, diag_reg=0.1).solution,
+    "conjugate gradients": lambda k, y, td, tt: (
+        predict.conjugate_gradients(k, y, diag_reg=0.1, tolerance=1e-5).solution
+    ),
 }
 
 
@@ -64,7 +68,7 @@ def test_results_are_those_of_rounded_kernels(name, kernel_type, target_type, re
     for a, b in zip(found, expected, strict=True):
         assert a.dtype == result_type
         scale = np.max(np.abs(b))
-        np.testing.assert_allclose(a.astype("float32"), b, rtol=eps, atol=(eps / 2 + 1e-5) * scale)
+        np.testing.assert_allclose(a.astype("float32"), b, rtol=eps, atol=(eps / 2 + 3e-5) * scale)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -92,8 +96,7 @@ def test_draws_and_transformations():
     draws = posterior.sample_posterior(jax.random.key(0), 5)
     assert draws.dtype == "float16" and np.isfinite(draws).all()
     gradient = jax.grad(lambda k: jnp.sum(PREDICTIONS["gp"](k, y, td, tt).mean.astype("float32")))(k)
-    wide = jax.grad(lambda k: jnp.sum(PREDICTIONS["gp"](k, *(a.astype("float32") for a in (y, td, tt))).mean))(
-        k.astype("float32")
-    )
+    others = [a.astype("float32") for a in (y, td, tt)]
+    wide = jax.grad(lambda k: jnp.sum(PREDICTIONS["gp"](k, *others).mean))(k.astype("float32"))
     assert gradient.dtype == "float16"
     np.testing.assert_allclose(gradient, wide, rtol=2e-3, atol=2e-3 * np.max(np.abs(wide)))
