@@ -141,7 +141,7 @@ def test_derivatives():
 
     def total(scale, t, get, cov):
         def kernel_fn(x1, x2, get):
-            return KERNEL_FN(x1, x2, get) * scale
+            return jax.tree.map(lambda k: k * scale, KERNEL_FN(x1, x2, get))
 
         predict_fn = predict.gradient_descent_mse_ensemble(kernel_fn, x * scale, Y[:6], diag_reg=1e-1)
         return jnp.sum(jnp.cos(predict_fn(t, x_test, get, cov).variance))
