@@ -271,7 +271,9 @@ def test_errors(monkeypatch):
         solve(diag_reg=-1.0)
     with pytest.raises(ValueError, match=r"`noise_variance`.*\(300,\)"):
         solve(noise_variance=np.ones(2))
-    for tolerance in (0, 1, -1e-3, np.nan):
+    with pytest.raises(ValueError, match="finite numbers in `tolerance`"):
+        solve(tolerance=np.nan)
+    for tolerance in (0, 1, -1e-3):
         with pytest.raises(ValueError, match="`tolerance` between 0 and 1"):
             solve(tolerance=tolerance)
     for rank in (-1, 1.5):
