@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+from jax import lax
 from jax.extend import core as jex
 
 
@@ -25,3 +26,20 @@ def bind(jaxpr: Any, eqn: Any, operands: Sequence[Any]) -> list[Any]:
             variables[atom] = operand
     alone = jaxpr.replace(constvars=[], invars=list(variables), outvars=eqn.outvars, eqns=[eqn])
     return jax.core.eval_jaxpr(alone, (), *variables.values())
+
+
+def varying_axes(x: Any) -> frozenset[str]:
+    """The axes of a mesh that a value varies along inside `jax.shard_map`, as its default check knows them."""
+    if not isinstance(x, jax.core.Tracer | jax.ShapeDtypeStruct):
+        return frozenset()
+    aval: Any = jax.typeof(x) if isinstance(x, jax.core.Tracer) else x
+    axes = getattr(aval, "vma", None) or getattr(getattr(aval, "manual_axis_type", None), "varying", None)
+    return frozenset(axes or ())
+
+
+def cast_to_varying(x: Any, axes: Sequence[str]) -> Any:
+    """A value that is equal along some axes of a mesh, as one that may vary along them."""
+    if hasattr(lax, "pcast"):
+        return lax.pcast(x, axes, to="varying")
+    old: Any = lax
+    return old.pvary(x, axes)

@@ -18,6 +18,7 @@ if HAS_EMITTERS_FLAG and not OPTIMISES:
 import jax
 import numpy as np
 import pytest
+import simulated_devices
 
 if not OPTIMISES:
     jax.config.update("jax_disable_most_optimizations", True)
@@ -35,8 +36,7 @@ def optimised():
 @pytest.fixture
 def four_devices():
     """The environment of a process whose CPU stands for four devices."""
-    flags = "--xla_force_host_platform_device_count=4"
-    return {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", **os.environ, "XLA_FLAGS": flags}
+    return simulated_devices.environment(4)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from neural_tangents._core import mesh_axes
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.trees import tree_map
@@ -31,14 +32,14 @@ def equal_form(x: Any, y: Any) -> bool:
 def scan(step: Callable[[Any, Any], Any], x: Any, xs: Any, n: int) -> Any:
     """`step` applied to `x` and each of `n` elements of `xs`, in a compiled loop that returns the last result."""
     if jax.default_backend() != "cpu":
-        return lax.scan(lambda carry, element: (step(carry, element), None), x, xs, length=n)[0]
+        return mesh_axes.scan(lambda carry, element: (step(carry, element), None), x, xs, n)[0]
 
     # XLA:CPU computes each output of a loop in a separate pass over memory, and would compute the angle between two
     # inputs twice, for the NNGP and for the NTK. As parts of one complex array they share a pass: half the time.
     def body(carry: Any, element: Any) -> tuple[Any, None]:
         return _pack(step(_unpack(carry), element)), None
 
-    return _unpack(lax.scan(body, _pack(x), xs, length=n)[0])
+    return _unpack(mesh_axes.scan(body, _pack(x), xs, n)[0])
 
 
 def _pack(kernels: Any) -> Any:
@@ -94,7 +95,7 @@ def compiled_separately(fn: Callable[[Any], Any], x: Any, opaque_true: Array) ->
     if jax.default_backend() != "cpu":
         return fn(x)
     zeros = jax.tree.map(lambda y: jnp.zeros(y.shape, y.dtype), jax.eval_shape(fn, x))
-    return lax.cond(opaque_true, fn, lambda _: zeros, x)
+    return mesh_axes.cond(opaque_true, fn, lambda _: zeros, x)
 
 
 def in_sequence(steps: Sequence[Step], kernels: Any, kwargs: dict[str, Any]) -> Any:

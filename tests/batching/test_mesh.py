@@ -1,6 +1,5 @@
 """Kernels spread over a mesh of devices: of one process, and of two that `jax.distributed` joins."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -8,6 +7,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from simulated_devices import environment, run
 
 import neural_tangents as nt
 from neural_tangents import stax
@@ -15,7 +15,6 @@ from neural_tangents import stax
 COMMON = """
 import jax, jax.numpy as jnp, numpy as np, neural_tangents as nt
 from neural_tangents import stax
-jax.config.update("jax_disable_most_optimizations", True)
 _, _, kernel_fn = stax.serial(stax.Dense(1, b_std=0.1), stax.Relu(), stax.Dropout(0.5), stax.Dense(1))
 init_fn, apply_fn, _ = stax.serial(stax.Dense(4), stax.Relu(), stax.Dense(2))
 params = init_fn(jax.random.key(0), (-1, 3))[1]
@@ -64,15 +63,8 @@ print("done", jax.process_index())
 """
 
 
-def environment(n_devices):
-    return {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={n_devices}"}
-
-
 def test_mesh_of_one_process():
-    command = [sys.executable, "-c", COMMON + ONE_PROCESS]
-    found = subprocess.run(command, env=environment(4), capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
-    assert found.stdout.count("number of inputs in x1 to be a multiple of 4") == 2
+    assert run(COMMON + ONE_PROCESS, 4).count("number of inputs in x1 to be a multiple of 4") == 2
 
 
 def test_two_processes():

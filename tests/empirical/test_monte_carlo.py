@@ -1,12 +1,10 @@
 """Monte Carlo estimates of kernels: their averages, errors, tiles, and what they are compared with in closed form."""
 
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import simulated_devices
 
 import neural_tangents as nt
 from neural_tangents import stax
@@ -207,6 +205,5 @@ for count, batch_size in ((-1, 0), (2, 0), (3, 3), (4, 2)):
 """
 
 
-def test_tiles_on_several_devices(four_devices):
-    found = subprocess.run([sys.executable, "-c", DEVICES], env=four_devices, capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
+def test_tiles_on_several_devices():
+    simulated_devices.run(DEVICES, 4)

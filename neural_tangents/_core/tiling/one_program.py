@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from neural_tangents._core.mesh_axes import scan
 from neural_tangents._core.tiling.call_form import CallForm
 from neural_tangents._core.tiling.tile_function import TileFunction
 from neural_tangents._core.tiling.tile_results import NotInTiles, sums_over_a_batch
@@ -78,6 +79,6 @@ def tile_loop(
     filled_up = grid.rows.start(n_rows - 1) + grid.rows.size, grid.columns.start(n_columns - 1) + grid.columns.size
     start = [jnp.zeros(r.cut.resized(r.shape, *filled_up), r.dtype) for r in function.results]
     todo = np.asarray(blocks, np.int32).T
-    whole, _ = lax.scan(step, start, (todo[0], todo[1]))
+    whole, _ = scan(step, start, (todo[0], todo[1]))
     rows, columns = (slice(end) for end in ends)
     return [x[tuple(r.per_axis(rows, columns, slice(None)))] for r, x in zip(function.results, whole, strict=True)]

@@ -13,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.kernel import Kernel
+from neural_tangents._core.mesh_axes import cond
 from neural_tangents._core.programs import Programs
 from neural_tangents._core.tiling.call_form import (
     COLUMNS,
@@ -177,7 +178,7 @@ class TileFunction:
                 for path, x in zip(paths, expected, strict=True)
             ]
 
-        return lax.cond(same, alone, lambda: self._evaluated(self._arguments, arrays, same))
+        return cond(same, alone, lambda: self._evaluated(self._arguments, arrays, same))
 
     def _evaluated(self, arguments: Any, arrays: list[Any], same: Any) -> list[Any]:
         args, kwargs = _filled(arguments, arrays, self.cuts, same)

@@ -28,6 +28,7 @@ from jax import Array, lax
 
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.layout import Layout
+from neural_tangents._core.mesh_axes import scan
 from neural_tangents._core.precision import matmul_precision
 from neural_tangents.stax._inputs import InputBatches
 from neural_tangents.stax._loop import compiled_separately, in_sequence
@@ -250,7 +251,7 @@ class SlabLoop:
         zero = jnp.zeros(shape, like.cov1.dtype)
         total = (zero, None if like.ntk is None else zero)
         blocks = np.unravel_index(np.arange(math.prod(n_blocks)), n_blocks)
-        total = lax.scan(step, total, tuple(jnp.asarray(i) for i in blocks))[0]
+        total = scan(step, total, tuple(jnp.asarray(i) for i in blocks))[0]
         for axis, pool_sum in enumerate(self.pool_sums):
             total = jax.tree.map(functools.partial(pool_sum.ordered, axis=2 + 2 * axis), total)
         return total

@@ -1,0 +1,63 @@
+"""Values that vary along axes of a mesh inside `jax.shard_map`, whose default check treats this as part of their type.
+
+A constant does not vary, and neither do parameters that all devices share. Most functions of jax accept both kinds
+together; loops, conditionals and derivatives do not.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax import lax
+
+from neural_tangents._compat import cast_to_varying, varying_axes
+from neural_tangents._core.types import PyTree, Shape
+
+
+def varying_like(tree: PyTree, *others: PyTree) -> PyTree:
+    """`tree`, each of whose arrays varies along all axes of a mesh that any array of `others` varies along."""
+    axes = axes_of(others)
+
+    def cast(x: Any) -> Any:
+        more = axes - varying_axes(x)
+        return cast_to_varying(x, tuple(sorted(more))) if more else x
+
+    return jax.tree.map(cast, tree) if axes else tree
+
+
+def axes_of(tree: PyTree) -> frozenset[str]:
+    """The axes of a mesh that any array of a tree varies along."""
+    return frozenset().union(*map(varying_axes, jax.tree.leaves(tree)))
+
+
+def struct_like(x: Any, shape: Shape) -> Any:
+    """What stands for an array of another shape that is like `x` in all else."""
+    if not varying_axes(x):
+        return jax.ShapeDtypeStruct(shape, x.dtype)
+    return jax.eval_shape(lambda x: varying_like(lax.full_like(x, 0, shape=shape), x), x)
+
+
+def cond(predicate: Any, if_true: Callable[..., Any], if_false: Callable[..., Any], *operands: Any) -> Any:
+    """`jax.lax.cond`, whose results may vary along axes of a mesh in one case only."""
+    if not _inside_shard_map():
+        return lax.cond(predicate, if_true, if_false, *operands)
+    both = [jax.eval_shape(branch, *operands) for branch in (if_true, if_false)]
+
+    def alike(branch: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *operands: jax.tree.map(varying_like, branch(*operands), *both)
+
+    return lax.cond(predicate, alike(if_true), alike(if_false), *operands)
+
+
+def scan(step: Callable[[Any, Any], tuple[Any, Any]], start: Any, xs: Any, length: int | None = None) -> Any:
+    """`jax.lax.scan`, whose carry may start as constants where the steps make it vary along axes of a mesh."""
+    if _inside_shard_map():
+        element = jax.tree.map(lambda x: struct_like(x, x.shape[1:]), xs)
+        before: Any = None
+        while before != (before := list(map(varying_axes, jax.tree.leaves(start)))):
+            start = jax.tree.map(varying_like, start, jax.eval_shape(step, start, element)[0])
+    return lax.scan(step, start, xs, length)
+
+
+def _inside_shard_map() -> bool:
+    return bool(jax.sharding.get_abstract_mesh().manual_axes)
