@@ -30,8 +30,6 @@ def bind(jaxpr: Any, eqn: Any, operands: Sequence[Any]) -> list[Any]:
 
 def varying_axes(x: Any) -> frozenset[str]:
     """The axes of a mesh that a value varies along inside `jax.shard_map`, as its default check knows them."""
-    if not isinstance(x, jax.core.Tracer | jax.ShapeDtypeStruct):
-        return frozenset()
     aval: Any = jax.typeof(x) if isinstance(x, jax.core.Tracer) else x
     axes = getattr(aval, "vma", None) or getattr(getattr(aval, "manual_axis_type", None), "varying", None)
     return frozenset(axes or ())

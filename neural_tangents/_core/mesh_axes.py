@@ -39,7 +39,7 @@ def struct_like(x: Any, shape: Shape) -> Any:
 
 def cond(predicate: Any, if_true: Callable[..., Any], if_false: Callable[..., Any], *operands: Any) -> Any:
     """`jax.lax.cond`, whose results may vary along axes of a mesh in one case only."""
-    if not _inside_shard_map():
+    if not inside_shard_map():
         return lax.cond(predicate, if_true, if_false, *operands)
     both = [jax.eval_shape(branch, *operands) for branch in (if_true, if_false)]
 
@@ -51,7 +51,7 @@ def cond(predicate: Any, if_true: Callable[..., Any], if_false: Callable[..., An
 
 def scan(step: Callable[[Any, Any], tuple[Any, Any]], start: Any, xs: Any, length: int | None = None) -> Any:
     """`jax.lax.scan`, whose carry may start as constants where the steps make it vary along axes of a mesh."""
-    if _inside_shard_map():
+    if inside_shard_map():
         element = jax.tree.map(lambda x: struct_like(x, x.shape[1:]), xs)
         before: Any = None
         while before != (before := list(map(varying_axes, jax.tree.leaves(start)))):
@@ -59,5 +59,6 @@ def scan(step: Callable[[Any, Any], tuple[Any, Any]], start: Any, xs: Any, lengt
     return lax.scan(step, start, xs, length)
 
 
-def _inside_shard_map() -> bool:
+def inside_shard_map() -> bool:
+    """Whether a function that `jax.shard_map` spreads over a mesh is being traced."""
     return bool(jax.sharding.get_abstract_mesh().manual_axes)

@@ -1,5 +1,6 @@
 """The two batches of a kernel: which inputs, keyword arguments and random keys belong to which."""
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from neural_tangents._core.concrete import is_concrete
+from neural_tangents._core.mesh_axes import inside_shard_map, varying_like
 from neural_tangents._core.tiling.call_form import filled_second
 from neural_tangents._core.types import Axes, PyTree
 from neural_tangents.empirical._checks import ORDER, check_differentiable, check_parameters, noted
@@ -92,8 +94,8 @@ def _same_keys(key1: Any, key2: Any) -> Any:
 
 def two_batches(
     f: Callable[..., PyTree], x1: PyTree, x2: PyTree, params: PyTree, kwargs: Any, vmap_axes: VMapAxes
-) -> tuple[Samples, Samples]:
-    """Both batches of inputs as samples; the same object if all of the second batch is that of the first."""
+) -> tuple[Samples, Samples, PyTree]:
+    """Both batches of inputs as samples, the same object if all of the second is that of the first; and parameters."""
     check_parameters(params)
     x2, kwargs1, kwargs2, same = split_arguments(x1, x2, kwargs)
     first = samples(f, params, x1, kwargs1, vmap_axes)
@@ -103,7 +105,23 @@ def two_batches(
             f"Expected the network to return trees of the same structure for x1 and x2, got {first.structure} and "
             f"{second.structure}."
         )
-    return first, second
+    return _on_mesh(first, second, params)
+
+
+def _on_mesh(first: Samples, second: Samples, params: PyTree) -> tuple[Samples, Samples, PyTree]:
+    """Both batches and the parameters, varying along the same axes of a mesh.
+
+    The derivative with respect to a parameter that devices share is a sum over devices. That of the outputs of one
+    device alone is the derivative with respect to a parameter that varies as they do.
+    """
+    if not inside_shard_map():
+        return first, second, params
+    data1, data2 = (varying_like(batch.data, first.data, second.data) for batch in (first, second))
+    one = second is first
+    first = dataclasses.replace(first, data=data1)
+    second = first if one else dataclasses.replace(second, data=data2)
+    outputs = [jax.eval_shape(batch.apply, params, batch.one) for batch in (first, second)]
+    return first, second, varying_like(params, outputs)
 
 
 def output_axes(

@@ -8,13 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from neural_tangents._core.mesh_axes import varying_like
 from neural_tangents._core.types import PyTree
 
 
 def unit_cotangents(like: Any) -> jax.Array:
     """All unit vectors of the space of an array, `(size, *shape)`."""
     size = math.prod(like.shape)
-    return jnp.eye(size, dtype=like.dtype).reshape(size, *like.shape)
+    return varying_like(jnp.eye(size, dtype=like.dtype).reshape(size, *like.shape), like)
 
 
 def row(pull: Callable[[list[Any]], list[jax.Array]], outputs: Sequence[Any], leaf: int, unit: jax.Array) -> Any:

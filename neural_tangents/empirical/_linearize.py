@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from neural_tangents._core.mesh_axes import varying_like
 from neural_tangents._core.types import PyTree
 from neural_tangents.empirical._checks import (
     as_arrays,
@@ -99,7 +100,8 @@ def taylor_expand(f: Callable[..., PyTree], params: PyTree, degree: int) -> Call
           TypeError: outputs of `f` are not of real or complex type, or have no derivative in forward mode.
           ValueError: the tree or the shapes of `p` are not those of the centre.
         """
-        direction = _difference(p, params)
+        centre = varying_like(params, p)
+        direction = varying_like(_difference(p, centre), centre)
 
         def along(params: PyTree) -> PyTree:
             outputs = as_arrays(f(params, *args, **kwargs))
@@ -109,7 +111,7 @@ def taylor_expand(f: Callable[..., PyTree], params: PyTree, degree: int) -> Call
 
         terms = functools.reduce(functools.partial(_one_more, direction), range(1, order + 1), lambda p: (along(p),))
         with forward_mode("Write it with `jax.custom_jvp`."):
-            return functools.reduce(functools.partial(jax.tree.map, jnp.add), terms(params))
+            return functools.reduce(functools.partial(jax.tree.map, jnp.add), terms(centre))
 
     return expanded_fn
 

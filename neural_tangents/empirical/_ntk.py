@@ -104,7 +104,7 @@ def empirical_ntk_fn(
           TypeError: parameters or outputs are not of real or complex type, or `trace_axes` and `diagonal_axes` overlap.
           ValueError: `x1` and `x2` do not match; or axes are out of range, or do not fit inputs, outputs or each other.
         """
-        first, second = two_batches(f, x1, x2, params, kwargs, vmap_axes)
+        first, second, params = two_batches(f, x1, x2, params, kwargs, vmap_axes)
         axes = output_axes(first, second, params, trace_axes, diagonal_axes)
         algorithm = chosen
         if algorithm == NtkImplementation.AUTO:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
+from neural_tangents._core.mesh_axes import scan
 from neural_tangents._core.tiling.grid import TileSettings
 from neural_tangents._core.tiling.traits import KernelTraits, with_traits
 from neural_tangents._core.types import Axes, PyTree
@@ -102,7 +102,7 @@ def _operator_fn(
           ValueError: `x1` and `x2` do not match; axes are out of range, or do not fit; `v` is not like the outputs for
             x2 without traced axes; outputs for x1 and x2 have different shapes, in `diagonal` and `trace`.
         """
-        first, second = two_batches(f, x1, x2, params, kwargs, vmap_axes)
+        first, second, params = two_batches(f, x1, x2, params, kwargs, vmap_axes)
         product = empirical_ntk_vp_fn(network, x1, x2, params, **kwargs)
         axes = output_axes(first, second, params, trace_axes, diagonal_axes)
 
@@ -167,5 +167,5 @@ def _product(vp: Callable[[jax.Array], jax.Array], a: OutputAxes, v: jax.Array) 
         found = jnp.where(mask(place, found.ndim), found, 0)
         return total + jnp.sum(found, axis=a.traced), None
 
-    total, _ = lax.scan(add, jnp.zeros(shape1, v.dtype), jnp.arange(math.prod(sizes)))
+    total, _ = scan(add, jnp.zeros(shape1, v.dtype), jnp.arange(math.prod(sizes)))
     return total / max(1, math.prod(a.shape1[axis] for axis in a.traced))

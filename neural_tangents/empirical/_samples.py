@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from neural_tangents._core.mesh_axes import struct_like
 from neural_tangents._core.types import PyTree, Shape
 from neural_tangents.empirical._checks import evaluate, noted
 
@@ -76,7 +77,7 @@ class Samples:
     @property
     def one(self) -> PyTree:
         """Shapes and types of one sample."""
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.data)
+        return _one(self.data)
 
 
 def map_both(fn: Callable[[Samples], Any], first: Samples, second: Samples) -> tuple[Any, Any]:
@@ -145,6 +146,11 @@ def samples(
     return _create(f, params, data, arguments, out_axes, sizes.pop(), tuple(shared))
 
 
+def _one(data: PyTree) -> PyTree:
+    """Shapes and types of one of the samples."""
+    return jax.tree.map(lambda x: struct_like(x, x.shape[1:]), data)
+
+
 def _create(
     f: Callable[..., PyTree],
     params: PyTree,
@@ -158,7 +164,7 @@ def _create(
         x, keywords = arguments(sample)
         return evaluate(f, params, x, keywords)
 
-    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), data)
+    one = _one(data)
 
     def single_sample() -> str:
         given = [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(lambda s: arguments(s)[0], one))]

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
+from neural_tangents._core.mesh_axes import inside_shard_map, varying_like
 from neural_tangents._core.tiling.grid import TileSettings
 from neural_tangents._core.tiling.traits import KernelTraits, with_traits
 from neural_tangents._core.types import PyTree
@@ -47,6 +49,15 @@ def empirical_ntk_vp_fn(
     check_parameters(params)
     x2, kwargs1, kwargs2, _ = split_arguments(x1, x2, kwargs)
 
+    def first(params: PyTree) -> PyTree:
+        return evaluate(f, params, x1, kwargs1)
+
+    def second(params: PyTree) -> PyTree:
+        return evaluate(f, params, x2, kwargs2)
+
+    if inside_shard_map():  # derivatives are those of the outputs of one device, as in `two_batches`
+        params = varying_like(params, [jax.eval_shape(network, params) for network in (first, second)])
+
     def ntk_vp_fn(v: PyTree) -> PyTree:
         """The product of the NTK with a vector.
 
@@ -62,9 +73,12 @@ def empirical_ntk_vp_fn(
           TypeError: the network has no derivative in forward mode.
           ValueError: `v` is not like the outputs for x2.
         """
-        outputs, pull = jax.vjp(lambda p: evaluate(f, p, x2, kwargs2), params)
+        outputs, pull = jax.vjp(second, params)
         check_vector(v, outputs)
+        v = jax.tree.map(
+            lambda a, out: varying_like(a, out) if jnp.issubdtype(out.dtype, jnp.inexact) else a, v, outputs
+        )
         with forward_mode("Write it with `jax.custom_jvp`, or use `empirical_ntk_fn`."):
-            return jax.jvp(lambda p: evaluate(f, p, x1, kwargs1), (params,), pull(v))[1]
+            return jax.jvp(first, (params,), pull(v))[1]
 
     return ntk_vp_fn

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from neural_tangents._compat import bind
+from neural_tangents._core.mesh_axes import varying_like
 from neural_tangents.empirical._einsum import Labels, contract
 from neural_tangents.empirical._jacobian import unit_cotangents
 from neural_tangents.empirical._structured.program import Program, Step
@@ -185,7 +186,8 @@ class Plan:
             return [values[i] for i in program.outputs], operands
 
         shifts = {
-            number: [jnp.zeros(a.shape, a.dtype) for a in _differentiable(program.steps[number])] for number in used
+            number: [varying_like(jnp.zeros(a.shape, a.dtype), a) for a in _differentiable(program.steps[number])]
+            for number in used
         }
         outputs, vjp, operands = jax.vjp(shifted, shifts, has_aux=True)
 
