@@ -125,7 +125,12 @@ def _on_mesh(first: Samples, second: Samples, params: PyTree) -> tuple[Samples, 
 
 
 def output_axes(
-    first: Samples, second: Samples, params: PyTree, trace_axes: Axes, diagonal_axes: Axes
+    first: Samples,
+    second: Samples,
+    params: PyTree,
+    trace_axes: Axes,
+    diagonal_axes: Axes,
+    hermitian: bool = False,
 ) -> list[OutputAxes]:
     """For each output, the axes of its kernel.
 
@@ -137,5 +142,5 @@ def output_axes(
     found = []
     for shape1, shape2, output_dtype in zip(first.shapes, second.shapes, first.dtypes, strict=True):
         dtype = jnp.result_type(output_dtype, *(jnp.result_type(leaf) for leaf in jax.tree.leaves(params)))
-        found.append(OutputAxes.create(shape1, shape2, trace_axes, diagonal_axes, dtype))
+        found.append(OutputAxes.create(shape1, shape2, trace_axes, diagonal_axes, dtype, hermitian))
     return found

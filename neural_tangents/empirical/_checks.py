@@ -78,7 +78,7 @@ def check_vector(v: PyTree, outputs: PyTree) -> None:
     """Raises `ValueError` if the tree, the shapes or the types of a vector are not those of outputs for x2."""
     structure: Any = jax.tree.structure(outputs)  # jax's annotation allows no comparison
     same = structure == jax.tree.structure(v) and all(
-        _type(a) == _type(b)
+        _type(a) in (_type(b), f"{complex_of(b.dtype)}{list(b.shape)}")
         for a, b in zip(jax.tree.leaves(v), jax.tree.leaves(outputs), strict=True)
         if jnp.issubdtype(b.dtype, jnp.inexact)  # vectors of integers have a type of their own, `float0`
     )
@@ -118,6 +118,11 @@ def described(name: str, tree: PyTree) -> str:
 def _call(params: PyTree, x: PyTree, keywords: Mapping[str, Any]) -> str:
     call = ", ".join(["params", "x", *(f"{name}=..." for name in keywords)])
     return f"The network was called as f({call}) with {described('params', params)}; {described('x', x)}. {ORDER}"
+
+
+def complex_of(dtype: Any) -> Any:
+    """The complex type of the precision of a real or complex one."""
+    return jnp.result_type(dtype, jnp.complex64)
 
 
 def _type(leaf: Any) -> str:

@@ -21,7 +21,8 @@ def jacobian_contraction(
         labels1 = (*first.labels(leaf, a.labels1), "parameters")
         labels2 = (*second.labels(leaf, a.labels2), "parameters")
         terms = [
-            a.kernel([j1, j2], [labels1, labels2]) for j1, j2 in zip(jacobians1[leaf], jacobians2[leaf], strict=True)
+            a.kernel([j1, a.of_second(j2)], [labels1, labels2])
+            for j1, j2 in zip(jacobians1[leaf], jacobians2[leaf], strict=True)
         ]
         kernels.append(a.total(terms))
     return kernels

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from neural_tangents._core.mesh_axes import varying_like
 from neural_tangents._core.types import PyTree
+from neural_tangents.empirical._complex_products import product_with_transpose
 
 
 def unit_cotangents(like: Any) -> jax.Array:
@@ -21,19 +22,9 @@ def unit_cotangents(like: Any) -> jax.Array:
 def row(pull: Callable[[list[Any]], list[jax.Array]], outputs: Sequence[Any], leaf: int, unit: jax.Array) -> Any:
     """The row of the Jacobian for one entry of one output, given as a unit cotangent, for each leaf of the parameters.
 
-    With respect to complex parameters the network is taken to be holomorphic, or, if it is real, to have the derivative
-    `∂f/∂x - i ∂f/∂y`, as `jax.grad` does. `pull` maps cotangents of all outputs to those of the parameters.
+    `pull` maps cotangents of all outputs to those of the parameters.
     """
-
-    def of(cotangent: jax.Array) -> list[jax.Array]:
-        return pull([cotangent if i == leaf else jnp.zeros_like(out) for i, out in enumerate(outputs)])
-
-    found = of(unit)
-    if not jnp.iscomplexobj(unit) or all(map(jnp.iscomplexobj, found)):
-        return found
-    # Cotangents of real parameters are real parts; the imaginary ones are found by turning the output.
-    turned = of(-1j * unit)
-    return [r if jnp.iscomplexobj(r) else r + 1j * t for r, t in zip(found, turned, strict=True)]
+    return product_with_transpose(pull, outputs, [unit if i == leaf else None for i in range(len(outputs))])
 
 
 def jacobian(f: Callable[[PyTree], list[jax.Array]], params: PyTree) -> list[list[jax.Array]]:

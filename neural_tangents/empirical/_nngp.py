@@ -14,7 +14,9 @@ from neural_tangents.empirical._output_axes import OutputAxes, traits
 from neural_tangents.empirical._signatures import KernelAtParams
 
 
-def empirical_nngp_fn(f: Callable[..., PyTree], trace_axes: Axes = (-1,), diagonal_axes: Axes = ()) -> KernelAtParams:
+def empirical_nngp_fn(
+    f: Callable[..., PyTree], trace_axes: Axes = (-1,), diagonal_axes: Axes = (), *, hermitian: bool = False
+) -> KernelAtParams:
     """The NNGP kernel of a finite network: products of its outputs.
 
     `K(x1, x2) = f(params, x1) f(params, x2)ᵀ`, the mean over traced axes of the outputs. Its average over random
@@ -24,6 +26,8 @@ def empirical_nngp_fn(f: Callable[..., PyTree], trace_axes: Axes = (-1,), diagon
       f: the network, `(params, x, **keywords) -> outputs`, with trees of arrays as parameters, inputs and outputs.
       trace_axes: axes of the outputs that the kernel is averaged over.
       diagonal_axes: axes of the outputs along which only equal entries are paired.
+      hermitian: whether to compute `f(params, x1) f(params, x2)ᴴ`, which is positive semi-definite for `x1 = x2`, also
+        for complex outputs.
 
     Returns:
       `nngp_fn(x1, x2, params, **kwargs)`; see its own documentation, `help(nngp_fn)`. The axes of its kernels are those
@@ -41,7 +45,7 @@ def empirical_nngp_fn(f: Callable[..., PyTree], trace_axes: Axes = (-1,), diagon
     def nngp_fn(x1: PyTree, x2: PyTree, params: PyTree, **kwargs: Any) -> PyTree:
         """The NNGP kernel of the network for two batches.
 
-        `K(x1, x2) = f(params, x1) f(params, x2)ᵀ`, without conjugation.
+        `K(x1, x2) = f(params, x1) f(params, x2)ᵀ`, without conjugation unless `hermitian=True`.
 
         Args:
           x1: the first batch of inputs, such as `(N1, ...)`; an array or a tree of arrays.
@@ -63,8 +67,8 @@ def empirical_nngp_fn(f: Callable[..., PyTree], trace_axes: Axes = (-1,), diagon
 
         def kernel(out1: jax.Array, out2: jax.Array) -> jax.Array:
             dtype = jnp.result_type(out1, out2)
-            axes = OutputAxes.create(out1.shape, out2.shape, trace_axes, diagonal_axes, dtype)
-            return axes.kernel([out1, out2], [axes.labels1, axes.labels2])
+            axes = OutputAxes.create(out1.shape, out2.shape, trace_axes, diagonal_axes, dtype, hermitian)
+            return axes.kernel([out1, axes.of_second(out2)], [axes.labels1, axes.labels2])
 
         return jax.tree.map(kernel, outputs1, outputs2)
 

@@ -39,6 +39,8 @@ def empirical_kernel_fn(
     _j_rules: bool = True,
     _s_rules: bool = True,
     _fwd: bool | None = None,
+    *,
+    hermitian: bool = False,
 ) -> KernelsAtParams:
     """The NNGP kernel and the NTK of a finite network, by one function.
 
@@ -54,6 +56,8 @@ def empirical_kernel_fn(
       _j_rules: has no effect; accepted for programs written for the archived library.
       _s_rules: has no effect, like `_j_rules`.
       _fwd: has no effect, like `_j_rules`.
+      hermitian: whether to compute `f(x1) f(x2)ᴴ` and `J(x1) J(x2)ᴴ`, which are positive semi-definite for `x1 = x2`,
+        also for complex networks.
 
     Returns:
       `kernel_fn(x1, x2, get, params, **kwargs)`; see its own documentation, `help(kernel_fn)`. The axes of its kernels
@@ -65,10 +69,11 @@ def empirical_kernel_fn(
 
     Source: Novak et al., "Fast Finite Width Neural Tangent Kernel", 2022, https://arxiv.org/abs/2206.08720.
     """
+    del _j_rules, _s_rules, _fwd
     check_function(f, "empirical_kernel_fn(f)")
     kernel_fns = {
-        "nngp": empirical_nngp_fn(f, trace_axes, diagonal_axes),
-        "ntk": empirical_ntk_fn(f, trace_axes, diagonal_axes, vmap_axes, implementation, _j_rules, _s_rules, _fwd),
+        "nngp": empirical_nngp_fn(f, trace_axes, diagonal_axes, hermitian=hermitian),
+        "ntk": empirical_ntk_fn(f, trace_axes, diagonal_axes, vmap_axes, implementation, hermitian=hermitian),
     }
 
     @with_traits(traits(trace_axes, diagonal_axes))

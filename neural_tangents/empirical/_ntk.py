@@ -30,6 +30,8 @@ def empirical_ntk_fn(
     _j_rules: bool = True,
     _s_rules: bool = True,
     _fwd: bool | None = None,
+    *,
+    hermitian: bool = False,
 ) -> KernelAtParams:
     """The neural tangent kernel of a finite network.
 
@@ -52,6 +54,8 @@ def empirical_ntk_fn(
       _s_rules: has no effect, like `_j_rules`.
       _fwd: has no effect, like `_j_rules`. The three chose how single operations are differentiated; here that follows
         from what is known of each operation.
+      hermitian: whether to compute `J(x1) J(x2)ᴴ`, which is positive semi-definite for `x1 = x2` (the quantum geometric
+        tensor of wave functions), in place of `J(x1) J(x2)ᵀ`. Kernels of real networks are the same.
 
     Returns:
       `ntk_fn(x1, x2, params, **kwargs)`; see its own documentation, `help(ntk_fn)`. Compile it with `jax.jit(ntk_fn)`;
@@ -86,8 +90,10 @@ def empirical_ntk_fn(
     def ntk_fn(x1: PyTree, x2: PyTree, params: PyTree, **kwargs: Any) -> PyTree:
         """The neural tangent kernel of the network for two batches.
 
-        `Θ(x1, x2) = J(x1) J(x2)ᵀ`, with `J(x)` the Jacobian of `f(params, x)` with respect to all parameters. With
-        complex parameters, `f` is taken to be holomorphic, and `J(x2)` is transposed without conjugation.
+        `Θ(x1, x2) = J(x1) J(x2)ᵀ`, with `J(x)` the Jacobian of `f(params, x)` with respect to all parameters; with
+        `hermitian=True`, `J(x1) J(x2)ᴴ`. Complex outputs are taken to be holomorphic in complex parameters, and the
+        derivative of a real output by a complex parameter `x + i y` is `∂f/∂x - i ∂f/∂y`, as for `jax.grad`. For a
+        network that is neither, make the real and the imaginary parts of its parameters parameters of their own.
 
         Args:
           x1: the first batch of inputs, such as `(N1, ...)`; an array or a tree of arrays.
@@ -105,7 +111,7 @@ def empirical_ntk_fn(
           ValueError: `x1` and `x2` do not match; or axes are out of range, or do not fit inputs, outputs or each other.
         """
         first, second, params = two_batches(f, x1, x2, params, kwargs, vmap_axes)
-        axes = output_axes(first, second, params, trace_axes, diagonal_axes)
+        axes = output_axes(first, second, params, trace_axes, diagonal_axes, hermitian)
         algorithm = chosen
         if algorithm == NtkImplementation.AUTO:
             key = _shapes((x1, x2, params, kwargs))

@@ -13,12 +13,12 @@ from neural_tangents._core.tiling.grid import TileSettings
 from neural_tangents._core.tiling.traits import KernelTraits, with_traits
 from neural_tangents._core.types import Axes, PyTree
 from neural_tangents.empirical._batches import output_axes, two_batches
-from neural_tangents.empirical._checks import check_function, noted
+from neural_tangents.empirical._checks import check_function, complex_of, noted
 from neural_tangents.empirical._in_blocks import in_blocks
 from neural_tangents.empirical._ntk import structured_or_jacobians
 from neural_tangents.empirical._output_axes import OutputAxes
 from neural_tangents.empirical._samples import VMapAxes
-from neural_tangents.empirical._vp import empirical_ntk_vp_fn
+from neural_tangents.empirical._vp import vector_products
 
 
 class NtkOperator(NamedTuple):
@@ -45,7 +45,12 @@ class OperatorFn(Protocol):
 
 
 def empirical_ntk_operator_fn(
-    f: Callable[..., PyTree], trace_axes: Axes = (-1,), diagonal_axes: Axes = (), vmap_axes: VMapAxes = None
+    f: Callable[..., PyTree],
+    trace_axes: Axes = (-1,),
+    diagonal_axes: Axes = (),
+    vmap_axes: VMapAxes = None,
+    *,
+    hermitian: bool = False,
 ) -> OperatorFn:
     """The kernel of `empirical_ntk_fn` as an operator, for batches whose kernel would not fit into memory.
 
@@ -58,6 +63,8 @@ def empirical_ntk_operator_fn(
       diagonal_axes: axes of the outputs along which only equal entries are paired.
       vmap_axes: axes along which `f` acts on each sample alone, which makes `diagonal` and `trace` cheaper; see
         `empirical_ntk_fn`. Products do not need it.
+      hermitian: whether the kernel is `J(x1) J(x2)ᴴ`, which is positive semi-definite for `x1 = x2`, also for complex
+        networks.
 
     Returns:
       `operator_fn(x1, x2, params, **kwargs)`, which returns an `NtkOperator`; see its own documentation,
@@ -69,16 +76,23 @@ def empirical_ntk_operator_fn(
     Source: Novak et al., "Fast Finite Width Neural Tangent Kernel", 2022, https://arxiv.org/abs/2206.08720.
     """
     check_function(f, "empirical_ntk_operator_fn(f)")
-    return _operator_fn(f, trace_axes, diagonal_axes, vmap_axes, TileSettings(device_count=0))
+    return _operator_fn(f, trace_axes, diagonal_axes, vmap_axes, hermitian, TileSettings(device_count=0))
 
 
 def _operator_fn(
-    f: Callable[..., PyTree], trace_axes: Axes, diagonal_axes: Axes, vmap_axes: VMapAxes, settings: TileSettings
+    f: Callable[..., PyTree],
+    trace_axes: Axes,
+    diagonal_axes: Axes,
+    vmap_axes: VMapAxes,
+    hermitian: bool,
+    settings: TileSettings,
 ) -> OperatorFn:
     """The function that makes operators, whose products take batches block by block."""
     network = in_blocks(f, settings)
 
-    @with_traits(KernelTraits(with_tiles=functools.partial(_operator_fn, f, trace_axes, diagonal_axes, vmap_axes)))
+    with_tiles = functools.partial(_operator_fn, f, trace_axes, diagonal_axes, vmap_axes, hermitian)
+
+    @with_traits(KernelTraits(with_tiles=with_tiles))
     def operator_fn(x1: PyTree, x2: PyTree, params: PyTree, **kwargs: Any) -> NtkOperator:
         """The neural tangent kernel of the network for two batches, as an operator.
 
@@ -103,8 +117,8 @@ def _operator_fn(
             x2 without traced axes; outputs for x1 and x2 have different shapes, in `diagonal` and `trace`.
         """
         first, second, params = two_batches(f, x1, x2, params, kwargs, vmap_axes)
-        product = empirical_ntk_vp_fn(network, x1, x2, params, **kwargs)
-        axes = output_axes(first, second, params, trace_axes, diagonal_axes)
+        product = vector_products(network, x1, x2, params, kwargs, hermitian)
+        axes = output_axes(first, second, params, trace_axes, diagonal_axes, hermitian)
 
         def matvec(v: PyTree) -> PyTree:
             """`K v`, for `v` like the outputs for x2 without traced axes."""
@@ -117,7 +131,9 @@ def _operator_fn(
                     every = [cotangent if i == leaf else zero for i, zero in enumerate(zeros)]
                     return jax.tree.leaves(product(jax.tree.unflatten(second.structure, every)))[leaf]
 
-                return _product(vp, axes[leaf], jnp.asarray(vectors[leaf], second.dtypes[leaf]))
+                dtype = second.dtypes[leaf]
+                is_complex = jnp.iscomplexobj(vectors[leaf])
+                return _product(vp, axes[leaf], jnp.asarray(vectors[leaf], complex_of(dtype) if is_complex else dtype))
 
             return jax.tree.unflatten(first.structure, [of_output(leaf) for leaf in range(len(axes))])
 
@@ -125,7 +141,8 @@ def _operator_fn(
             """The entries of `K` of each input and output with itself."""
             rest = [tuple(axis for axis in range(len(a.shape1)) if axis not in a.traced) for a in axes]
             equal = [
-                OutputAxes.create(a.shape1, a.shape2, a.traced, d, a.dtype) for a, d in zip(axes, rest, strict=True)
+                OutputAxes.create(a.shape1, a.shape2, a.traced, d, a.dtype, hermitian)
+                for a, d in zip(axes, rest, strict=True)
             ]
             return jax.tree.unflatten(first.structure, structured_or_jacobians(first, second, params, equal))
 
@@ -148,10 +165,11 @@ def _product(vp: Callable[[jax.Array], jax.Array], a: OutputAxes, v: jax.Array) 
             f"Expected a vector of shape {shape2}, that of the outputs for x2, {a.shape2}, without the traced axes "
             f"{a.traced}; got {v.shape}."
         )
+    dtype = complex_of(v.dtype) if jnp.issubdtype(a.dtype, jnp.complexfloating) else v.dtype
     shared = sorted(a.shared)
     sizes = [a.shape1[axis] for axis in shared]
     if math.prod(sizes) == 0:
-        return jnp.zeros(shape1, v.dtype)
+        return jnp.zeros(shape1, dtype)
     spread = jnp.expand_dims(v, a.traced)
 
     def mask(place: jax.Array, ndim: int) -> jax.Array:
@@ -164,8 +182,8 @@ def _product(vp: Callable[[jax.Array], jax.Array], a: OutputAxes, v: jax.Array) 
 
     def add(total: jax.Array, place: jax.Array) -> tuple[jax.Array, None]:
         found = vp(jnp.broadcast_to(jnp.where(mask(place, v.ndim + len(a.traced)), spread, 0), a.shape2))
-        found = jnp.where(mask(place, found.ndim), found, 0)
+        found = jnp.where(mask(place, found.ndim), found.astype(dtype), 0)
         return total + jnp.sum(found, axis=a.traced), None
 
-    total, _ = scan(add, jnp.zeros(shape1, v.dtype), jnp.arange(math.prod(sizes)))
+    total, _ = scan(add, jnp.zeros(shape1, dtype), jnp.arange(math.prod(sizes)))
     return total / max(1, math.prod(a.shape1[axis] for axis in a.traced))

@@ -53,6 +53,7 @@ class OutputAxes:
       traced: axes that the kernel averages over.
       diagonal: axes that the kernel has once, not as a pair.
       dtype: type of the kernel, and of the arithmetic that makes it.
+      hermitian: whether arrays of the second batch are conjugated.
     """
 
     shape1: Shape
@@ -60,15 +61,24 @@ class OutputAxes:
     traced: tuple[int, ...]
     diagonal: tuple[int, ...]
     dtype: Any
+    hermitian: bool = False
 
     @classmethod
-    def create(cls, shape1: Shape, shape2: Shape, trace_axes: Axes, diagonal_axes: Axes, dtype: Any) -> "OutputAxes":
+    def create(
+        cls,
+        shape1: Shape,
+        shape2: Shape,
+        trace_axes: Axes,
+        diagonal_axes: Axes,
+        dtype: Any,
+        hermitian: bool = False,
+    ) -> "OutputAxes":
         if len(shape1) != len(shape2):
             raise ValueError(
                 f"Expected outputs with equally many axes for x1 and x2, got shapes {shape1} and {shape2}. Pass two "
                 "batches of inputs that differ in size only, each with its axis of samples."
             )
-        axes = cls(tuple(shape1), tuple(shape2), *check_axes(trace_axes, diagonal_axes, len(shape1)), dtype)
+        axes = cls(tuple(shape1), tuple(shape2), *check_axes(trace_axes, diagonal_axes, len(shape1)), dtype, hermitian)
         for axis in sorted(axes.shared):
             if shape1[axis] != shape2[axis]:
                 raise ValueError(
@@ -107,6 +117,10 @@ class OutputAxes:
             **dict(zip(self.labels1, self.shape1, strict=True)),
         }
         return tuple(sizes[label] for label in self.kernel_labels)
+
+    def of_second(self, array: jax.Array) -> jax.Array:
+        """An array of the second batch, as it enters the kernel."""
+        return jnp.conj(array) if self.hermitian else array
 
     def total(self, kernels: Sequence[jax.Array]) -> jax.Array:
         """The sum of kernels; zeros if there are none."""

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 
 from neural_tangents._core.types import PyTree
+from neural_tangents.empirical._complex_products import conjugate, product
 from neural_tangents.empirical._jacobian import row, unit_cotangents, vjp_of_leaves
 from neural_tangents.empirical._output_axes import OutputAxes
 from neural_tangents.empirical._samples import Samples
@@ -32,7 +31,9 @@ def _kernel(first: Samples, second: Samples, params: PyTree, a: OutputAxes, leaf
 
     def of_pair(sample1: PyTree, sample2: PyTree) -> jax.Array:
         """`(*axes of an output for x2, *axes of one for x1)`."""
-        columns = _columns(lambda p: first.apply(p, sample1), lambda p: second.apply(p, sample2), params, leaf)
+        columns = _columns(
+            lambda p: first.apply(p, sample1), lambda p: second.apply(p, sample2), params, leaf, a.hermitian
+        )
         return columns.reshape(*shape2, *shape1)
 
     if labels1[0] == labels2[0]:  # the kernel of each sample with the one in its place
@@ -43,32 +44,21 @@ def _kernel(first: Samples, second: Samples, params: PyTree, a: OutputAxes, leaf
 
 
 def _columns(
-    f1: Callable[[PyTree], list[jax.Array]], f2: Callable[[PyTree], list[jax.Array]], params: PyTree, leaf: int
+    f1: Callable[[PyTree], list[jax.Array]],
+    f2: Callable[[PyTree], list[jax.Array]],
+    params: PyTree,
+    leaf: int,
+    hermitian: bool,
 ) -> jax.Array:
     """Products of the NTK with the unit vectors of one output of `f2`, `(size of that output, *output of f1)`."""
     outputs, pull = vjp_of_leaves(f2, params)
     out, push = jax.linearize(lambda p: f1(p)[leaf], params)
     leaves, structure = jax.tree.flatten(params)
 
-    def product(unit: jax.Array) -> jax.Array:
+    def column(unit: jax.Array) -> jax.Array:
         """The product of the Jacobian of `f1` with one row of that of `f2`."""
         of_row = row(pull, outputs, leaf, unit)
-        total = push(jax.tree.unflatten(structure, [_as(p, r) for p, r in zip(leaves, of_row, strict=True)]))
-        rest = [_rest(p, r, jnp.iscomplexobj(out)) for p, r in zip(leaves, of_row, strict=True)]
-        if all(r is None for r in rest):
-            return total
-        rest = [jnp.zeros_like(p) if r is None else r for p, r in zip(leaves, rest, strict=True)]
-        return total + 1j * push(jax.tree.unflatten(structure, rest))
+        of_row = conjugate(of_row) if hermitian else of_row
+        return product(lambda tangents: [push(jax.tree.unflatten(structure, tangents))], leaves, [out], of_row)[0]
 
-    return jax.vmap(product)(unit_cotangents(outputs[leaf]))
-
-
-def _as(parameter: Any, tangent: jax.Array) -> jax.Array:
-    return tangent if jnp.iscomplexobj(parameter) else jnp.real(tangent)
-
-
-def _rest(parameter: Any, tangent: jax.Array, complex_output: bool) -> jax.Array | None:
-    """What a derivative that mixes real and complex numbers leaves out, as a tangent to be multiplied by `i`."""
-    if jnp.iscomplexobj(parameter):
-        return None if complex_output else -1j * tangent
-    return jnp.imag(tangent) if complex_output else None
+    return jax.vmap(column)(unit_cotangents(outputs[leaf]))

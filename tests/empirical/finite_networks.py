@@ -50,11 +50,16 @@ def jacobians(f: Callable[..., Any], params: Any, *args: Any, **kwargs: Any) -> 
     return of_outputs
 
 
-def full_ntk(f: Callable[..., Any], params: Any, x1: Any, x2: Any, **kwargs: Any) -> list[np.ndarray]:
-    """`J(x1) J(x2)ᵀ` of each output, with all axes of the first output and then all of the second."""
+def full_ntk(
+    f: Callable[..., Any], params: Any, x1: Any, x2: Any, hermitian: bool = False, **kwargs: Any
+) -> list[np.ndarray]:
+    """`J(x1) J(x2)ᵀ` of each output, or `J(x1) J(x2)ᴴ`, with all axes of the first output and then of the second."""
     first, second = jacobians(f, params, x1, **kwargs), jacobians(f, params, x2, **kwargs)
     return [
-        sum(np.tensordot(j1, j2, (-1, -1)) for j1, j2 in zip(of_first, of_second, strict=True))
+        sum(
+            np.tensordot(j1, np.conj(j2) if hermitian else j2, (-1, -1))
+            for j1, j2 in zip(of_first, of_second, strict=True)
+        )
         for of_first, of_second in zip(first, second, strict=True)
     ]
 
@@ -381,6 +386,18 @@ COMPLEX = {
     "both": Network(
         lambda p, x: (jnp.exp(1j * (x @ p["w"])) @ p["v"], x @ p["w"]),
         {"w": normal(5, 4), "v": COMPLEX_PARAMS["v"]},
+        X1,
+        X2,
+    ),
+    "complex inputs": Network(
+        lambda p, x: [jnp.cos(x @ p["w"] + p["b"][None]) @ p["v"], jnp.abs(x @ p["w"]) ** 2],
+        {**COMPLEX_PARAMS, "b": normal(4)},
+        X1 + 1j * X1[::-1],
+        X2 - 2j * X2[::-1],
+    ),
+    "half of each": Network(
+        lambda p, x: {"a": jnp.sin(x @ p[0]) @ p[1] * jnp.exp(p[2])[None], "b": jnp.tanh(x @ p[0])},
+        (normal(5, 4), COMPLEX_PARAMS["v"], normal(2)),
         X1,
         X2,
     ),

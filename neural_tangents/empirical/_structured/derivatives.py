@@ -76,13 +76,14 @@ def _kernel(
         of_output = batch.labels(leaf, output_labels)
         cotangent = use.cotangents[leaf]
         shape = (cotangent.shape[0], *batch.one_shape(leaf), *cotangent.shape[2:])
-        arrays += [cotangent.reshape(shape), *use.factors]
+        found = [cotangent.reshape(shape), *use.factors]
+        arrays += map(a.of_second, found) if side else found
         labels += [(*of_output, *_of_side(use, side, use.labels))]
         labels += [(of_output[0], *_of_side(use, side, term)) for term in use.factor_labels]
     if slopes1 is not None:  # the operand is a function of parameters, entry by entry: the chain rule
         sizes = sizes_of([array.shape for array in arrays], labels)
         operand = _of_side(use1, 0, use1.operand_labels)
-        arrays.append((slopes1 * slopes2).reshape([sizes.get(label, 1) for label in operand]))
+        arrays.append((slopes1 * a.of_second(slopes2)).reshape([sizes.get(label, 1) for label in operand]))
         labels.append(operand)
     if use1.index is not None and use2.index is not None:  # both sides have to have read the same entry
         first_labels = (first.labels(leaf, a.labels1)[0], *_of_side(use1, 0, use1.index_labels))
