@@ -61,7 +61,7 @@ def as_arrays(outputs: PyTree) -> PyTree:
     for path, leaf in leaves:
         if _dtype(leaf) is None:
             raise TypeError(f"{expected} {type(leaf).__name__} at outputs{jax.tree_util.keystr(path)}.")
-    return jax.tree.map(jnp.asarray, outputs)
+    return jax.tree.map(lambda x: jnp.asarray(float(x) if type(x) is int else x), outputs)
 
 
 def check_differentiable(outputs: PyTree) -> None:

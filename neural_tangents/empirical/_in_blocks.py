@@ -49,7 +49,7 @@ def in_blocks(f: Callable[..., PyTree], settings: TileSettings) -> Callable[...,
         parts = jax.tree.map(lambda leaf: jnp.asarray(leaf)[numbers], (x, cut))
         outputs = lax.map(lambda block: of_block(params, block), (jnp.arange(blocks.count), *parts))
         # Only the end of the last block was filled up.
-        return jax.tree.map(lambda out: out.reshape(-1, *out.shape[2:])[:n], outputs)
+        return jax.tree.map(lambda out: out.reshape(blocks.count * blocks.size, *out.shape[2:])[:n], outputs)
 
     return network
 

@@ -231,10 +231,10 @@ class _Reader:
         """Random keys: a pair, of which each batch has one."""
         is_pair = isinstance(rng, tuple) and len(rng) == 2
         key1, key2 = rng if is_pair else (rng, rng)
+        if is_array(key1) and is_concrete(same) and bool(same):
+            key2 = key1  # equal inputs have equal keys
         if not (is_array(key1) and is_array(key2)):
             return self._whole(rng)
-        if is_concrete(same) and bool(same):
-            key2 = key1  # equal inputs have equal keys
         return BlockKey(self._add(key1, WHOLE), True), BlockKey(self._add(key2, WHOLE), False)
 
     def _same(self, x1: PyTree, x2: PyTree) -> Any:
@@ -314,19 +314,17 @@ def filled_second(x1: PyTree, x2: PyTree) -> tuple[PyTree, bool]:
     if x2 is None or x2 is x1:
         return x1, True
 
-    def is_none(x: Any) -> bool:
-        return x is None
-
-    structure: Any  # jax's annotation of `flatten` allows no comparison
-    leaves, structure = jax.tree.flatten(x1)
-    leaves2, structure2 = jax.tree.flatten(x2, is_leaf=is_none)
-    if len(leaves) != len(leaves2) or structure != jax.tree.structure(jax.tree.unflatten(structure2, leaves)):
+    structure: Any = jax.tree.structure(x1)  # jax's annotation allows no comparison
+    try:
+        filled = jax.tree.map(lambda b, a: a if b is None else b, x2, x1, is_leaf=lambda b: b is None)
+    except ValueError:
+        filled = None
+    if structure != jax.tree.structure(filled):
         raise ValueError(
-            f"Expected x1 and x2 to be trees of arrays of the same structure, got {structure} and {structure2}. Pass "
-            "None for x2, or for some of its arrays, to use those of x1."
+            f"Expected x1 and x2 to be trees of arrays of the same structure, got {structure} and "
+            f"{jax.tree.structure(x2)}. Pass None for x2, or for some of its arrays, to use those of x1."
         )
-    filled = [a if b is None else b for a, b in zip(leaves, leaves2, strict=True)]
-    return jax.tree.unflatten(structure, filled), all(b is None for b in leaves2)
+    return filled, not jax.tree.leaves(x2)
 
 
 def batch_length(x: PyTree) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from neural_tangents._compat import bind, is_literal, opened
 from neural_tangents._core.types import PyTree
@@ -113,7 +114,7 @@ class _Tracing:
         names.update(zip(jaxpr.invars, inputs, strict=True))
 
         def number(atom: Any) -> int:
-            return self.constant(atom.val) if is_literal(atom) else names[atom]
+            return self.constant(np.asarray(atom.val, atom.aval.dtype)) if is_literal(atom) else names[atom]
 
         for eqn in jaxpr.eqns:
             operands = [number(atom) for atom in eqn.invars]

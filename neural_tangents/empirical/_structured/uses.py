@@ -158,7 +158,11 @@ class Plan:
         of_steps = [dict(zip(self.used_steps, cotangents, strict=True)) for cotangents, _ in found]
         structured = self._structured(of_steps, operands)
         by_jacobian = [
-            Use([j.reshape(j.shape[0], -1) for j in jacobians], labels=("entry",), operand_labels=("entry",))
+            Use(
+                [j.reshape(j.shape[0], math.prod(j.shape[1:])) for j in jacobians],
+                labels=("entry",),
+                operand_labels=("entry",),
+            )
             for jacobians in zip(*(by_jacobian for _, by_jacobian in found), strict=True)
         ]
         return structured + by_jacobian
