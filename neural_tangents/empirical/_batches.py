@@ -15,6 +15,7 @@ from neural_tangents._core.tiling.call_form import filled_second
 from neural_tangents._core.types import Axes, PyTree
 from neural_tangents.empirical._checks import ORDER, check_differentiable, check_parameters, noted
 from neural_tangents.empirical._output_axes import OutputAxes
+from neural_tangents.empirical._sample_check import check_each_alone
 from neural_tangents.empirical._samples import Samples, VMapAxes, samples
 
 
@@ -65,6 +66,7 @@ def _split_rng(rng: Any, x1: PyTree, x2: PyTree, one_batch: bool) -> tuple[Any, 
     """
     is_pair = isinstance(rng, tuple) and len(rng) == 2
     key1, key2 = rng if is_pair else (rng, rng)
+    key2 = key1 if key2 is None and one_batch else key2
     if key1 is None and key2 is None:
         return None, None
     if not all(isinstance(key, jax.Array | np.ndarray) for key in (key1, key2)):
@@ -93,9 +95,18 @@ def _same_keys(key1: Any, key2: Any) -> Any:
 
 
 def two_batches(
-    f: Callable[..., PyTree], x1: PyTree, x2: PyTree, params: PyTree, kwargs: Any, vmap_axes: VMapAxes
+    f: Callable[..., PyTree],
+    x1: PyTree,
+    x2: PyTree,
+    params: PyTree,
+    kwargs: Any,
+    vmap_axes: VMapAxes,
+    checked: set[Any],
 ) -> tuple[Samples, Samples, PyTree]:
-    """Both batches of inputs as samples, the same object if all of the second is that of the first; and parameters."""
+    """Both batches of inputs as samples, the same object if all of the second is that of the first; and parameters.
+
+    `checked` has the shapes of calls for which `vmap_axes` was found to be right, so that each is looked at once.
+    """
     check_parameters(params)
     x2, kwargs1, kwargs2, same = split_arguments(x1, x2, kwargs)
     first = samples(f, params, x1, kwargs1, vmap_axes)
@@ -105,7 +116,18 @@ def two_batches(
             f"Expected the network to return trees of the same structure for x1 and x2, got {first.structure} and "
             f"{second.structure}."
         )
+    if vmap_axes is not None and is_concrete((first.data, first.shared, params)):
+        key = shapes_of((x1, params, kwargs))
+        if key not in checked:
+            check_each_alone(first, params, vmap_axes, kwargs1.get("rng"))
+            checked.add(key)
     return _on_mesh(first, second, params)
+
+
+def shapes_of(tree: PyTree) -> Any:
+    """The structure of a tree, and the shapes and types of its arrays."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple((jnp.shape(leaf), leaf.dtype) if hasattr(leaf, "dtype") else type(leaf) for leaf in leaves)
 
 
 def _on_mesh(first: Samples, second: Samples, params: PyTree) -> tuple[Samples, Samples, PyTree]:

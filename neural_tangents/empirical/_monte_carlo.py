@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 import numbers
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, overload
@@ -101,7 +102,7 @@ def monte_carlo_kernel_fn(
 
     Args:
       init_fn: draws parameters, `(rng, input_shape) -> (output_shape, params)`.
-      apply_fn: the network, `(params, inputs, rng=..., **keywords) -> outputs`.
+      apply_fn: the network, `(params, inputs, rng=..., **keywords) -> outputs`; if it takes no `rng`, it gets none.
       key: random key. Each call of the result starts from it again.
       n_samples: number of draws; or several numbers, for a generator of the averages over that many draws.
       batch_size: if positive, the largest number of inputs of either batch to compute kernels of at a time, along their
@@ -141,7 +142,7 @@ def monte_carlo_kernel_fn(
     draw = compiled(functools.partial(_parameters, init_fn))
 
     def with_tiles(settings: TileSettings) -> EstimatedKernels:
-        network = RandomNetwork(draw, TiledKernelFn(exact, settings))
+        network = RandomNetwork(draw, TiledKernelFn(exact, settings), _takes_rng(apply_fn))
         return _estimator(network, key, counts, standard_error, with_tiles)
 
     del _j_rules, _s_rules, _fwd
@@ -206,10 +207,12 @@ class RandomNetwork:
     Attributes:
       draw: draws parameters, `(key, shapes of inputs) -> params`.
       kernel_fn: the empirical kernels, `(x1, x2, names, params, **keywords) -> named tuples`, in tiles.
+      takes_rng: whether the network takes a random key, as the keyword argument `rng`.
     """
 
     draw: Callable[[jax.Array, PyTree], PyTree]
     kernel_fn: Callable[..., PyTree]
+    takes_rng: bool
 
     def kernels(
         self, key: jax.Array, x1: PyTree, x2: PyTree, names: tuple[str, ...], kwargs: Mapping[str, Any]
@@ -217,7 +220,9 @@ class RandomNetwork:
         """The kernels of one draw of parameters; `x2` is the object `x1` if the batches are the same."""
         key_parameters, key_apply = jax.random.split(key)
         params = self.draw(key_parameters, jax.tree.map(jnp.shape, x1))
-        return self.kernel_fn(x1, x2, names, params, **{**kwargs, "rng": key_apply})
+        keywords = {**kwargs, "rng": key_apply} if self.takes_rng else kwargs
+        with noted(_about_rng, lambda error: isinstance(error, TypeError) and "'rng'" in str(error)):
+            return self.kernel_fn(x1, x2, names, params, **keywords)
 
 
 def _parameters(init_fn: Callable[..., PyTree], key: jax.Array, shapes: PyTree) -> PyTree:
@@ -275,6 +280,22 @@ def compiled(fn: Callable[..., PyTree]) -> Callable[..., PyTree]:
         return of_arrays(arrays, others, structure)
 
     return call
+
+
+def _about_rng() -> str:
+    return (
+        "`apply_fn` was given a random key `rng`, since it takes any keyword arguments. If it has no use for one, pass "
+        "`lambda params, x: apply_fn(params, x)`."
+    )
+
+
+def _takes_rng(apply_fn: Callable[..., PyTree]) -> bool:
+    """Whether a function has the keyword argument `rng`, as far as can be known."""
+    try:
+        parameters = inspect.signature(apply_fn).parameters.values()
+    except (TypeError, ValueError):  # there is no signature to be read
+        return True
+    return any(p.name == "rng" or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
 
 
 def _named(kernels: PyTree, get: Get) -> PyTree:

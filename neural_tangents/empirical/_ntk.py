@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from neural_tangents._core.tiling.traits import with_traits
 from neural_tangents._core.types import Axes, PyTree
-from neural_tangents.empirical._batches import output_axes, two_batches
+from neural_tangents.empirical._batches import output_axes, shapes_of, two_batches
 from neural_tangents.empirical._checks import check_function, forward_mode
 from neural_tangents.empirical._contraction import jacobian_contraction
 from neural_tangents.empirical._cost import TRAFFIC, arithmetic, has_primitive
@@ -47,7 +47,8 @@ def empirical_ntk_fn(
       vmap_axes: axes along which `f` acts on each sample alone, which saves a factor of their number. An integer, or a
         tree of integers that fits inputs and outputs; or a triple `(axes of inputs, axes of outputs, dictionary of axes
         of keyword arguments)`. `f` then sees samples one at a time, with axes of size 1. Leave it out for networks in
-        which samples depend on each other, as they do in BatchNorm in training mode.
+        which samples depend on each other, as they do in BatchNorm in training mode: outside of `jax.jit`, the first
+        call compares outputs for two samples with those for each alone.
       implementation: the algorithm, a `NtkImplementation` or its number. The default is the one that takes the least
         arithmetic.
       _j_rules: has no effect; accepted for programs written for the archived library.
@@ -85,6 +86,7 @@ def empirical_ntk_fn(
     check_function(f, "empirical_ntk_fn(f)")
     chosen = canonical_implementation(implementation)
     cheapest: dict[Any, NtkImplementation] = {}
+    checked: set[Any] = set()
 
     @with_traits(traits(trace_axes, diagonal_axes, "ntk"))
     def ntk_fn(x1: PyTree, x2: PyTree, params: PyTree, **kwargs: Any) -> PyTree:
@@ -108,13 +110,14 @@ def empirical_ntk_fn(
 
         Raises:
           TypeError: parameters or outputs are not of real or complex type, or `trace_axes` and `diagonal_axes` overlap.
-          ValueError: `x1` and `x2` do not match; or axes are out of range, or do not fit inputs, outputs or each other.
+          ValueError: `x1` and `x2` do not match; axes are out of range, or do not fit inputs, outputs or each other; or
+            the network does not act on each sample alone along `vmap_axes`.
         """
-        first, second, params = two_batches(f, x1, x2, params, kwargs, vmap_axes)
+        first, second, params = two_batches(f, x1, x2, params, kwargs, vmap_axes, checked)
         axes = output_axes(first, second, params, trace_axes, diagonal_axes, hermitian)
         algorithm = chosen
         if algorithm == NtkImplementation.AUTO:
-            key = _shapes((x1, x2, params, kwargs))
+            key = shapes_of((x1, x2, params, kwargs))
             if key not in cheapest:
                 cheapest[key] = _cheapest(first, second, params, axes)
             algorithm = cheapest[key]
@@ -162,9 +165,3 @@ def _cheapest(first: Samples, second: Samples, params: PyTree, axes: Sequence[Ou
     if of_product * sum(n_products(first, second, leaf, a) for leaf, a in enumerate(axes)) < of_structure:
         return NtkImplementation.NTK_VECTOR_PRODUCTS
     return NtkImplementation.STRUCTURED_DERIVATIVES
-
-
-def _shapes(tree: PyTree) -> Any:
-    """What an algorithm is chosen by: structures, shapes and types."""
-    leaves, structure = jax.tree.flatten(tree)
-    return structure, tuple((jnp.shape(leaf), leaf.dtype) if hasattr(leaf, "dtype") else type(leaf) for leaf in leaves)

@@ -89,6 +89,7 @@ def _operator_fn(
 ) -> OperatorFn:
     """The function that makes operators, whose products take batches block by block."""
     network = in_blocks(f, settings)
+    checked: set[Any] = set()
 
     with_tiles = functools.partial(_operator_fn, f, trace_axes, diagonal_axes, vmap_axes, hermitian)
 
@@ -116,7 +117,7 @@ def _operator_fn(
           ValueError: `x1` and `x2` do not match; axes are out of range, or do not fit; `v` is not like the outputs for
             x2 without traced axes; outputs for x1 and x2 have different shapes, in `diagonal` and `trace`.
         """
-        first, second, params = two_batches(f, x1, x2, params, kwargs, vmap_axes)
+        first, second, params = two_batches(f, x1, x2, params, kwargs, vmap_axes, checked)
         product = vector_products(network, x1, x2, params, kwargs, hermitian)
         axes = output_axes(first, second, params, trace_axes, diagonal_axes, hermitian)
 

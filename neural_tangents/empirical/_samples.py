@@ -26,6 +26,8 @@ class Samples:
       dtypes: for each leaf of the outputs, its type.
       structure: the tree of the outputs.
       shared: leaves of inputs and keyword arguments that all samples have in common.
+      together: `(params, samples) -> leaves of the outputs` of several samples, stacked as in `data`, as one batch; the
+        axis that samples lie along comes first. None if the whole batch is one sample.
     """
 
     apply: Callable[[PyTree, PyTree], list[jax.Array]]
@@ -35,6 +37,7 @@ class Samples:
     dtypes: tuple[Any, ...]
     structure: Any
     shared: tuple[Any, ...]
+    together: Callable[[PyTree, PyTree], list[jax.Array]] | None = None
 
     @property
     def mapped(self) -> bool:
@@ -134,11 +137,11 @@ def samples(
     shared = [leaf for axis, leaf in zip(axes, leaves, strict=True) if axis is None]
     shared += [value for name, value in keywords.items() if name not in mapped_keywords]
 
-    def arguments(sample: Sequence[jax.Array]) -> tuple[PyTree, Mapping[str, Any]]:
-        """Inputs and keyword arguments with a single sample."""
-        rest = iter(sample)
+    def arguments(several: Sequence[jax.Array]) -> tuple[PyTree, Mapping[str, Any]]:
+        """Inputs and keyword arguments of samples that are stacked along the first axis."""
+        rest = iter(several)
         whole = [
-            leaf if axis is None else jnp.expand_dims(next(rest), axis) for axis, leaf in zip(axes, leaves, strict=True)
+            leaf if axis is None else jnp.moveaxis(next(rest), 0, axis) for axis, leaf in zip(axes, leaves, strict=True)
         ]
         x, mapped = jax.tree.unflatten(structure, whole)
         return x, {**keywords, **mapped}
@@ -160,27 +163,31 @@ def _create(
     n_samples: int | None,
     shared: tuple[Any, ...],
 ) -> Samples:
-    def outputs_of(params: PyTree, sample: PyTree) -> PyTree:
-        x, keywords = arguments(sample)
+    def outputs_of(params: PyTree, several: PyTree) -> PyTree:
+        x, keywords = arguments(several)
         return evaluate(f, params, x, keywords)
+
+    def of_one(params: PyTree, sample: PyTree) -> PyTree:
+        return outputs_of(params, sample if n_samples is None else jax.tree.map(lambda x: x[None], sample))
 
     one = _one(data)
 
     def single_sample() -> str:
-        given = [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(lambda s: arguments(s)[0], one))]
+        single = jax.tree.map(lambda x: struct_like(x, (1, *x.shape[1:])), data)
+        given = [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(lambda d: arguments(d)[0], single))]
         return (
             f"The network was given a single sample, of shape {', '.join(map(str, given))}. Choose `vmap_axes` along "
             "which it acts on each sample alone, or None."
         )
 
     with noted(single_sample, lambda error: n_samples is not None):
-        outputs = jax.eval_shape(outputs_of, params, one)
+        outputs = jax.eval_shape(of_one, params, one)
     leaves, structure = jax.tree.flatten(outputs)
     dtypes = tuple(leaf.dtype for leaf in leaves)
     if n_samples is None:
         shapes = tuple(leaf.shape for leaf in leaves)
         no_axes = (None,) * len(leaves)
-        return Samples(lambda p, s: jax.tree.leaves(outputs_of(p, s)), data, no_axes, shapes, dtypes, structure, shared)
+        return Samples(lambda p, s: jax.tree.leaves(of_one(p, s)), data, no_axes, shapes, dtypes, structure, shared)
 
     axes = tuple(
         _canonical(axis, leaf) for axis, leaf in zip(_spread(out_axes, outputs, "outputs"), leaves, strict=True)
@@ -193,13 +200,17 @@ def _create(
             )
 
     def apply(params: PyTree, sample: PyTree) -> list[jax.Array]:
-        leaves = jax.tree.leaves(outputs_of(params, sample))
+        leaves = jax.tree.leaves(of_one(params, sample))
         return [jnp.squeeze(leaf, axis) for axis, leaf in zip(axes, leaves, strict=True)]
+
+    def together(params: PyTree, several: PyTree) -> list[jax.Array]:
+        leaves = jax.tree.leaves(outputs_of(params, several))
+        return [jnp.moveaxis(leaf, axis, 0) for axis, leaf in zip(axes, leaves, strict=True)]
 
     shapes = tuple(
         (*leaf.shape[:axis], n_samples, *leaf.shape[axis + 1 :]) for axis, leaf in zip(axes, leaves, strict=True)
     )
-    return Samples(apply, data, axes, shapes, dtypes, structure, shared)
+    return Samples(apply, data, axes, shapes, dtypes, structure, shared, together)
 
 
 def _triple(vmap_axes: VMapAxes, keywords: Mapping[str, Any]) -> tuple[Any, Any, Mapping[str, Any]]:

@@ -1,5 +1,7 @@
 """Monte Carlo estimates of kernels: their averages, errors, tiles, and what they are compared with in closed form."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -189,6 +191,33 @@ def test_tiles_need_the_batch_axis(axes):
     with pytest.raises(ValueError, match="Tiles cannot be joined if the batch axis of outputs is in"):
         nt.monte_carlo_kernel_fn(INIT_FN, APPLY_FN, KEY, 1, batch_size=2, **axes)(inputs(3), None)
     nt.monte_carlo_kernel_fn(INIT_FN, APPLY_FN, KEY, 1, **axes)(inputs(3), None)
+
+
+def test_networks_without_a_random_key():
+    def apply_fn(params, x):
+        return APPLY_FN(params, x)
+
+    def forwarded(params, x, **kwargs):
+        return apply_fn(params, x, **kwargs)
+
+    x1, x2 = inputs(3), inputs(2, 2)
+    wanted = nt.monte_carlo_kernel_fn(INIT_FN, APPLY_FN, KEY, 2)(x1, x2)
+    for fn in (apply_fn, jax.jit(apply_fn), functools.partial(apply_fn)):
+        found = nt.monte_carlo_kernel_fn(INIT_FN, fn, KEY, 2)(x1, x2)
+        np.testing.assert_allclose(found.ntk, wanted.ntk, rtol=1e-5)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'rng'") as error:
+        nt.monte_carlo_kernel_fn(INIT_FN, forwarded, KEY, 2)(x1, x2)
+    assert any("`apply_fn` was given a random key" in note for note in error.value.__notes__)
+
+
+def test_init_of_another_library():
+    """Which returns parameters alone."""
+
+    def init(rng, shape):
+        return {"params": {"kernel": jax.random.normal(rng, (shape[-1], 3))}}
+
+    with pytest.raises(TypeError, match=r"`init_fn` to return `\(output_shape, params\)`, got dict"):
+        nt.monte_carlo_kernel_fn(init, APPLY_FN, KEY, 2)(inputs(3), None)
 
 
 DEVICES = """

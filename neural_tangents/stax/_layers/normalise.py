@@ -148,7 +148,10 @@ def Dropout(rate: float, mode: str = "train") -> LayerSpec:
         if not train:
             return x
         if rng is None:
-            raise ValueError("Dropout in mode 'train' needs a random key: `apply_fn(params, x, rng=key)`.")
+            raise ValueError(
+                "Dropout in mode 'train' needs a random key: `apply_fn(params, x, rng=key)`, or for a kernel of the "
+                "finite network `ntk_fn(x1, x2, params, rng=key)`. In mode 'test' it needs none."
+            )
         return jnp.where(random.bernoulli(rng, float(rate), x.shape), x / rate, 0)
 
     def kernel(k: Kernel) -> Kernel:
