@@ -124,6 +124,22 @@ def two_batches(
     return _on_mesh(first, second, params)
 
 
+def check_samples(
+    f: Callable[..., PyTree],
+    x: PyTree,
+    params: PyTree,
+    kwargs: Mapping[str, Any],
+    vmap_axes: VMapAxes,
+    checked: set[Any],
+) -> None:
+    """Checks that `vmap_axes` fits a network, once for each shape, where kernels are compiled and so cannot do it."""
+    if vmap_axes is None or not is_concrete((x, params, kwargs)) or (key := shapes_of((x, params, kwargs))) in checked:
+        return
+    keywords, _ = split_keywords(kwargs, x, x, True)
+    check_each_alone(samples(f, params, x, keywords, vmap_axes), params, vmap_axes, keywords.get("rng"))
+    checked.add(key)
+
+
 def shapes_of(tree: PyTree) -> Any:
     """The structure of a tree, and the shapes and types of its arrays."""
     leaves, structure = jax.tree.flatten(tree)

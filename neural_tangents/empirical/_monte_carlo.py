@@ -17,6 +17,7 @@ from neural_tangents._core.tiling.evaluation import TiledKernelFn
 from neural_tangents._core.tiling.grid import TileSettings
 from neural_tangents._core.tiling.traits import KernelTraits, with_traits
 from neural_tangents._core.types import Axes, Get, PyTree
+from neural_tangents.empirical._batches import check_samples
 from neural_tangents.empirical._checks import check_function, noted
 from neural_tangents.empirical._implementation import NtkImplementation
 from neural_tangents.empirical._nngp_and_ntk import empirical_kernel_fn
@@ -141,8 +142,13 @@ def monte_carlo_kernel_fn(
     exact = empirical_kernel_fn(apply_fn, trace_axes, diagonal_axes, vmap_axes, implementation)
     draw = compiled(functools.partial(_parameters, init_fn))
 
+    checked: set[Any] = set()
+
+    def check(x1: PyTree, params: PyTree, keywords: Mapping[str, Any]) -> None:
+        check_samples(apply_fn, x1, params, keywords, vmap_axes, checked)
+
     def with_tiles(settings: TileSettings) -> EstimatedKernels:
-        network = RandomNetwork(draw, TiledKernelFn(exact, settings), _takes_rng(apply_fn))
+        network = RandomNetwork(draw, TiledKernelFn(exact, settings), _takes_rng(apply_fn), check)
         return _estimator(network, key, counts, standard_error, with_tiles)
 
     del _j_rules, _s_rules, _fwd
@@ -208,11 +214,13 @@ class RandomNetwork:
       draw: draws parameters, `(key, shapes of inputs) -> params`.
       kernel_fn: the empirical kernels, `(x1, x2, names, params, **keywords) -> named tuples`, in tiles.
       takes_rng: whether the network takes a random key, as the keyword argument `rng`.
+      check: `(x1, params, keywords)`, raises an error if the network does not act on each sample alone, but has to.
     """
 
     draw: Callable[[jax.Array, PyTree], PyTree]
     kernel_fn: Callable[..., PyTree]
     takes_rng: bool
+    check: Callable[[PyTree, PyTree, Mapping[str, Any]], None]
 
     def kernels(
         self, key: jax.Array, x1: PyTree, x2: PyTree, names: tuple[str, ...], kwargs: Mapping[str, Any]
@@ -222,6 +230,7 @@ class RandomNetwork:
         params = self.draw(key_parameters, jax.tree.map(jnp.shape, x1))
         keywords = {**kwargs, "rng": key_apply} if self.takes_rng else kwargs
         with noted(_about_rng, lambda error: isinstance(error, TypeError) and "'rng'" in str(error)):
+            self.check(x1, params, keywords)
             return self.kernel_fn(x1, x2, names, params, **keywords)
 
 

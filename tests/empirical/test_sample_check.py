@@ -9,6 +9,8 @@ from finite_networks import ATTENTION_PARAMS, IMAGE1, MLP_PARAMS, TOKENS1, X1, X
 import neural_tangents as nt
 from neural_tangents import stax
 
+KEY = jax.random.key(0)
+
 
 def batch_norm(p, x):
     h = x @ p["w"]
@@ -31,7 +33,7 @@ DEPENDENT = {
     "divided by their number": (lambda p, x: mlp(p, x) / x.shape[0], X1, {}),
     "not a number for one sample": (lambda p, x: mlp(p, x) / jnp.var(x, axis=0, ddof=1).sum(), X1, {}),
     "complex": (lambda p, x: jnp.exp(1j * batch_norm(p, x)), X1, {}),
-    "random, BatchNorm": (noisy_norm, X1, {"rng": jax.random.key(0)}),
+    "random, BatchNorm": (noisy_norm, X1, {"rng": KEY}),
     "large numbers": (lambda p, x: 1e6 + 1e7 * batch_norm(p, x), X1, {}),
     "samples along another axis": (lambda p, x: batch_norm(p, x.T).T, X1.T.copy(), {"axes": 1}),
 }
@@ -63,8 +65,8 @@ DROPOUT = stax.serial(stax.Dense(4), stax.Dropout(0.5), stax.Dense(2))
 INDEPENDENT = {
     "mlp": (mlp, MLP_PARAMS, X1, {}),
     "attention within samples": (attention_net, ATTENTION_PARAMS, TOKENS1, {}),
-    "random": (noise, MLP_PARAMS, X1, {"rng": jax.random.key(0)}),
-    "dropout": (DROPOUT[1], DROPOUT[0](jax.random.key(0), (1, 5))[1], X1, {"rng": jax.random.key(0)}),
+    "random": (noise, MLP_PARAMS, X1, {"rng": KEY}),
+    "dropout": (DROPOUT[1], DROPOUT[0](KEY, (1, 5))[1], X1, {"rng": KEY}),
     "takes one sample": (single_only, MLP_PARAMS, X1, {}),
     "large numbers": (lambda p, x: 1e6 + mlp(p, x), MLP_PARAMS, X1, {}),
     "not a number": (lambda p, x: mlp(p, x) * jnp.nan, MLP_PARAMS, X1, {}),
@@ -90,7 +92,17 @@ def test_unknown_values_are_not_checked():
         ntk_fn(X1, X2, MLP_PARAMS)
 
 
-def test_each_shape_is_checked_once(count_compilations):
+def test_random_networks():
+    """Kernels of draws are compiled, but the first draw is looked at before."""
+    for x2 in (None, X2):
+        estimate = nt.monte_carlo_kernel_fn(lambda key, _: (None, MLP_PARAMS), batch_norm, KEY, 2, vmap_axes=0)
+        with pytest.raises(ValueError, match="vmap_axes"):
+            estimate(X1, x2, "ntk")
+    network = DROPOUT[:2]
+    assert nt.monte_carlo_kernel_fn(*network, KEY, 2, vmap_axes=0)(X1, X2, "ntk").shape == (3, 2)
+
+
+def test_each_shape_is_checked_once():
     calls = []
 
     def f(p, x):
