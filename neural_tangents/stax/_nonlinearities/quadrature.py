@@ -28,9 +28,11 @@ def ElementwiseNumerical(
 
     With nodes `x_a` and weights `w_a` for integrals with the weight `exp(-x^2)`, and `rho = k / sqrt(p)`,
 
-        K = sum_ab w_a w_b f(sqrt(2 q1) x_a) f(sqrt(2 q2) (rho x_a + sqrt(1 - rho^2) x_b)) / pi,
+        S(q1, q2) = sum_ab w_a w_b f(sqrt(2 q1) x_a) f(sqrt(2 q2) (rho x_a + sqrt(1 - rho^2) x_b)) / pi,
+        K = (S(q1, q2) + S(q2, q1)) / 2,
 
-    and `K'` is the same sum with `f'`.
+    and `K'` is the same with `f'`. The product rule `S(q1, q2)` has nodes along `u` and along what is left of `v`. The
+    mean over both orders treats inputs alike, so that kernel matrices are symmetric, and is at least as accurate.
 
     Args:
       fn: `f`, applied entrywise to an array.
@@ -106,13 +108,15 @@ def _expectation_jvp(chain: tuple, order: int, deg: int, primals: tuple, tangent
 
 
 def _sum(fn: Entrywise, deg: int, rho: Array, s: Array, root1: Array, root2: Array) -> Array:
-    """The sum over all nodes for correlations `rho = sqrt(1 - s^2)` and standard deviations `root1`, `root2`."""
+    """The sum over nodes, for correlations `rho = sqrt(1 - s^2)` and standard deviations `root1`, `root2`."""
 
     # Recomputed in the backward pass, which would keep the values at all nodes otherwise.
     @functools.partial(jax.checkpoint, prevent_cse=False)
     def term(node: Array, rho: Array, s: Array, root1: Array, root2: Array) -> Array:
         x, y, weight = node
-        return jnp.asarray(weight * fn(root1 * x) * fn(root2 * (rho * x + s * y)), rho.dtype)
+        other = rho * x + s * y
+        both = fn(root1 * x) * fn(root2 * other) + fn(root1 * other) * fn(root2 * x)
+        return jnp.asarray(weight / 2 * both, rho.dtype)
 
     def step(total: Array, node: Array) -> tuple[Array, None]:
         return total + term(node, rho, s, root1, root2), None
