@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from neural_tangents._core.cosine_distance import CosineDistance
 from neural_tangents._core.dot_general import DimensionNumbers, Dot, same_constants
 from neural_tangents._core.indexing import (
     axis_after_index,
@@ -53,6 +54,8 @@ class Kernel:
       channel_axis: channel axis of the activations.
       mask1: boolean array that broadcasts against `shape1`, True where an entry does not exist, or None.
       mask2: the same for `x2`.
+      distance: cosine distances `1 - |nngp| / sqrt(q1 q2)` with the variances `q1`, `q2`; None if they are not known.
+        They exist only between layers of the library: what a user sees has none.
 
     Source: Lee et al., "Deep Neural Networks as Gaussian Processes", 2018, https://arxiv.org/abs/1711.00165; Jacot et
     al., "Neural Tangent Kernel: Convergence and Generalization in Neural Networks", 2018,
@@ -75,6 +78,7 @@ class Kernel:
     channel_axis: int = dataclasses.field(metadata=_STATIC)
     mask1: Array | None = dataclasses.field(default=None, metadata=_DATA)
     mask2: Array | None = dataclasses.field(default=None, metadata=_DATA)
+    distance: CosineDistance | None = dataclasses.field(default=None, metadata=_DATA)
 
     @property
     def layout(self) -> Layout:
@@ -87,7 +91,7 @@ class Kernel:
         return self.cov2 is None
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some attributes changed.
+        """A copy with some attributes changed; new covariances without their `distance` have none.
 
         Args:
           **changes: new values of attributes, by name.
@@ -95,11 +99,14 @@ class Kernel:
         Raises:
           TypeError: there is no such attribute.
         """
+        if not changes.keys().isdisjoint(("nngp", "cov1", "cov2")):
+            changes = {"distance": None, **changes}
         return dataclasses.replace(self, **changes)
 
     def asdict(self) -> dict[str, Any]:
-        """The attributes by name; arrays are not copied."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        """The attributes by name, but for `distance`; arrays are not copied."""
+        names = (field.name for field in dataclasses.fields(self) if field.name != "distance")
+        return {name: getattr(self, name) for name in names}
 
     def astuple(self) -> tuple[Any, ...]:
         """The attributes in the order of the constructor; arrays are not copied."""

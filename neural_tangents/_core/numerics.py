@@ -128,6 +128,12 @@ def _horner(coefficients: tuple[float, ...], z: Array) -> Array:
     return result
 
 
+def acute_angle(c: Array, s: Array) -> Array:
+    """`atan2(s, c)` in [0, pi/2], for points of the unit circle with `c >= 0` and `s >= 0`."""
+    small = _asin_small(jnp.minimum(c, s))
+    return jnp.where(c < s, math.pi / 2 - small, small)
+
+
 @jax.custom_jvp
 def angle(c: Array, s: Array) -> Array:
     """`atan2(s, c)` in [0, pi], for points of the unit circle with `s >= 0`.
@@ -141,9 +147,7 @@ def angle(c: Array, s: Array) -> Array:
     Returns:
       The angle, with a small relative error near 0.
     """
-    size = jnp.abs(c)
-    small = _asin_small(jnp.minimum(size, s))
-    acute = jnp.where(size < s, math.pi / 2 - small, small)
+    acute = acute_angle(jnp.abs(c), s)
     return jnp.where(c < 0, math.pi - acute, acute)
 
 

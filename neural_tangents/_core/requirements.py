@@ -87,6 +87,7 @@ class Requirements:
       batch_axis: axis of the activations that holds the batch.
       channel_axis: axis that holds the channels; None if the layer treats all non-batch axes alike.
       use_dropout: whether dropout is used.
+      small_angles: True if angles between inputs are needed that are lost in the rounding error of covariances.
       independent_inputs: False if activations of an input depend on the other inputs of its batch.
     """
 
@@ -96,6 +97,7 @@ class Requirements:
     channel_axis: int | None = _UNSTATED
     use_dropout: bool = _UNSTATED
     independent_inputs: bool = _UNSTATED
+    small_angles: bool = _UNSTATED
 
     @classmethod
     def of(cls, **requirements: Any) -> "Requirements":
@@ -147,6 +149,8 @@ class Requirements:
                 merged[name] = combine_diagonal(a, b)
             elif name in ("diagonal_batch", "independent_inputs"):
                 merged[name] = a and b
+            elif name == "small_angles":
+                merged[name] = a or b
             elif name == "use_dropout":
                 if a != b:
                     raise ValueError(f"Layers disagree on `use_dropout`: {a} and {b}. All must have the same.")

@@ -9,6 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
+from neural_tangents._core.cosine_distance import CosineDistance, lengths_of_parts, of_sum
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.trees import is_shape
 from neural_tangents._core.types import Shape
@@ -69,7 +70,8 @@ def FanInSum() -> LayerSpec:
         _check_layouts("FanInSum", kernels)
         if len(kernels) > 1:
             _check_gaussian("FanInSum", kernels)
-        return _combine(kernels, lambda covs: functools.reduce(operator.add, covs))
+        total = _combine(kernels, lambda covs: functools.reduce(operator.add, covs))
+        return total.replace(distance=_distance_of_sum(kernels, total))
 
     return Leaf(
         "FanInSum",
@@ -260,6 +262,20 @@ def _combine(kernels: Sequence[Kernel], fn: Callable[[Sequence[Any]], Any]) -> K
         is_gaussian=all(k.is_gaussian for k in kernels),
         is_input=any(k.is_input for k in kernels),
     )
+
+
+def _distance_of_sum(kernels: Sequence[Kernel], total: Kernel) -> CosineDistance | None:
+    """The cosine distances of a sum of independent inputs, if those of all are known."""
+    if any(k.distance is None for k in kernels):
+        return None
+    layout, terms = total.layout, []
+    variances1 = [layout.variance(k.cov1) for k in kernels]
+    variances2 = variances1 if total.cov2 is None else list(map(layout.variance, _second_covariances(kernels) or ()))
+    lengths = zip(lengths_of_parts(variances1), lengths_of_parts(variances2), strict=True)
+    for k, pair in zip(kernels, lengths, strict=True):
+        assert k.distance is not None
+        terms.append((k.distance, k.nngp, *layout.spread(*pair)))
+    return of_sum(terms, total.nngp)
 
 
 def _second_covariances(kernels: Sequence[Kernel]) -> list[Array] | None:

@@ -26,7 +26,7 @@ P = ParamSpec("P")
 # Keyword arguments that any network takes, so that one script can run all networks; ignored where no layer uses them.
 _COMMON_KEYWORDS = frozenset({"rng", "pattern"})
 _INPUT_KEYWORDS = frozenset({"batch_axis", "channel_axis", "eps"})
-_KERNEL_FIELDS = tuple(field.name for field in dataclasses.fields(Kernel))
+_KERNEL_FIELDS = tuple(field.name for field in dataclasses.fields(Kernel) if field.name != "distance")
 
 
 def build(spec: LayerSpec) -> Layer:
@@ -195,7 +195,8 @@ def _kernel_fn(spec: LayerSpec) -> Any:
         check_independence(spec, kernels)
         kwargs.pop("rng", None)
         outputs = spec.kernel(kernels, **pick({"pattern": pattern, "memory_budget": memory_budget, **kwargs}, spec))
-        outputs = tree_map(with_covariances, outputs)  # in case no layer made kernels of the inputs
+        # `with_covariances` in case no layer made kernels of the inputs.
+        outputs = tree_map(lambda k: with_covariances(k).replace(distance=None), outputs)
         if twice:
             outputs = tree_map(lambda k: k.replace(cov2=k.cov1) if k.cov2 is None else k, outputs)
         return outputs if names is None else tree_map(lambda k: select(k.asdict(), get, "AnalyticKernel"), outputs)
@@ -257,6 +258,7 @@ def _input_options(
         channel_axis=kwargs.get("channel_axis", requirements.get("channel_axis", -1)),
         mask_constant=mask_constant,
         eps=kwargs.get("eps"),
+        small_angles=requirements.get("small_angles", False),
     )
 
 

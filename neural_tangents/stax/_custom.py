@@ -10,7 +10,7 @@ import jax
 
 from neural_tangents._core.layer import InternalLayer, InternalLayerMasked, Layer
 from neural_tangents._core.requirements import Requirements
-from neural_tangents._core.trees import is_node
+from neural_tangents._core.trees import is_node, tree_map
 from neural_tangents._core.types import PyTree, Shapes
 from neural_tangents.stax._build import public_layer, spec_of
 from neural_tangents.stax._spec import LayerSpec, Leaf, pick, unchanged
@@ -189,9 +189,13 @@ def _spec_of(
 ) -> LayerSpec:
     """The spec of a layer given by three functions in the form that `layer` documents."""
     apply, apply_keywords = _filter_keywords(apply_fn, 2, ("rng", "pattern", "mask") if mask_fn else ("rng", "pattern"))
-    kernel, kernel_keywords = _filter_keywords(kernel_fn, 1, ("pattern",))
+    filtered, kernel_keywords = _filter_keywords(kernel_fn, 1, ("pattern",))
     wrapped = getattr(kernel_fn, "spec", None)  # of the kernel function that this one wraps, if it does
     traced = _traced(init_fn)
+
+    def kernel(kernels: Any, **kwargs: Any) -> Any:
+        # Not a matter of users, who could only forget to change it.
+        return filtered(tree_map(lambda k: k.replace(distance=None), kernels), **kwargs)
 
     def randomness(sources: Any, shapes: Shapes, new_source: Iterator[int]) -> Any:
         return frozenset({next(new_source)}) if is_node(sources) or traced(shapes)[1] else sources

@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from neural_tangents._core import cosine_distance
 from neural_tangents._core.axes import zip_axes
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.layout import Layout, Spatial
 from neural_tangents._core.masking import MaskedArray, detect_mask, split_mask
+from neural_tangents._core.numerics import safe_sqrt
 from neural_tangents._core.precision import matmul_precision
 from neural_tangents._core.types import Shape
 
@@ -28,6 +30,7 @@ def input_batches(
     diagonal_spatial: bool,
     mask_constant: Any,
     eps: float | None,
+    small_angles: bool,
 ) -> "InputBatches":
     """Two batches of inputs, checked, with channels as their last axis.
 
@@ -41,6 +44,7 @@ def input_batches(
       diagonal_spatial: see `Kernel`.
       mask_constant: inputs equal to this number are masked; None for no mask.
       eps: inputs that differ by less count as the same; None for a default.
+      small_angles: whether a layer needs angles between inputs that are lost in the rounding error of covariances.
     """
     same_object = x2 is None or x2 is x1
     x1, mask1 = _as_input(x1, mask_constant)
@@ -67,6 +71,7 @@ def input_batches(
         shape2=x2.shape,
         batch_axis=batch_axis,
         channel_axis=channel_axis,
+        small_angles=small_angles,
     )
 
 
@@ -90,6 +95,7 @@ class InputBatches:
       inputs1: inputs of the first batch, `(N1, *spatial, C)`.
       inputs2: inputs of the second batch; None if it is the first.
       with_ntk: whether the kernel has an NTK, zero so far.
+      small_angles: whether the kernel has cosine distances, if inputs are neither images nor masked.
       x1_is_x2, mask1, mask2, diagonal_batch, diagonal_spatial, shape1, shape2, batch_axis, channel_axis: those of the
         `Kernel`.
     """
@@ -106,6 +112,7 @@ class InputBatches:
     shape2: Shape = _static()
     batch_axis: int = _static()
     channel_axis: int = _static()
+    small_angles: bool = _static()
 
     def kernel(self, diagonal_batch: bool, diagonal_spatial: bool) -> Kernel:
         """The kernel `nngp[n1, n2, ...] = sum_c x1[n1, ..., c] x2[n2, ..., c] / C`, in a layout."""
@@ -122,6 +129,10 @@ class InputBatches:
             cov1 = Layout(diagonal_batch=False).per_input(nngp)
         else:
             cov1 = nngp
+        distance = None
+        if self.small_angles and nngp.ndim == 2 and nngp.size and self.mask1 is None and self.mask2 is None:
+            lengths = (safe_sqrt(layout.variance(cov)) for cov in (cov1, cov1 if cov2 is None else cov2))
+            nngp, distance = cosine_distance.of_inputs(c1, c2, nngp, *layout.spread(*lengths), self.x1_is_x2)
         return Kernel(
             nngp=nngp,
             ntk=jnp.zeros((), c1.dtype) if self.with_ntk else None,
@@ -139,6 +150,7 @@ class InputBatches:
             channel_axis=self.channel_axis,
             mask1=self.mask1,
             mask2=self.mask2,
+            distance=distance,
         )
 
 

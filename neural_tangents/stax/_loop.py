@@ -12,6 +12,7 @@ from neural_tangents._core import mesh_axes
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.trees import tree_map
+from neural_tangents.stax._coding import coded, decoded
 from neural_tangents.stax._spec import Step
 
 # Fewer equal blocks are unrolled: XLA fuses them into one pass over memory, and few blocks compile fast.
@@ -46,9 +47,10 @@ def _pack(kernels: Any) -> Any:
     """Joins the NNGP and the NTK of each kernel, as the real and the imaginary part of one array."""
 
     def pack(k: Any) -> Any:
+        k = coded(k) if isinstance(k, Kernel) else k
         if not isinstance(k, Kernel) or k.ntk is None or k.ntk.shape != k.nngp.shape:
             return k
-        return k.replace(nngp=lax.complex(k.nngp, k.ntk), ntk=None)
+        return k.replace(nngp=lax.complex(k.nngp, k.ntk), ntk=None, distance=k.distance)
 
     return tree_map(pack, kernels)
 
@@ -57,9 +59,9 @@ def _unpack(kernels: Any) -> Any:
     """Inverse of `_pack`."""
 
     def unpack(k: Any) -> Any:
-        if not isinstance(k, Kernel) or not jnp.iscomplexobj(k.nngp):
-            return k
-        return k.replace(nngp=lax.real(k.nngp), ntk=lax.imag(k.nngp))
+        if isinstance(k, Kernel) and jnp.iscomplexobj(k.nngp):
+            k = k.replace(nngp=lax.real(k.nngp), ntk=lax.imag(k.nngp), distance=k.distance)
+        return decoded(k) if isinstance(k, Kernel) else k
 
     return tree_map(unpack, kernels)
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, random
 
+from neural_tangents._core.cosine_distance import CosineDistance, lengths_of_parts, of_sum
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._hyperparameters import check_numbers, integer, number
@@ -73,7 +74,7 @@ class Affine:
         """Whether outputs can have a bias; whether they have one is up to the parameters."""
         return self.standard or self.b_std is not None
 
-    def kernel(self, k: Kernel, mean: Callable[[Array, int], Array], fan_in: int) -> Kernel:
+    def kernel(self, k: Kernel, mean: Callable[[Array, int], Array] | None, fan_in: int) -> Kernel:
         """The kernel of the outputs.
 
             nngp' = W_std^2 mean(nngp) + b_std^2,    likewise cov1, cov2,
@@ -82,10 +83,11 @@ class Affine:
 
         Args:
           k: kernel of the inputs.
-          mean: `(covariance, n_batch_axes) -> covariance`, the mean over pairs of inputs that have the same weights.
+          mean: `(covariance, n_batch_axes) -> covariance`, the mean over pairs of inputs that have the same weights;
+            None if there is but one pair.
           fan_in: number of inputs of each output at finite width.
         """
-        m = k.map_covariances(mean)
+        m = k if mean is None else k.map_covariances(mean)
         nngp, ntk = affine_covariance(m.nngp, self.W_std, self.b_std), m.ntk
         if ntk is not None:
             direct = nngp
@@ -99,7 +101,20 @@ class Affine:
             cov1=affine_covariance(m.cov1, self.W_std, self.b_std),
             cov2=None if m.cov2 is None else affine_covariance(m.cov2, self.W_std, self.b_std),
             is_gaussian=True,
+            distance=self._distance(m, nngp),
         )
+
+    def _distance(self, k: Kernel, after: Array) -> CosineDistance | None:
+        """The cosine distance of the outputs: the bias is one more component, the same for all inputs."""
+        if k.distance is None or self.b_std is None:
+            return k.distance
+        constant = CosineDistance(jnp.zeros((), after.dtype), acute=True)
+        lengths = (
+            lengths_of_parts([self.W_std**2 * k.layout.variance(cov), jnp.asarray(self.b_std**2, cov.dtype)])
+            for cov in (k.cov1, k.cov1 if k.cov2 is None else k.cov2)
+        )
+        (w1, w2), (b1, b2) = (k.layout.spread(*pair) for pair in zip(*lengths, strict=True))
+        return of_sum([(k.distance, k.nngp, w1, w2), (constant, after, b1, b2)], after)
 
 
 def weights_and_bias(

@@ -90,7 +90,7 @@ def Dense(
         return affine.outputs(product, b, fan_in=x.shape[channel_axis])
 
     def kernel(k: Kernel) -> Kernel:
-        return affine.kernel(k, lambda cov, _: cov, fan_in=k.shape1[channel_axis])
+        return affine.kernel(k, None, fan_in=k.shape1[channel_axis])
 
     return Leaf(
         "Dense",

@@ -1,5 +1,6 @@
 """`LayerNorm` and `Dropout`."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -86,7 +87,7 @@ def LayerNorm(axis: Axes = -1, eps: float = 1e-12, batch_axis: int = 0, channel_
         scale1 = scale(k.cov1, k.mask1)
         scale2 = scale1 if k.cov2 is None else scale(k.cov2, k.mask2)
         ntk = None if k.ntk is None else jnp.broadcast_to(k.ntk, k.nngp.shape)
-        return k.replace(ntk=ntk).scaled(scale1, scale2)
+        return k.replace(ntk=ntk).scaled(scale1, scale2).replace(distance=k.distance)
 
     def positions(geometry: RunGeometry) -> RunGeometry:
         if len(axes_of(len(geometry.sizes) + 2)) > 1:
@@ -172,7 +173,19 @@ def Dropout(rate: float, mode: str = "train") -> LayerSpec:
                 return cov
             return jnp.where(layout.is_same(cov) & jnp.asarray(k.x1_is_x2), cov / rate, cov)
 
-        return k.replace(nngp=cross(k.nngp), ntk=cross(k.ntk), cov1=own(k.cov1), cov2=own(k.cov2), is_gaussian=False)
+        distance = k.distance
+        if distance is not None:
+            same = layout.is_same(k.nngp) & jnp.asarray(k.x1_is_x2)
+            value = jnp.where(same, distance.value, (1 - rate) + rate * distance.value)
+            distance = dataclasses.replace(distance, value=value)
+        return k.replace(
+            nngp=cross(k.nngp),
+            ntk=cross(k.ntk),
+            cov1=own(k.cov1),
+            cov2=own(k.cov2),
+            is_gaussian=False,
+            distance=distance,
+        )
 
     return Leaf(
         "Dropout",

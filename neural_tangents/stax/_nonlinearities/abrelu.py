@@ -1,11 +1,14 @@
 """Nonlinearities made of two half-lines: ReLU, leaky ReLU, absolute value."""
 
+import dataclasses
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from neural_tangents._core.cosine_distance import CosineDistance
 from neural_tangents._core.numerics import as_floats, python_scalar
 from neural_tangents.stax._hyperparameters import check_numbers
 from neural_tangents.stax._nonlinearities.arc_cosine import arc_cosine, root
@@ -101,18 +104,33 @@ def abrelu(a: float, b: float) -> Dual:
     def fn(x: Array) -> Array:
         return a * jnp.minimum(x, 0) + b * jnp.maximum(x, 0)
 
+    acute = not isinstance(a, Array) and not isinstance(b, Array) and a * b <= 0  # of one sign
+
     return Dual(
         fn=fn,
-        pair_moments=lambda k, r1, r2: _moments(k, r1, r2, a, b),
+        pair_moments=lambda k, r1, r2: _moments(k, r1, r2, a, b)[:2],
+        with_distance=lambda k, r1, r2, distance: _moments(k, r1, r2, a, b, distance, acute),
         variance=lambda q: (a * a + b * b) / 2 * q,
         prepare=root,
         vanishes=True,
+        small_angles=True,
     )
 
 
-@jax.jit
-def _moments(k: Array, r1: Array, r2: Array, a: float, b: float) -> tuple[Array, Array]:
+@functools.partial(jax.jit, static_argnames="acute")
+def _moments(
+    k: Array, r1: Array, r2: Array, a: float, b: float, distance: CosineDistance | None = None, acute: bool = False
+) -> tuple[Array, Array, CosineDistance]:
     k, r1, r2 = as_floats(k, r1, r2)
-    j0, j1, _ = arc_cosine(k, r1, r2)
+    lines = arc_cosine(k, r1, r2, distance)
     g = (a - b) ** 2 / (2 * math.pi)
-    return a * b * k + g * j1, a * b + g * j0
+    nngp = a * b * k + g * lines.j1
+    # 1 - |K| / (c r1 r2) with `c = (a^2 + b^2) / 2`, where no small number is found as a difference of large ones.
+    c = (a * a + b * b) / 2
+    per_c = 1 / jnp.where(c > 0, c, 1)
+    bent = g * per_c * lines.excess
+    change = a * b * per_c * lines.distance.value + bent
+    outputs = CosineDistance(lines.distance.value, acute)
+    opposite = outputs.choose(nngp, (a - b) ** 2 / 2 * per_c + change, (a + b) ** 2 / 2 * per_c - change)
+    value = lines.distance.choose(k, opposite, lines.distance.value - bent)
+    return nngp, a * b + g * lines.j0, dataclasses.replace(outputs, value=value)

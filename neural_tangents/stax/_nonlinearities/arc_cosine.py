@@ -1,10 +1,15 @@
 """The functions that all nonlinearities made of half-lines share."""
 
+import dataclasses
+import math
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from neural_tangents._core.numerics import angle, as_floats, safe_reciprocal, safe_sqrt, zero_where
+from neural_tangents._core.cosine_distance import CosineDistance, of_covariance
+from neural_tangents._core.numerics import acute_angle, as_floats, safe_reciprocal, safe_sqrt, zero_where
 
 
 def root(q: Array) -> Array:
@@ -12,38 +17,66 @@ def root(q: Array) -> Array:
     return safe_sqrt(*as_floats(q))
 
 
-@jax.custom_jvp
-def arc_cosine(k: Array, r1: Array, r2: Array) -> tuple[Array, Array, Array]:
+class ArcCosine(NamedTuple):
+    """What nonlinearities made of half-lines need of two vectors, with the angle `theta` between them.
+
+    Attributes:
+      j0: the arc-cosine function of order 0, `pi - theta`.
+      j1: that of order 1, `sqrt(r1^2 r2^2 - k^2) + k j0`.
+      distance: cosine distance `1 - |cos(theta)|`.
+      acute: the acute angle `phi` between the lines along the vectors, `theta` or `pi - theta`.
+      excess: `sin(phi) - phi cos(phi)`.
+    """
+
+    j0: Array
+    j1: Array
+    distance: CosineDistance
+    acute: Array
+    excess: Array
+
+
+def arc_cosine(k: Array, r1: Array, r2: Array, distance: CosineDistance | None = None) -> ArcCosine:
     """The arc-cosine functions of orders 0 and 1, for vectors of lengths `r1`, `r2` and inner product `k`.
-
-    With the angle `theta = acos(k / (r1 r2))` between the vectors, returns
-
-        j0 = pi - theta,      h = sqrt(r1^2 r2^2 - k^2),      j1 = h + k j0.
 
     Squares of lengths are not taken, so they can neither overflow nor underflow. The angle is `pi / 2` where a length
     is 0. Where vectors are parallel up to rounding, `theta` is exactly 0 or `pi`, and derivatives that are infinite
     there are 0 by convention.
 
+    Args:
+      k: inner product.
+      r1: length of the first vector.
+      r2: length of the second vector.
+      distance: their cosine distance; None to find it from the rest, which loses small angles.
+
     Source: Cho & Saul, "Kernel methods for deep learning" (2009), eqs. (4)-(7).
     """
     product = r1 * r2
-    none = product <= 0
-    rho = zero_where(none, k / jnp.where(none, 1, product))
-    gap = 1 - jnp.abs(rho)
-    parallel = gap < 4 * jnp.finfo(gap.dtype).eps
-    gap = jnp.where(parallel, 1, gap)
-    s = zero_where(parallel, jnp.sqrt(gap * (2 - gap)))
-    j0 = angle(-rho, s)
-    h = product * s
-    return j0, h + k * j0, h
+    if distance is None:
+        distance = of_covariance(k, r1, r2)
+    else:
+        distance = dataclasses.replace(distance, value=jnp.where(product > 0, distance.value, 1))
+    acute, excess = _acute_angle(distance.value)
+    # h + k j0 as a sum of positive terms, which needs no difference of infinite derivatives either.
+    j1 = product * excess + math.pi * distance.choose(k, jnp.zeros_like(k), k)
+    return ArcCosine(distance.choose(k, acute, math.pi - acute), j1, distance, acute, excess)
 
 
-@arc_cosine.defjvp
-def _arc_cosine_jvp(primals: tuple, tangents: tuple) -> tuple:
-    # Differentiating the terms of `j1` one by one would subtract infinities: d j1 / d k is just `j0`.
-    k, r1, r2 = primals
-    dk, dr1, dr2 = tangents
-    j0, j1, h = arc_cosine(k, r1, r2)
-    dlog_m = safe_reciprocal(r1) * dr1 + safe_reciprocal(r2) * dr2
-    dj0 = safe_reciprocal(h) * (dk - k * dlog_m)
-    return (j0, j1, h), (dj0, j0 * dk + h * dlog_m, h * dlog_m - k * dj0)
+@jax.custom_jvp
+def _acute_angle(distance: Array) -> tuple[Array, Array]:
+    """The angle `phi` with the cosine `1 - distance`, and `sin(phi) - phi cos(phi)`."""
+    c, s = 1 - distance, _sine(distance)
+    phi = acute_angle(c, s)
+    return phi, s - phi * c
+
+
+@_acute_angle.defjvp
+def _acute_angle_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple:
+    (distance,), (tangent,) = primals, tangents
+    phi, excess = _acute_angle(distance)
+    return (phi, excess), (safe_reciprocal(_sine(distance)) * tangent, phi * tangent)
+
+
+def _sine(distance: Array) -> Array:
+    # A vector differs from itself by rounding errors, so that distances of their square are noise.
+    parallel = distance < 32 * jnp.finfo(distance.dtype).eps ** 2
+    return zero_where(parallel, jnp.sqrt(jnp.where(parallel, 1, distance * (2 - distance))))

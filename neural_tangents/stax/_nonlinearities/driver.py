@@ -1,5 +1,6 @@
 """One driver for all nonlinearities: from a `Dual` record to a layer."""
 
+import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
@@ -34,29 +35,38 @@ def nonlinearity(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
                 f"{label} needs a Gaussian input, got the output of a nonlinearity or of another layer without random "
                 "weights, or the inputs of the network. Insert a `Dense` layer before it."
             )
-        k = k if dual.vanishes else k.replace(nngp=k.layout.without_gap(k.nngp))
+        k = k if dual.vanishes else k.replace(nngp=k.layout.without_gap(k.nngp), distance=k.distance)
+        distance = None
         q1 = k.layout.variance(k.cov1)
         q2 = q1 if k.cov2 is None else k.layout.variance(k.cov2)
         if k.nngp.ndim == q1.ndim:  # made by hand, with one covariance for each variance
             nngp, k_dot = dual.moments(k.nngp, q1, q2)
         else:
             # Over the layers of a deep network, rounding makes covariances and variances drift apart.
-            nngp = k.layout.tie(k.nngp, k.layout.spread(q1, q2)[0]) if k.one_batch else k.nngp
-            nngp, k_dot = dual.pair_moments(nngp, *k.layout.spread(dual.prepare(q1), dual.prepare(q2)))
+            prepared = k.layout.spread(dual.prepare(q1), dual.prepare(q2))
+            if k.distance is None or dual.with_distance is None:
+                nngp = k.layout.tie(k.nngp, k.layout.spread(q1, q2)[0]) if k.one_batch else k.nngp
+                nngp, k_dot = dual.pair_moments(nngp, *prepared)
+            else:
+                nngp, k_dot, distance = dual.with_distance(k.nngp, *prepared, k.distance)
         return k.replace(
             nngp=nngp,
             ntk=None if k.ntk is None else k_dot * k.ntk,
             cov1=_own(k.cov1, q1, k, dual),
             cov2=None if k.cov2 is None else _own(k.cov2, q2, k, dual),
             is_gaussian=False,
+            distance=distance,
         )
 
+    requirements = Requirements(diagonal_spatial=Diagonal(Bool.YES, Bool.NO))
+    if dual.small_angles:
+        requirements = dataclasses.replace(requirements, small_angles=True)
     return Leaf(
         name,
         apply=apply,
         kernel=kernel,
         remask=not dual.vanishes,
-        requirements=Requirements(diagonal_spatial=Diagonal(Bool.YES, Bool.NO)),
+        requirements=requirements,
         positions="each",
     ).spec()
 

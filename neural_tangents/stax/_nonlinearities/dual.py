@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from jax import Array
 
+from neural_tangents._core.cosine_distance import CosineDistance
+
 
 class Dual(NamedTuple):
     """A nonlinearity `f` as data: what a finite network computes and what an infinite one does.
@@ -19,6 +21,8 @@ class Dual(NamedTuple):
 
         moments(k, q1, q2) = pair_moments(k, prepare(q1), prepare(q2)).
 
+    The cosine distance `1 - |k| / sqrt(q1 q2)` of `u` and `v` tells small angles apart where `k` does not.
+
     Attributes:
       fn: `f`, applied entrywise; `None` where only the kernel is known.
       pair_moments: maps arrays that broadcast against each other (of equal rank) to a pair of arrays of `k`'s shape.
@@ -27,6 +31,9 @@ class Dual(NamedTuple):
         not for each pair of inputs.
       vanishes: whether it is known that `f(0) = 0`, so that covariances with what is masked, which are 0, stay 0; and
         that for `q1 = 0` moments are finite for any `k`.
+      with_distance: `(k, prepare(q1), prepare(q2), distance) -> (*moments, distance)`, the latter that of `f(u)` and
+        `f(v)`; None if it is not known, and found from covariances where a later layer needs it.
+      small_angles: whether moments depend on small angles so much that they need the distance.
     """
 
     fn: Callable[[Array], Array] | None
@@ -34,6 +41,8 @@ class Dual(NamedTuple):
     variance: Callable[[Array], Array]
     prepare: Callable[[Array], Array] = lambda q: q
     vanishes: bool = False
+    with_distance: Callable[[Array, Array, Array, CosineDistance], tuple[Array, Array, CosineDistance]] | None = None
+    small_angles: bool = False
 
     def moments(self, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
         """Both moments, from the covariance and the variances."""

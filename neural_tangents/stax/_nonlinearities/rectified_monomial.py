@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from neural_tangents._core.cosine_distance import CosineDistance
 from neural_tangents._core.numerics import as_floats, determinant
 from neural_tangents.stax._hyperparameters import degree_of
-from neural_tangents.stax._nonlinearities.arc_cosine import arc_cosine, root
+from neural_tangents.stax._nonlinearities.arc_cosine import ArcCosine, arc_cosine, root
 from neural_tangents.stax._nonlinearities.documentation import public_nonlinearity
 from neural_tangents.stax._nonlinearities.driver import nonlinearity
 from neural_tangents.stax._nonlinearities.dual import Dual
@@ -51,17 +52,43 @@ def rectified_monomial(degree: int) -> Dual:
         (q,) = as_floats(q)
         return math.prod(range(1, 2 * degree, 2)) / 2 * q**degree
 
-    return Dual(fn=fn, pair_moments=functools.partial(_moments, degree), variance=variance)
+    return Dual(
+        fn=fn,
+        pair_moments=lambda k, q1, q2: _moments(degree, k, q1, q2)[:2],
+        with_distance=functools.partial(_moments, degree),
+        variance=variance,
+        small_angles=degree < 2,
+    )
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _moments(degree: int, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
+def _moments(
+    degree: int, k: Array, q1: Array, q2: Array, distance: CosineDistance | None = None
+) -> tuple[Array, Array, CosineDistance]:
     k, q1, q2 = as_floats(k, q1, q2)
-    previous, current, _ = arc_cosine(k, root(q1), root(q2))
+    lines = arc_cosine(k, root(q1), root(q2), distance)
+    previous, current = lines.j0, lines.j1
     if degree == 0:
-        return previous / (2 * math.pi), jnp.zeros_like(k)
+        acute = lines.acute / math.pi
+        new = CosineDistance(lines.distance.choose(k, 1 - acute, acute), acute=True)
+        return previous / (2 * math.pi), jnp.zeros_like(k), new
 
     h_squared = determinant(k, q1, q2)
     for d in range(1, degree):
         previous, current = current, (2 * d + 1) * k * current + d * d * h_squared * previous
-    return current / (2 * math.pi), degree**2 / (2 * math.pi) * previous
+    return current / (2 * math.pi), degree**2 / (2 * math.pi) * previous, _distance(degree, k, lines)
+
+
+def _distance(degree: int, k: Array, lines: ArcCosine) -> CosineDistance:
+    """The recurrence of `j_d`, for `1 - j_d / j_d(theta = 0)` of vectors of length 1."""
+    d_in = lines.distance
+    cosine, one_less_cosine = d_in.correlation(k), d_in.choose(k, 2 - d_in.value, d_in.value)
+    sine_squared = d_in.value * (2 - d_in.value)
+    previous = lines.j0 / math.pi
+    value = d_in.choose(k, jnp.ones_like(k), d_in.value) - lines.excess / math.pi
+    for d in range(1, degree):
+        current = 1 - value
+        # 1 - c j_d - w s^2 j_(d-1), where no small number is found as a difference of large ones.
+        value = one_less_cosine + cosine * value - d * d / (4 * d * d - 1) * sine_squared * previous
+        previous = current
+    return CosineDistance(value, acute=True)

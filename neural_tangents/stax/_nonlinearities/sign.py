@@ -1,11 +1,13 @@
 """The sign function."""
 
+import dataclasses
 import math
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from neural_tangents._core.cosine_distance import CosineDistance
 from neural_tangents._core.numerics import as_floats
 from neural_tangents.stax._nonlinearities.arc_cosine import arc_cosine, root
 from neural_tangents.stax._nonlinearities.documentation import public_nonlinearity
@@ -29,14 +31,24 @@ def Sign() -> LayerSpec:
 
 def sign() -> Dual:
     """The record of `Sign`, in terms of the lengths `sqrt(q1)`, `sqrt(q2)` of vectors and of their angle."""
-    return Dual(fn=jnp.sign, pair_moments=_moments, variance=_variance, prepare=root)
+    return Dual(
+        fn=jnp.sign,
+        pair_moments=lambda k, r1, r2: _moments(k, r1, r2)[:2],
+        with_distance=_moments,
+        variance=_variance,
+        prepare=root,
+        small_angles=True,
+    )
 
 
 @jax.jit
-def _moments(k: Array, r1: Array, r2: Array) -> tuple[Array, Array]:
+def _moments(
+    k: Array, r1: Array, r2: Array, distance: CosineDistance | None = None
+) -> tuple[Array, Array, CosineDistance]:
     k, r1, r2 = as_floats(k, r1, r2)
-    j0, _, _ = arc_cosine(k, r1, r2)
-    return (j0 - math.pi / 2) * (2 / math.pi), jnp.zeros_like(k)
+    lines = arc_cosine(k, r1, r2, distance)
+    new = dataclasses.replace(lines.distance, value=lines.acute * (2 / math.pi))
+    return (lines.j0 - math.pi / 2) * (2 / math.pi), jnp.zeros_like(k), new
 
 
 def _variance(q: Array) -> Array:
