@@ -9,6 +9,7 @@ import pytest
 from explicit_features import LAYOUTS, assert_equal, features, kernel
 from jax import lax
 
+from neural_tangents._core.cosine_distance import CosineDistance
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.layout import Layout, Spatial
 
@@ -33,10 +34,18 @@ def masks(seed):
 
 def test_fields():
     fields = {field.name: field for field in dataclasses.fields(Kernel)}
-    assert list(fields) == DATA + STATIC + MASKS
+    assert list(fields) == [*DATA, *STATIC, *MASKS, "distance"]
     for name, field in fields.items():
         assert field.metadata["pytree_node"] is (name not in STATIC)
-        assert field.default is (None if name in MASKS else dataclasses.MISSING)
+        assert field.default is (None if name in (*MASKS, "distance") else dataclasses.MISSING)
+
+
+def test_new_covariances_have_no_distances_of_old_ones():
+    k = kernel(*features(0, *SHAPES))
+    carried = k.replace(distance=CosineDistance(k.nngp, acute=False))
+    assert carried.replace(is_gaussian=True).distance is carried.distance
+    assert all(carried.replace(**{name: k.nngp}).distance is None for name in ("nngp", "cov1", "cov2"))
+    assert "distance" not in carried.asdict()
 
 
 def test_frozen():

@@ -165,7 +165,7 @@ def test_precision(network, inputs):
     (_, _, kernel_fn), truth_fn, n_layers = NETWORKS[network]
     x = INPUTS[inputs] if network != "normalised" else INPUTS[inputs][np.any(INPUTS[inputs], axis=1)]
     truth = truth_fn(Truth(x))
-    for x2 in (None, jnp.asarray(x.copy())):
+    for x2 in (None, jnp.asarray(x.copy())) if inputs == "close" else (None,):
         found = jax.jit(lambda x, x2: kernel_fn(x, x2, ("nngp", "ntk")))(x, x2)
         assert max(errors(found, truth, n_layers)) <= 4, (x2 is None, errors(found, truth, n_layers))
 
