@@ -140,7 +140,7 @@ def _marked(rho: Array, x1: Array, x2: Array, one_batch: Any) -> Array:
         u2 = lax.dynamic_slice_in_dim(x2, column, part.shape[1])
         reciprocal = 1 / jnp.maximum(_from_difference(u1, u2), least)
         change = jnp.where(part < 0, -reciprocal, reciprocal) - part
-        return part + lax.stop_gradient(jnp.where(_close(part, row - column, one_batch), change, 0))
+        return part + jnp.where(_close(part, row - column, one_batch), change, 0)
 
     def in_blocks(part: Array, axis: int, size: int, fn: Callable[..., Array], *start: Array) -> Array:
         """`fn` of the blocks along an axis in which some inputs are close."""
@@ -156,7 +156,9 @@ def _marked(rho: Array, x1: Array, x2: Array, one_batch: Any) -> Array:
         # The last two blocks may overlap.
         return lax.scan(step, part, jnp.asarray(np.minimum(np.arange(0, n, size), n - size)))[0]
 
-    return in_blocks(rho, 0, rows, lambda part, row: in_blocks(part, 1, columns, mark, row))
+    # The loops are not differentiated, which would take long to compile.
+    result = in_blocks(lax.stop_gradient(rho), 0, rows, lambda part, row: in_blocks(part, 1, columns, mark, row))
+    return rho + lax.stop_gradient(result - rho)
 
 
 def _close(rho: Array, offset: Any, one_batch: Any) -> Array:
