@@ -40,7 +40,15 @@ def check_names(names: tuple[str, ...] | None, known: Iterable[str]) -> None:
 @functools.cache
 def result_type(type_name: str, names: tuple[str, ...]) -> Any:
     """The named tuple type for some results. One type per selection, as results of equal type must be equal pytrees."""
-    return collections.namedtuple(type_name, names)
+    kind: Any = collections.namedtuple(type_name, names)
+    # No module has the type under its name, so that `pickle` could not find it: results are loaded by their fields.
+    kind.__reduce__ = lambda self: (_result, (type_name, names, tuple(self)))
+    return kind
+
+
+def _result(type_name: str, names: tuple[str, ...], values: tuple[Any, ...]) -> Any:
+    """A result that was saved."""
+    return result_type(type_name, names)(*values)
 
 
 def select(results: dict[str, Any], get: Get, type_name: str) -> Any:
