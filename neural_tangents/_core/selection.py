@@ -40,14 +40,16 @@ def check_names(names: tuple[str, ...] | None, known: Iterable[str]) -> None:
 @functools.cache
 def result_type(type_name: str, names: tuple[str, ...]) -> Any:
     """The named tuple type for some results. One type per selection, as results of equal type must be equal pytrees."""
-    kind: Any = collections.namedtuple(type_name, names)
-    # No module has the type under its name, so that `pickle` could not find it: results are loaded by their fields.
-    kind.__reduce__ = lambda self: (_result, (type_name, names, tuple(self)))
-    return kind
+    return type(type_name, (collections.namedtuple(type_name, names),), {"__slots__": (), "__reduce__": _saved})
 
 
-def _result(type_name: str, names: tuple[str, ...], values: tuple[Any, ...]) -> Any:
-    """A result that was saved."""
+def _saved(result: Any) -> tuple[Any, ...]:
+    """What `pickle` saves of a result: no module has its type under its name, so it is loaded by the names of fields."""
+    return _loaded, (type(result).__name__, result._fields, tuple(result))
+
+
+def _loaded(type_name: str, names: tuple[str, ...], values: tuple[Any, ...]) -> Any:
+    """Inverse of `_saved`."""
     return result_type(type_name, names)(*values)
 
 
