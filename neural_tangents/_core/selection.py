@@ -44,7 +44,7 @@ def result_type(type_name: str, names: tuple[str, ...]) -> Any:
 
 
 def _saved(result: Any) -> tuple[Any, ...]:
-    """What `pickle` saves of a result: no module has its type under its name, so it is loaded by the names of fields."""
+    """What `pickle` saves of a result: no module has its type under its name, so the names of fields are saved."""
     return _loaded, (type(result).__name__, result._fields, tuple(result))
 
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from neural_tangents._core.compiled import compiled
 from neural_tangents._core.selection import canonical_get, check_names, result_type
 from neural_tangents._core.tiling.call_form import filled_second
 from neural_tangents._core.tiling.evaluation import TiledKernelFn
@@ -270,25 +271,6 @@ class Average:
             return Estimate(mean, (squares / (n - 1) / n) ** 0.5 if n > 1 else squares + np.inf)
 
         return jax.tree.map(estimate, self.mean, self.squares)
-
-
-def compiled(fn: Callable[..., PyTree]) -> Callable[..., PyTree]:
-    """`fn`, compiled once for each set of shapes of the arrays, and of values of all else, in its arguments."""
-
-    @functools.partial(jax.jit, static_argnums=(1, 2))
-    def of_arrays(arrays: list[Any], others: tuple[Any, ...], structure: Any) -> PyTree:
-        leaves = [other if array is None else array for array, other in zip(arrays, others, strict=True)]
-        args, kwargs = jax.tree.unflatten(structure, leaves)
-        return fn(*args, **kwargs)
-
-    def call(*args: Any, **kwargs: Any) -> PyTree:
-        leaves, structure = jax.tree.flatten((args, kwargs))
-        is_array = [isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves]
-        arrays = [leaf if there else None for leaf, there in zip(leaves, is_array, strict=True)]
-        others = tuple(None if there else leaf for leaf, there in zip(leaves, is_array, strict=True))
-        return of_arrays(arrays, others, structure)
-
-    return call
 
 
 def _about_rng() -> str:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax, random
 
+from neural_tangents._core.compiled import compiled
 from neural_tangents._core.layer import InternalLayer
 from neural_tangents._core.requirements import Requirements
 from neural_tangents._core.trees import tree_map
@@ -106,9 +107,9 @@ def _repeated(step: Callable[[Any, Any, dict[str, Any]], Any], n: int, name: str
     """The function `(inputs, xs, keywords)` that applies `step` for each of the `n` elements of `xs` in turn."""
 
     # Compiled here, not at each call: outside of a user's `jit`, every new function would be compiled anew.
-    @functools.partial(jax.jit, static_argnames="memory_budget")
-    def loop(first: Any, xs: Any, kwargs: dict[str, Any], **static: Any) -> Any:
-        return scan(lambda carry, x: step(carry, x, {**kwargs, **static}), first, xs, n - 1)
+    @compiled
+    def loop(first: Any, xs: Any, kwargs: dict[str, Any]) -> Any:
+        return scan(lambda carry, x: step(carry, x, kwargs), first, xs, n - 1)
 
     def repeated(inputs: Any, xs: Any, kwargs: dict[str, Any]) -> Any:
         # The first step is not part of the loop, as inputs may differ in form from what the layer returns.
@@ -121,9 +122,7 @@ def _repeated(step: Callable[[Any, Any, dict[str, Any]], Any], n: int, name: str
                 f"repeat needs a layer that gives outputs of equal form each time; {name} gives\n{first}\nfirst, and "
                 f"then\n{second}.\nUse `serial(*[layer] * n)` instead."
             )
-        static = {name: kwargs[name] for name in ("memory_budget",) if name in kwargs}
-        traced = {name: value for name, value in kwargs.items() if name not in static}
-        return loop(first, _at(xs, slice(1, None)), traced, **static)
+        return loop(first, _at(xs, slice(1, None)), kwargs)
 
     return repeated
 

@@ -10,7 +10,7 @@ import simulated_devices
 
 import neural_tangents as nt
 from neural_tangents import stax
-from neural_tangents.empirical._monte_carlo import Average, Estimate, compiled
+from neural_tangents.empirical._monte_carlo import Average, Estimate
 
 KEY = jax.random.key(0)
 INIT_FN, APPLY_FN, KERNEL_FN = stax.serial(stax.Dense(64), stax.Relu(), stax.Dense(3))
@@ -141,19 +141,6 @@ def test_draws_are_compiled_once():
     count = len(traces)
     kernel_fn(inputs(2, 5), inputs(3, 6), "ntk")
     assert len(traces) == count > 0
-
-
-def test_compiled_retraces_for_other_static_values_only():
-    traces = []
-
-    @compiled
-    def scaled(x, factor, *, name):
-        traces.append((factor, name))
-        return x * factor
-
-    for factor in (2, 2, 3):
-        np.testing.assert_array_equal(scaled(jnp.ones(2), factor, name="a"), factor * np.ones(2))
-    assert traces == [(2, "a"), (3, "a")]
 
 
 def test_average_of_complex_numbers():

@@ -9,7 +9,22 @@ import pytest
 from finite_width import assert_compatible, compiled, estimate
 from linear_truth import LAYOUTS, assert_exact, assert_smooth
 
-from neural_tangents.stax import Aggregate, AggregateImplementation, Dense, Dropout, Erf, Flatten, Relu, serial
+from neural_tangents.stax import (
+    Aggregate,
+    AggregateImplementation,
+    Dense,
+    Dropout,
+    Erf,
+    FanInSum,
+    FanOut,
+    Flatten,
+    Identity,
+    LayerNorm,
+    Relu,
+    parallel,
+    repeat,
+    serial,
+)
 from neural_tangents.stax._layers.aggregate import dense_sum, sparse_sum
 
 RANDOM = np.random.RandomState(53)
@@ -312,3 +327,44 @@ def test_wrong_coordinates():
     y = jax.jit(lambda p: layer[1]((), x, pattern=p))(p)
     np.testing.assert_allclose(y[1, 0], x[1, 0], rtol=1e-6)
     assert not np.any(y[1, 1:])
+
+
+@pytest.mark.parametrize("how", ["plain", "in jit", "arguments of jit", "in vmap"])
+@pytest.mark.parametrize("n", [2, 3])
+def test_one_batch_in_a_loop(how, n):
+    """Whether both patterns are the same array is the same to the first copy of a layer as to those in a loop."""
+    x, first, second = X1[:, 0], weights(2, 4), weights(2, 4, seed=1)
+    kernel_fn = repeat(Aggregate(), n)[2]
+
+    def kernel(pattern):
+        return kernel_fn(x, None, ("nngp", "cov1", "cov2"), pattern=pattern)
+
+    one, two = (first, first), (first, second)
+    found = {
+        "plain": lambda: (kernel(one), kernel(two)),
+        "in jit": lambda: jax.jit(lambda p, q: (kernel((p, p)), kernel((p, q))))(*two),
+        "arguments of jit": lambda: (jax.jit(kernel)(one), jax.jit(kernel)(two)),
+        "in vmap": lambda: jax.tree.map(
+            lambda k: k[0], jax.vmap(lambda p, q: (kernel((p, p)), kernel((p, q))))(first[None], second[None])
+        ),
+    }[how]()
+    y1, y2 = x, x
+    for _ in range(n):
+        y1, y2 = (np.einsum("nsc,nst->ntc", y, p) for y, p in ((y1, first), (y2, second)))
+    for k, y in zip(found, (y1, y2), strict=True):
+        np.testing.assert_allclose(k.nngp, np.einsum("nsc,mtc->nmst", y1, y) / 5, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(k.cov1, np.einsum("nsc,ntc->nst", y1, y1) / 5, rtol=1e-4, atol=1e-4)
+        if k.cov2 is not None:
+            np.testing.assert_allclose(k.cov2, np.einsum("nsc,ntc->nst", y, y) / 5, rtol=1e-4, atol=1e-4)
+    assert found[1].cov2 is not None
+
+
+@pytest.mark.parametrize("layer", [Aggregate, sparse])
+@pytest.mark.parametrize("jit", [lambda fn: fn, jax.jit])
+def test_repeated_graph_networks(layer, jit):
+    """`repeat` is `serial` of as many copies, also in sums with branches without a graph."""
+    p = edges(2, 4) if layer is sparse else weights(2, 4)
+    block = serial(FanOut(2), parallel(serial(layer(), Dense(5, 0.7)), Identity()), FanInSum(), LayerNorm())
+    networks = [serial(Dense(5), blocks, Erf(), Dense(1)) for blocks in (repeat(block, 3), serial(*[block] * 3))]
+    got, want = (jit(lambda p, net=net: net[2](X1[:, 0], None, ("nngp", "ntk"), pattern=(p, p)))(p) for net in networks)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), got, want)
