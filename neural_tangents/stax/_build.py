@@ -18,7 +18,7 @@ from neural_tangents._core.selection import canonical_get, check_names, select
 from neural_tangents._core.tiling.traits import KernelTraits, OutputPairs
 from neural_tangents._core.trees import is_node, is_shape, tree_leaves, tree_map
 from neural_tangents._core.types import Get, PyTree, Shapes
-from neural_tangents.stax._inputs import input_batches, with_covariances
+from neural_tangents.stax._inputs import input_batches, with_covariances, with_diagonals
 from neural_tangents.stax._spec import LayerSpec, check_independence, pick
 
 P = ParamSpec("P")
@@ -162,7 +162,9 @@ def _kernel_fn(spec: LayerSpec) -> Any:
           pattern: pair of aggregation patterns for `x1` and `x2`, for networks with `Aggregate`.
           mask_constant: inputs equal to this number are masked.
           diagonal_batch: whether to compute in `cov1` and `cov2` only the variances of each input; None: if possible.
-          diagonal_spatial: whether to compute covariances of equal spatial positions only; None: if possible.
+          diagonal_spatial: whether to compute covariances of equal spatial positions only; None: if possible. If True,
+            a pool among the first layers takes those of different positions to be zero, as they are if inputs have been
+            whitened.
           memory_budget: about how many bytes a network of convolutions and pools may take besides its inputs and
             results, since it is computed part by part; None for 32 MiB. Results do not depend on it.
           **kwargs: `batch_axis`, `channel_axis` of the inputs, `eps` (inputs that differ by less count as the same),
@@ -182,12 +184,13 @@ def _kernel_fn(spec: LayerSpec) -> Any:
             raise ValueError(f"`memory_budget` must be a positive number of bytes, got {memory_budget}.")
         names = canonical_get(get)
         check_names(names, _KERNEL_FIELDS)
+        _check_diagonals(spec.requirements, diagonal_batch, diagonal_spatial)
         # One batch given twice is one batch: then variances and covariances agree to the last bit.
         are_kernels = _are_kernels(x1_or_kernel)
         twice = not are_kernels and all(tree_leaves(tree_map(operator.is_, x1_or_kernel, x2)))
         if are_kernels:
             _check_kernels(spec, list(tree_leaves(x1_or_kernel)), x2, names, diagonal_batch, diagonal_spatial)
-            kernels = tree_map(lambda k: _prepared(k, names), x1_or_kernel)
+            kernels = tree_map(lambda k: _prepared(k, names, diagonal_batch, diagonal_spatial), x1_or_kernel)
         else:
             options = _input_options(spec.requirements, diagonal_batch, diagonal_spatial, mask_constant, kwargs)
             options["ntk"] = names is None or "ntk" in names
@@ -223,13 +226,30 @@ def _are_kernels(inputs: Any) -> bool:
     return True in kinds
 
 
-def _prepared(k: Kernel, names: tuple[str, ...] | None) -> Kernel:
-    """A kernel that a user passes in, in natural order of axes, without an NTK if none is asked for."""
+def _prepared(
+    k: Kernel, names: tuple[str, ...] | None, diagonal_batch: bool | None, diagonal_spatial: bool | None
+) -> Kernel:
+    """A kernel that a user passes in, in natural order of axes, without what is not asked for."""
     k = k.reverse() if k.is_reversed else k
+    k = with_diagonals(k, bool(diagonal_batch), bool(diagonal_spatial))
     return k.replace(ntk=None) if names is not None and "ntk" not in names else k
 
 
 _NAMED_KEYWORDS = {"pattern", "mask_constant", "diagonal_batch", "diagonal_spatial", "memory_budget"}
+
+
+def _check_diagonals(requirements: Requirements, diagonal_batch: bool | None, diagonal_spatial: bool | None) -> None:
+    """Raises a `ValueError` if the network needs covariances that the user wants to leave out."""
+    if diagonal_batch and not requirements.get("diagonal_batch", True):
+        raise ValueError(
+            "`diagonal_batch=True` is impossible: a layer of the network needs the covariances of different inputs of "
+            "one batch. Leave it out, or set it to False."
+        )
+    if diagonal_spatial and requirements.get("diagonal_spatial", Diagonal()).input == Bool.NO:
+        raise ValueError(
+            "`diagonal_spatial=True` is impossible: a layer of the network needs the covariances of different "
+            "positions. Leave it out, or set it to False."
+        )
 
 
 def _input_options(
@@ -241,16 +261,6 @@ def _input_options(
 ) -> dict[str, Any]:
     """How to make the input kernels of a network, from its requirements and the user's wishes."""
     batch, spatial = requirements.get("diagonal_batch", True), requirements.get("diagonal_spatial", Diagonal())
-    if diagonal_batch and not batch:
-        raise ValueError(
-            "`diagonal_batch=True` is impossible: a layer of the network needs the covariances of different inputs of "
-            "one batch. Leave it out, or set it to False."
-        )
-    if diagonal_spatial and spatial.input < Bool.YES:
-        raise ValueError(
-            "`diagonal_spatial=True` is impossible: a layer of the network needs the covariances of different "
-            "positions. Leave it out, or set it to False."
-        )
     return dict(
         diagonal_batch=batch if diagonal_batch is None else diagonal_batch,
         diagonal_spatial=bool(spatial) if diagonal_spatial is None else diagonal_spatial,

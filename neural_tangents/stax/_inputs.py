@@ -159,6 +159,14 @@ def with_covariances(k: Kernel | InputBatches) -> Kernel:
     return k.kernel(k.diagonal_batch, k.diagonal_spatial) if isinstance(k, InputBatches) else k
 
 
+def with_diagonals(k: Kernel, batch: bool, spatial: bool) -> Kernel:
+    """A kernel without the covariances of different inputs of one batch, or of different positions, or both."""
+    if batch:
+        cov2 = None if k.cov2 is None else k.layout.per_input(k.cov2)
+        k = k.replace(cov1=k.layout.per_input(k.cov1), cov2=cov2, diagonal_batch=True)
+    return k.map_covariances(k.layout.diagonal).replace(diagonal_spatial=True) if spatial else k
+
+
 def _as_input(x: Any, mask_constant: Any) -> tuple[Array, Array | None]:
     """An input as an array of the default float type, and its mask."""
     value = x.masked_value if isinstance(x, MaskedArray) else x

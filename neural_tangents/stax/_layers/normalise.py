@@ -28,7 +28,8 @@ def LayerNorm(axis: Axes = -1, eps: float = 1e-12, batch_axis: int = 0, channel_
     and likewise `ntk`. There are no trainable scale and shift. Masked entries are left out of all means.
 
     Args:
-      axis: axis or axes to normalise over; among them must be the channel axis.
+      axis: axis or axes to normalise over; among them must be the channel axis. An axis may be named twice, as are
+        `(1, -1)` for inputs with 2 axes.
       eps: added to variances.
       batch_axis: batch axis of the inputs.
       channel_axis: channel axis of the inputs.
@@ -37,7 +38,7 @@ def LayerNorm(axis: Axes = -1, eps: float = 1e-12, batch_axis: int = 0, channel_
       A layer without parameters.
 
     Raises:
-      ValueError: `axis` has duplicates, or lacks the channel axis.
+      ValueError: `axis` is no axis of the inputs, or lacks the channel axis.
       NotImplementedError: inputs are not Gaussian, or masks differ between channels.
 
     Source: Ba et al., "Layer Normalization", 2016, https://arxiv.org/abs/1607.06450; for the kernel, Yang, "Wide
@@ -51,9 +52,9 @@ def LayerNorm(axis: Axes = -1, eps: float = 1e-12, batch_axis: int = 0, channel_
     mixes_inputs = {"independent_inputs": False} if batch_axis in given else {}
 
     def axes_of(ndim: int) -> tuple[int, ...]:
-        axes = tuple(a % ndim for a in given)
-        if len(set(axes)) < len(axes) or any(not -ndim <= a < ndim for a in given):
-            raise ValueError(f"LayerNorm: `axis={axis}` does not name different axes of inputs with {ndim} axes.")
+        axes = tuple(sorted({a % ndim for a in given}))
+        if any(not -ndim <= a < ndim for a in given):
+            raise ValueError(f"LayerNorm: `axis={axis}` does not name axes of inputs with {ndim} axes.")
         if channel_axis % ndim not in axes:
             raise ValueError(f"LayerNorm needs the channel axis {channel_axis} among its axes, got `axis={axis}`.")
         return axes

@@ -181,9 +181,15 @@ def pooled_covariance(
 
 
 def _pooled(x: Array, axis: int, window: Window, weight: Any, power: int = 1) -> Array:
-    """Sums over the windows along an axis, times a power of their weights."""
+    """Sums over the windows along an axis, times a power of their weights, and of how often each position counts."""
     n = x.shape[axis]
-    x = window.sums(x, (axis,))
+    sums = window.sums(x, (axis,))
+    wraps = window.size // n if window.padding is Padding.CIRCULAR else 0
+    if (
+        wraps and power == 2
+    ):  # a window counts each position `wraps` times, or once more, and `sums` are weighted by that
+        sums = (2 * wraps + 1) * sums - wraps * (wraps + 1) * jnp.sum(x, axis, keepdims=True)
+    x = sums
     if weight is None:
         return x
     weights = weight(window, n, jnp.result_type(x, float)) ** power  # of a floating type, even if `x` has integers

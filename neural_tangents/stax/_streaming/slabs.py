@@ -30,7 +30,7 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.layout import Layout
 from neural_tangents._core.mesh_axes import scan
 from neural_tangents._core.precision import matmul_precision
-from neural_tangents.stax._inputs import InputBatches
+from neural_tangents.stax._inputs import InputBatches, with_diagonals
 from neural_tangents.stax._loop import compiled_separately, in_sequence
 from neural_tangents.stax._streaming.offsets import OffsetAxis, OffsetKernel, taken
 from neural_tangents.stax._streaming.pool_sums import PoolSum, add_up
@@ -351,7 +351,4 @@ def _equal_positions(k: Kernel | InputBatches) -> Kernel:
     """The kernel of pairs of equal positions only, and of the variances of each batch."""
     if isinstance(k, InputBatches):
         return k.kernel(diagonal_batch=True, diagonal_spatial=True)
-    layout = k.layout
-    equal = k.map_covariances(layout.diagonal).replace(diagonal_spatial=True, diagonal_batch=True)
-    cov2 = None if k.cov2 is None else layout.variance(k.cov2)
-    return equal.replace(cov1=layout.variance(k.cov1), cov2=cov2)
+    return with_diagonals(k, batch=True, spatial=True)

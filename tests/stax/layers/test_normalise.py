@@ -134,7 +134,15 @@ def test_layer_norm_of_moved_axes(batch_axis, channel_axis, also):
     np.testing.assert_allclose(y, layer[1]((), x), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("axis", [(1, -1), (-1, 0, 0), 2, (0, -3)], ids=str)
+@pytest.mark.parametrize("axis", [(1, -1), (-1, 1, -1)], ids=str)
+def test_layer_norm_of_an_axis_named_twice(axis):
+    """As `(1, -1)` of inputs of 2 axes, for a layer that takes all of sequences too."""
+    np.testing.assert_array_equal(LayerNorm(axis)[1]((), X1), LayerNorm()[1]((), X1))
+    twice, once = (compiled(serial(DENSE, LayerNorm(a), Erf()), X1, X2) for a in (axis, -1))
+    np.testing.assert_array_equal(twice.nngp, once.nngp)
+
+
+@pytest.mark.parametrize("axis", [(-1, 0, 2), 2, (0, -3)], ids=str)
 def test_layer_norm_of_no_such_axes(axis):
     for call in (lambda: LayerNorm(axis)[1]((), X1), lambda: compiled(serial(DENSE, LayerNorm(axis)), X1)):
         with pytest.raises(ValueError, match="axis"):

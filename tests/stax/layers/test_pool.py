@@ -12,7 +12,24 @@ from jax.example_libraries import stax as jax_stax
 from window_truth import diagonal, only_diagonal, pooled, quickly, random_covariance, selections
 
 from neural_tangents._core.layout import Layout, Spatial
-from neural_tangents.stax import AvgPool, Conv, Dense, Erf, MaskedArray, Padding, Relu, SumPool, serial
+from neural_tangents.stax import (
+    AvgPool,
+    Conv,
+    Dense,
+    Erf,
+    FanInSum,
+    FanOut,
+    Flatten,
+    GlobalAvgPool,
+    GlobalSumPool,
+    Identity,
+    MaskedArray,
+    Padding,
+    Relu,
+    SumPool,
+    parallel,
+    serial,
+)
 from neural_tangents.stax._layers.pool import pooled_covariance
 from neural_tangents.stax._window import Window
 
@@ -54,10 +71,9 @@ def matrix(n, size, stride, padding, divide):
 def test_pooled_covariance_is_a_product_of_matrices(n_batch):
     """With equal positions only, all others count as zero."""
     cov = random_covariance(0, n_batch, 4, 3)
-    sizes, strides = ((2, 3), (3, 2), (5, 1)), ((1, 2), (2, 1), (1, 1))
-    for size, stride, padding in zip(sizes, strides, Padding, strict=True):
-        if padding is Padding.VALID:
-            size = (4, 1)
+    windows = [((2, 3), (1, 2), "CIRCULAR"), ((9, 4), (1, 2), "CIRCULAR"), ((3, 2), (2, 1), "SAME")]
+    for size, stride, name in [*windows, ((4, 1), (1, 1), "VALID")]:
+        padding = Padding(name)
         sliding = [Window(*window, padding) for window in zip(size, stride, strict=True)]
 
         def both(full, small, sliding=sliding):
@@ -237,11 +253,43 @@ def test_channels_are_not_pooled():
             call()
 
 
-def test_all_pairs_of_positions_are_needed():
-    for net in (AvgPool((2,)), SumPool((2,)), serial(Dense(3), AvgPool((2,)))):
-        with pytest.raises(ValueError, match="`diagonal_spatial=True` is impossible"):
-            net[2](X1, diagonal_spatial=True)
-        assert not compiled(net, X1).diagonal_spatial
+def test_pairs_of_positions_are_needed_after_weights_and_pools():
+    for net in (serial(Dense(3), AvgPool((2,))), serial(SumPool((2,)), AvgPool((2,)))):
+        for inputs in (X1, Identity()[2](X1)):
+            with pytest.raises(ValueError, match="`diagonal_spatial=True` is impossible"):
+                net[2](inputs, diagonal_spatial=True)
+    assert not compiled(AvgPool((2,)), X1).diagonal_spatial
+
+
+WHITE1, WHITE2 = (inputs(5 + n, n, 4, 3, 1) * np.eye(12, dtype=np.float32).reshape(4, 3, 12) for n in (2, 3))
+WEIGHTS = serial(Dense(1, 1.3, 0.2), Relu(), Dense(1))
+FIRST_POOLS = {
+    **{name: serial(layer, WEIGHTS) for name, (layer, _) in POOLS.items()},
+    "pool, readout": serial(AvgPool((2, 2), (1, 1)), WEIGHTS, Flatten(), Dense(1)),
+    "all positions": serial(GlobalAvgPool(), WEIGHTS),
+    "all positions, sums": serial(GlobalSumPool(), WEIGHTS),
+    "branches": serial(FanOut(2), parallel(serial(SumPool((1, 1)), WEIGHTS), Dense(1)), FanInSum()),
+}
+
+
+@pytest.mark.parametrize("name", FIRST_POOLS)
+def test_equal_positions_of_whitened_inputs_are_enough(name):
+    """Channels of `WHITE1`, `WHITE2` at different positions are orthogonal, so that all pairs say the same."""
+    kernel_fn, inputs_fn, get = FIRST_POOLS[name][2], Identity()[2], ("nngp", "ntk", "cov1", "cov2")
+
+    def run(x1, x2):
+        whole = kernel_fn(x1, x2, diagonal_spatial=False)
+        return whole.map_covariances(whole.layout.diagonal), [
+            kernel_fn(x1, x2, get, diagonal_spatial=True),
+            kernel_fn(inputs_fn(x1, x2, diagonal_spatial=False), None, get, diagonal_spatial=True),
+            kernel_fn(inputs_fn(x1, x2, diagonal_spatial=True), None, get),
+        ]
+
+    want, found = quickly(run, WHITE1, WHITE2)
+    for got in found:
+        for attribute in get:
+            a, b = getattr(got, attribute), getattr(want, attribute)
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5, err_msg=attribute)
 
 
 @pytest.mark.parametrize("pool", [AvgPool, SumPool])
