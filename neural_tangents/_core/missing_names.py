@@ -5,14 +5,33 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+_advice: dict[str, Mapping[str, str]] = {}  # by module
+
+
+class _OldImports:
+    """Finds no module: where a name of a former release is imported, it raises an error that says what to use instead.
+
+    `from neural_tangents import utils` would otherwise end in Python's own message, whatever `__getattr__` says.
+    """
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> None:
+        module, _, attribute = name.rpartition(".")
+        if attribute in _advice.get(module, ()):
+            raise ImportError(f"There is no {name!r}. {_advice[module][attribute]}", name=name)
+
+
+sys.meta_path.append(_OldImports)  # type: ignore[arg-type]
+
 
 def advising(module: str, advice: Mapping[str, str]) -> Callable[[str], Any]:
     """The function `__getattr__` of a module: it is called for missing names, and raises an error with advice.
 
     Args:
       module: name of the module. If one of its public names is spelt almost like the missing one, it is suggested.
-      advice: what to use instead, by missing name.
+      advice: what to use instead, by missing name. Imports of these names raise an `ImportError` with it.
     """
+    _advice[module] = advice
 
     def __getattr__(name: str) -> Any:
         text = f"module {module!r} has no attribute {name!r}"
@@ -28,14 +47,27 @@ def advising(module: str, advice: Mapping[str, str]) -> Callable[[str], Any]:
 
 _NUMERICAL = "Use `stax.ElementwiseNumerical(fn, deg)`, which finds the kernel by quadrature"
 _NO_LIMIT = "It has no infinite-width limit in closed form"
-_MSE_ENSEMBLE = "Use `predict.gradient_descent_mse_ensemble(kernel_fn, x_train, y_train)`"
+_MSE_ENSEMBLE = "Use `predict.gradient_descent_mse_ensemble(kernel_fn, x_train, y_train)(x_test=x_test)`"
+_MOMENTUM = "Use `predict.gradient_descent(loss, k_train_train, y_train, learning_rate, momentum)`."
+_IMPLEMENTATION = "Use `empirical_ntk_fn(f, implementation=NtkImplementation.{})`."
 
 of_package = advising(
     "neural_tangents",
     {
-        "utils": "`utils.kernel.Kernel` is `neural_tangents.Kernel` now.",
-        "empirical_implicit_ntk_fn": "Use `empirical_ntk_fn(f, implementation=NtkImplementation.NTK_VECTOR_PRODUCTS)`.",
-        "empirical_direct_ntk_fn": "Use `empirical_ntk_fn(f, implementation=NtkImplementation.JACOBIAN_CONTRACTION)`.",
+        "utils": "`utils.kernel.Kernel` is `neural_tangents.Kernel` now, `utils.batch` is `neural_tangents.batch`, "
+        "`utils.monte_carlo` is `neural_tangents.monte_carlo_kernel_fn`, and `utils.empirical` is "
+        "`neural_tangents.empirical`.",
+        "api": "All public names are in `neural_tangents`, `neural_tangents.stax` and `neural_tangents.predict`.",
+        "tangents": "Use `neural_tangents.linearize` and `neural_tangents.taylor_expand`.",
+        "layers": "Use `neural_tangents.stax`.",
+        "monte_carlo": "Use `neural_tangents.monte_carlo_kernel_fn`.",
+        "experimental": "It held functions for TensorFlow, which is not supported.",
+        "get_ker_fun_monte_carlo": "Use `neural_tangents.monte_carlo_kernel_fn(init_fn, apply_fn, key, n_samples)`.",
+        "get_ker_fun_empirical": "Use `neural_tangents.empirical_kernel_fn(f)`.",
+        "get_ntk_fun_empirical": "Use `neural_tangents.empirical_ntk_fn(f)`.",
+        "get_nngp_fun_empirical": "Use `neural_tangents.empirical_nngp_fn(f)`.",
+        "empirical_implicit_ntk_fn": _IMPLEMENTATION.format("NTK_VECTOR_PRODUCTS"),
+        "empirical_direct_ntk_fn": _IMPLEMENTATION.format("JACOBIAN_CONTRACTION"),
         "empirical_ntk_fn_tf": "TensorFlow is not supported. Write the model as a function of JAX arrays.",
     },
 )
@@ -46,6 +78,10 @@ of_predict = advising(
         "gradient_descent_mse_gp": f"{_MSE_ENSEMBLE}.",
         "gp_inference_mat": "Use `predict.gp_inference(k_train_train, y_train)`.",
         "gradient_descent_mse_ensemble_fn": f"{_MSE_ENSEMBLE}.",
+        "momentum": _MOMENTUM,
+        "momentum_predictor": _MOMENTUM,
+        "gradient_descent_predictor": "Use `predict.gradient_descent(loss, k_train_train, y_train)`.",
+        "analytic_mse_predictor": "Use `predict.gradient_descent_mse(k_train_train, y_train)`.",
     },
 )
 

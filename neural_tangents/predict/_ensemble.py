@@ -9,6 +9,7 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from neural_tangents._core.concrete import is_concrete
+from neural_tangents._core.old_calls import no_scalar, present_form
 from neural_tangents._core.types import Axes, Get
 from neural_tangents.predict import _gradient_flow as flow
 from neural_tangents.predict._arguments import (
@@ -193,6 +194,12 @@ class GradientDescentMSEEnsemble:
         return {**self._systems, **systems}
 
 
+@present_form(
+    "predict_fn = gradient_descent_mse_ensemble(kernel_fn, x_train, y_train, learning_rate, diag_reg)\n"
+    "predict_fn(t, x_test, get, compute_cov)",
+    {name: "Pass it to `predict_fn`, what this function returns." for name in ("x_test", "get", "compute_cov")},
+    no_scalar("learning_rate", "Pass inputs of the test set later, as `x_test`."),
+)
 def gradient_descent_mse_ensemble(
     kernel_fn: Callable[..., Any],
     x_train: Any,
@@ -239,9 +246,9 @@ def gradient_descent_mse_ensemble(
       **kernel_fn_test_test_kwargs)` with the method `diagnostics`.
 
     Raises:
-      ValueError: numbers of inputs and targets disagree, `learning_rate` or `diag_reg` is no scalar, or `diag_reg` or
-        `noise_variance` is seen to be negative.
-      TypeError: `kernel_fn` is no function, or an argument is not made of numbers.
+      ValueError: numbers of inputs and targets disagree, `diag_reg` is no scalar, or it or `noise_variance` is seen to
+        be negative.
+      TypeError: `kernel_fn` is no function, `learning_rate` no scalar, or an argument is not made of numbers.
 
     Example:
       >>> import jax.numpy as jnp

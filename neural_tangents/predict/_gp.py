@@ -7,6 +7,7 @@ from typing import Any, Literal, overload
 import jax
 from jax.typing import ArrayLike
 
+from neural_tangents._core.old_calls import present_form
 from neural_tangents._core.stored import Matrix
 from neural_tangents._core.types import Axes, Get
 from neural_tangents.predict._arguments import (
@@ -214,6 +215,27 @@ class GaussianProcess:
         return next(iter(_needed_kernels(self._systems, kernels_needed(names, False), names, "k_train_train").values()))
 
 
+_FROM_INPUTS = "gradient_descent_mse_ensemble(kernel_fn, x_train, y_train, diag_reg=...)(x_test=..., get=...)"
+
+
+def _misplaced(arguments: Mapping[str, Any]) -> str | None:
+    if not callable(arguments.get("k_train_train")):
+        return None
+    return (
+        f"Expected kernels in `k_train_train`, got a function. To predict from `kernel_fn` and inputs: {_FROM_INPUTS}."
+    )
+
+
+@present_form(
+    "gp_inference(k_train_train, y_train, diag_reg=...)(get, k_test_train, k_test_test)",
+    {
+        "get": "Pass it to what gp_inference returns.",
+        "x_test": f"To predict from `kernel_fn` and inputs: {_FROM_INPUTS}.",
+        "compute_cov": "Covariances come with `k_test_test`, or with `compute_cov=True` of what "
+        "gradient_descent_mse_ensemble returns.",
+    },
+    _misplaced,
+)
 def gp_inference(
     k_train_train: Any,
     y_train: ArrayLike,

@@ -7,9 +7,14 @@ import jax
 from jax import numpy as jnp
 
 from neural_tangents._core.axes import unzip_axes
+from neural_tangents._core.old_calls import present_form
 from neural_tangents.predict._arguments import as_kernel, check_scalar, common_dtype, working_dtype
 
 
+@present_form(
+    "max_learning_rate(ntk_train_train, y_train_size, momentum, eps)",
+    {"num_outputs": "Pass `y_train_size=y_train.size`.", "y_train": "Pass `y_train_size=y_train.size`."},
+)
 def max_learning_rate(
     ntk_train_train: Any, y_train_size: Any = None, momentum: Any = 0.0, eps: float = 1e-12
 ) -> jax.Array:

@@ -7,6 +7,7 @@ import jax
 from jax import numpy as jnp
 from jax.typing import ArrayLike
 
+from neural_tangents._core.old_calls import no_scalar, present_form
 from neural_tangents._core.stored import Matrix
 from neural_tangents._core.types import Axes
 from neural_tangents.predict._arguments import (
@@ -133,6 +134,17 @@ class GradientDescentMSE:
         return mean_test(s, system.spectrum, system.matrix, in_memory(k_td).astype(y.dtype).T, f0, f0_test, y)
 
 
+@present_form(
+    "gradient_descent_mse(k_train_train, y_train, learning_rate)(t, fx_train_0, fx_test_0, k_test_train)",
+    {
+        "g_dd": "It is `k_train_train` now.",
+        "ntk_train_train": "It is `k_train_train` now.",
+        "g_td": "Pass it as `k_test_train` to what gradient_descent_mse returns.",
+        "ntk_test_train": "Pass it as `k_test_train` to what gradient_descent_mse returns.",
+        "k_test_train": "Pass it to what gradient_descent_mse returns.",
+    },
+    no_scalar("learning_rate", "Pass test kernels later, as `k_test_train`."),
+)
 def gradient_descent_mse(
     k_train_train: Any,
     y_train: ArrayLike,
@@ -174,10 +186,10 @@ def gradient_descent_mse(
       method `diagnostics`.
 
     Raises:
-      ValueError: sizes of kernels and targets disagree, `learning_rate` or `diag_reg` is no scalar, `k_train_train` is
-        seen to have entries that are not finite, or not to be symmetric, `diag_reg` or `noise_variance` to be negative,
+      ValueError: sizes of kernels and targets disagree, `diag_reg` is no scalar, `k_train_train` is seen
+        to have entries that are not finite, or not to be symmetric, `diag_reg` or `noise_variance` to be negative,
         or a kernel in a store is not complete.
-      TypeError: an argument is not made of numbers.
+      TypeError: `learning_rate` is no scalar, or an argument is not made of numbers.
 
     Source: Lee et al., "Wide Neural Networks of Any Depth Evolve as Linear Models Under Gradient Descent", 2019,
     https://arxiv.org/abs/1902.06720.

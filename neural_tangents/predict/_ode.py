@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, overload
 
 import jax
@@ -12,6 +12,7 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from neural_tangents._core.concrete import is_concrete
+from neural_tangents._core.old_calls import no_scalar, present_form
 from neural_tangents._core.types import Axes
 from neural_tangents.predict._arguments import (
     as_kernel,
@@ -192,6 +193,25 @@ class GradientDescent:
         return solve
 
 
+def _misplaced(arguments: Mapping[str, Any]) -> str | None:
+    if "loss" in arguments and not callable(arguments["loss"]):
+        got = type(arguments["loss"]).__name__
+        return f"Expected `loss` to be a function of outputs and targets, got {got}. It comes before `k_train_train`."
+    return no_scalar("learning_rate", "Pass test kernels later, as `k_test_train`.")(arguments)
+
+
+@present_form(
+    "gradient_descent(loss, k_train_train, y_train, learning_rate, momentum)"
+    "(t, fx_train_or_state_0, fx_test_0, k_test_train)",
+    {
+        "g_dd": "It is `k_train_train` now.",
+        "ntk_train_train": "It is `k_train_train` now.",
+        "g_td": "Pass it as `k_test_train` to what gradient_descent returns.",
+        "ntk_test_train": "Pass it as `k_test_train` to what gradient_descent returns.",
+        "k_test_train": "Pass it to what gradient_descent returns.",
+    },
+    _misplaced,
+)
 def gradient_descent(
     loss: Callable[[Any, Any], Any],
     k_train_train: Any,
@@ -233,9 +253,9 @@ def gradient_descent(
       A `GradientDescent`, a function `predict_fn(t=None, fx_train_or_state_0=0., fx_test_0=None, k_test_train=None)`.
 
     Raises:
-      ValueError: sizes of kernels and targets disagree; `loss` does not return a scalar; `learning_rate` or `momentum`
-        is no scalar, or out of range.
-      TypeError: `loss` is no function, or another argument is not made of numbers.
+      ValueError: sizes of kernels and targets disagree; `loss` does not return a scalar; `momentum` is no scalar; or it
+        or `learning_rate` is out of range.
+      TypeError: `loss` is no function, `learning_rate` no scalar, or another argument is not made of numbers.
 
     Source: Lee et al., "Wide Neural Networks of Any Depth Evolve as Linear Models Under Gradient Descent", 2019,
     https://arxiv.org/abs/1902.06720.

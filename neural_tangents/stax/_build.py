@@ -13,19 +13,25 @@ import numpy as np
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.layer import Layer
 from neural_tangents._core.masking import detect_mask
+from neural_tangents._core.old_calls import check_layer_arguments
 from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents._core.selection import canonical_get, check_names, select
 from neural_tangents._core.tiling.traits import KernelTraits, OutputPairs
 from neural_tangents._core.trees import is_node, is_shape, tree_leaves, tree_map
 from neural_tangents._core.types import Get, PyTree, Shapes
 from neural_tangents.stax._inputs import input_batches, with_covariances, with_diagonals
+from neural_tangents.stax._keywords import inside_network, warn_of_unknown
 from neural_tangents.stax._spec import LayerSpec, check_independence, pick
 
 P = ParamSpec("P")
 
 # Keyword arguments that any network takes, so that one script can run all networks; ignored where no layer uses them.
 _COMMON_KEYWORDS = frozenset({"rng", "pattern"})
-_INPUT_KEYWORDS = frozenset({"batch_axis", "channel_axis", "eps"})
+_APPLY_KEYWORDS = _COMMON_KEYWORDS | {"mask_constant"}
+_KERNEL_KEYWORDS = _COMMON_KEYWORDS | {
+    *("x1_or_kernel", "x2", "get", "mask_constant", "diagonal_batch", "diagonal_spatial", "memory_budget"),
+    *("batch_axis", "channel_axis", "eps"),
+}
 _KERNEL_FIELDS = tuple(field.name for field in dataclasses.fields(Kernel) if field.name != "distance")
 
 
@@ -60,6 +66,7 @@ def public_layer(factory: Callable[P, LayerSpec], pure: bool = True) -> Callable
 
     @functools.wraps(factory)
     def make(*args: P.args, **kwargs: P.kwargs) -> Layer:
+        check_layer_arguments(factory.__name__, signature, kwargs)
         spec = factory(*args, **kwargs)
         if spec.text is None:
             bound = signature.bind(*args, **kwargs)
@@ -122,20 +129,12 @@ def _as_shapes(shapes: Any) -> Any:
 def _apply_fn(spec: LayerSpec) -> Any:
     def apply_fn(params: PyTree, inputs: Any, *, mask_constant: Any = None, **kwargs: Any) -> Any:
         """Outputs of the finite network. Inputs that equal `mask_constant` are masked."""
-        accepted = (spec.keywords - {"memory_budget"}) | _COMMON_KEYWORDS
-        _check_keywords("apply_fn", spec, kwargs, accepted, {"mask_constant"})
+        warn_of_unknown(f"apply_fn of {spec.name}", kwargs, spec.keywords.without("memory_budget"), _APPLY_KEYWORDS)
         inputs = tree_map(lambda x: detect_mask(x, mask_constant), inputs)
-        return spec.apply(params, inputs, **pick(kwargs, spec))
+        with inside_network():
+            return spec.apply(params, inputs, **pick(kwargs, spec))
 
     return apply_fn
-
-
-def _check_keywords(fn: str, spec: LayerSpec, given: Any, accepted: Any, named: Any) -> None:
-    unknown = sorted(set(given) - accepted)
-    if unknown:
-        raise TypeError(
-            f"{fn} of {spec.name} got unknown keyword arguments {unknown}; it takes {sorted(accepted | named)}."
-        )
 
 
 def _kernel_fn(spec: LayerSpec) -> Any:
@@ -168,18 +167,18 @@ def _kernel_fn(spec: LayerSpec) -> Any:
           memory_budget: about how many bytes a network of convolutions and pools may take besides its inputs and
             results, since it is computed part by part; None for 32 MiB. Results do not depend on it.
           **kwargs: `batch_axis`, `channel_axis` of the inputs, `eps` (inputs that differ by less count as the same),
-            `rng` (ignored: kernels are not random), and keyword arguments that the network's own layers take.
+            `rng` (ignored: kernels are not random), and any others: layers get those that their functions name, or all
+            of them if these take `**kwargs`. One that nobody takes is a `UserWarning`.
 
         Returns:
           What `get` says, for each output of the network.
 
         Raises:
           KeyError: `get` is not an attribute of `Kernel`.
-          TypeError: an unknown keyword argument; inputs that are not arrays.
+          TypeError: inputs that are not arrays.
           ValueError: inputs of wrong shape; kernels or options that lack covariances the network needs.
         """
-        accepted = spec.keywords | _COMMON_KEYWORDS | _INPUT_KEYWORDS
-        _check_keywords("kernel_fn", spec, kwargs, accepted, _NAMED_KEYWORDS)
+        warn_of_unknown(f"kernel_fn of {spec.name}", kwargs, spec.keywords, _KERNEL_KEYWORDS)
         if memory_budget is not None and operator.index(memory_budget) < 1:
             raise ValueError(f"`memory_budget` must be a positive number of bytes, got {memory_budget}.")
         names = canonical_get(get)
@@ -196,8 +195,11 @@ def _kernel_fn(spec: LayerSpec) -> Any:
             options["ntk"] = names is None or "ntk" in names
             kernels = tree_map(lambda a, b: input_batches(a, None if twice else b, **options), x1_or_kernel, x2)
         check_independence(spec, kernels)
-        kwargs.pop("rng", None)
-        outputs = spec.kernel(kernels, **pick({"pattern": pattern, "memory_budget": memory_budget, **kwargs}, spec))
+        kwargs |= (
+            {"pattern": pattern} if memory_budget is None else {"pattern": pattern, "memory_budget": memory_budget}
+        )
+        with inside_network():
+            outputs = spec.kernel(kernels, **pick(kwargs, spec))
         # `with_covariances` in case no layer made kernels of the inputs.
         outputs = tree_map(lambda k: with_covariances(k).replace(distance=None), outputs)
         if twice:
@@ -233,9 +235,6 @@ def _prepared(
     k = k.reverse() if k.is_reversed else k
     k = with_diagonals(k, bool(diagonal_batch), bool(diagonal_spatial))
     return k.replace(ntk=None) if names is not None and "ntk" not in names else k
-
-
-_NAMED_KEYWORDS = {"pattern", "mask_constant", "diagonal_batch", "diagonal_spatial", "memory_budget"}
 
 
 def _check_diagonals(requirements: Requirements, diagonal_batch: bool | None, diagonal_spatial: bool | None) -> None:

@@ -3,17 +3,20 @@
 import functools
 import operator
 import textwrap
+import warnings
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
 from jax import random
 
+from neural_tangents._core.compiled import compiled
 from neural_tangents._core.layer import InternalLayer
 from neural_tangents._core.programs import Programs
 from neural_tangents._core.trees import is_node, is_shape
 from neural_tangents.stax._build import public_layer
 from neural_tangents.stax._custom import as_spec
+from neural_tangents.stax._keywords import Keywords
 from neural_tangents.stax._loop import in_sequence
 from neural_tangents.stax._spec import LayerSpec, Step, pick, places, sequence
 from neural_tangents.stax._streaming.explain import observed
@@ -131,7 +134,7 @@ def serial(*layers: InternalLayer) -> LayerSpec:
         out_shape=out_shape,
         randomness=randomness,
         requirements=functools.reduce(operator.rshift, (spec.requirements for spec in specs)),
-        keywords=frozenset({"memory_budget"}).union(*(spec.keywords for spec in specs)),
+        keywords=functools.reduce(operator.or_, (spec.keywords for spec in specs), Keywords.of("memory_budget")),
         text=lambda: network_text("serial", specs),
         key=_key("serial", specs),
         positions=positions,
@@ -144,23 +147,44 @@ def _evaluation(steps: Sequence[Step]) -> Callable[..., Any]:
 
     programs = Programs()
 
-    def streaming(run: Run, budget: int) -> Any:
+    def streaming(run: Run, budget: int, kernels: Any, kwargs: dict[str, Any]) -> Any:
         # Compiled, as it loops over slabs. Kept between calls, as every new function would be compiled anew.
-        return programs.kept((run, budget), lambda: jax.jit(functools.partial(streamed, run, budget)))
+        program = programs.kept((run, budget), lambda: compiled(functools.partial(streamed, run, budget)))
+        taken = functools.reduce(operator.or_, (step.spec.keywords for step in run.steps), Keywords())
+        return program(kernels, taken.pick(kwargs))
 
     def kernel(kernels: Any, **kwargs: Any) -> Any:
         start, budget = 0, kwargs.get("memory_budget") or DEFAULT_BUDGET
         while start < len(steps):
-            stop, run, reason = find_run(steps, start, kernels)
-            with observed(steps[start:stop], run, reason, budget, kernels):
-                if run is None:
-                    kernels = in_sequence(steps[start:stop], kernels, kwargs)
-                else:
-                    kernels = streaming(run, budget)(kernels)
+            stop, run, reason = find_run(steps, start, kernels, kwargs)
+            with observed(steps[start:stop], run, reason, budget, kernels, kwargs):
+                found, failure = None, None
+                if run is not None:
+                    try:
+                        found = streaming(run, budget, kernels, kwargs)
+                    except jax.errors.JaxRuntimeError:  # out of memory: at once, more would be needed
+                        raise
+                    except Exception as error:
+                        failure = error
+                if found is None:
+                    found = in_sequence(steps[start:stop], kernels, kwargs)  # which raises if layers do
+                if failure is not None:
+                    _warn_of_failure(steps[start:stop], failure)
+                kernels = found
             start = stop
         return kernels
 
     return kernel
+
+
+def _warn_of_failure(steps: Sequence[Step], failure: Exception) -> None:
+    warnings.warn(
+        f"The layers from {steps[0].spec} to {steps[-1].spec} could not be evaluated slab by slab, in bounded memory, "
+        "and were evaluated at once. One that says `stax.requires(pointwise=True)` may do more than scale, shift or "
+        f"transform entries. The error was: {type(failure).__name__}: {failure}",
+        UserWarning,
+        stacklevel=2,
+    )
 
 
 @public_layer
@@ -228,7 +252,7 @@ def parallel(*layers: InternalLayer) -> LayerSpec:
         out_shape=out_shape,
         randomness=randomness,
         requirements=functools.reduce(operator.and_, (spec.requirements for spec in specs)),
-        keywords=frozenset[str]().union(*(spec.keywords for spec in specs)),
+        keywords=functools.reduce(operator.or_, (spec.keywords for spec in specs)),
         text=lambda: network_text("parallel", specs),
         key=_key("parallel", specs),
         positions=lambda images: list(map(after_layer, specs, branches(images, "images"))),

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
@@ -13,6 +12,7 @@ from neural_tangents._core.requirements import Requirements
 from neural_tangents._core.trees import is_node, tree_map
 from neural_tangents._core.types import PyTree, Shapes
 from neural_tangents.stax._build import public_layer, spec_of
+from neural_tangents.stax._keywords import Keywords
 from neural_tangents.stax._spec import LayerSpec, Leaf, pick, unchanged
 from neural_tangents.stax._streaming.run_geometry import MixesOffsets
 
@@ -28,9 +28,8 @@ def layer(factory: Callable[P, "InternalLayer | _MaskedLayer"]) -> Callable[P, L
 
     The three functions are `init_fn(rng, input_shape) -> (output_shape, params)`,
     `apply_fn(params, inputs, **keywords)` and `kernel_fn(kernel, **keywords) -> kernel`. The decorator adds all that
-    networks need: inputs that are arrays or kernels, `get=`, shapes and masks of kernels. A function may take the
-    keyword arguments `rng` and `pattern`, by name or by `**kwargs`. Any other one must be named in its signature, and
-    is then a keyword argument of the whole network.
+    networks need: inputs that are arrays or kernels, `get=`, shapes and masks of kernels. Keyword arguments of the
+    whole network reach each function that names them in its signature, and all of them one that takes `**kwargs`.
 
     Args:
       factory: a function or method from any arguments to the three functions.
@@ -166,7 +165,7 @@ def as_spec(layer: Any, name: str = "layer") -> LayerSpec:
         return _spec_of(name, *layer)
     if spec_of(init_fn) is spec and spec_of(apply_fn) is spec:
         return spec
-    apply, keywords = _filter_keywords(apply_fn, 2, ("rng", "pattern"))
+    apply, keywords = _filter_keywords(apply_fn, 2)
     traced = _traced(init_fn)
     return dataclasses.replace(
         spec,
@@ -174,7 +173,7 @@ def as_spec(layer: Any, name: str = "layer") -> LayerSpec:
         out_shape=lambda shapes: traced(shapes)[0],
         apply=apply,
         kernel=lambda kernels, **kwargs: spec.kernel(kernels, **pick(kwargs, spec)),
-        keywords=spec.keywords | set(keywords),
+        keywords=spec.keywords | keywords,
         key=None,
     )
 
@@ -188,8 +187,9 @@ def _spec_of(
     remask: bool = False,
 ) -> LayerSpec:
     """The spec of a layer given by three functions in the form that `layer` documents."""
-    apply, apply_keywords = _filter_keywords(apply_fn, 2, ("rng", "pattern", "mask") if mask_fn else ("rng", "pattern"))
-    filtered, kernel_keywords = _filter_keywords(kernel_fn, 1, ("pattern",))
+    apply, apply_keywords = _filter_keywords(apply_fn, 2)
+    filtered, kernel_keywords = _filter_keywords(kernel_fn, 1)
+    takes_mask = "mask" in apply_keywords.names or mask_fn is not None and apply_keywords.any
     wrapped = getattr(kernel_fn, "spec", None)  # of the kernel function that this one wraps, if it does
     traced = _traced(init_fn)
 
@@ -208,34 +208,40 @@ def _spec_of(
         mask=mask_fn,
         remask=remask,
         requirements=getattr(kernel_fn, "requirements", wrapped and wrapped.requirements),
-        keywords=apply_keywords + kernel_keywords,
+        keywords=("mask",) if takes_mask else (),
         random_weights=True,
         trees=True,
         randomness=randomness,
         positions="each" if getattr(kernel_fn, "pointwise", False) else _unstated,
     ).spec()
-    return dataclasses.replace(spec, init=init_fn)
+    keywords = apply_keywords | kernel_keywords
+    return dataclasses.replace(
+        spec,
+        init=init_fn,
+        kernel=lambda kernels, **kwargs: tree_map(_with_channels, spec.kernel(kernels, **kwargs)),
+        keywords=keywords.without("mask") if takes_mask else keywords,
+    )
+
+
+def _with_channels(k: Any) -> Any:
+    """A kernel, whose channel axis is the last one if the one it names is gone, with axes before it."""
+    ndim = len(k.shape1)
+    stale = k.channel_axis >= ndim > 1 and k.batch_axis != ndim - 1
+    return k.replace(channel_axis=ndim - 1) if stale else k
 
 
 def _unstated(geometry: Any) -> Any:
     raise MixesOffsets("does not say `stax.requires(pointwise=True)`, so it may mix pairs of positions")
 
 
-def _filter_keywords(
-    fn: Callable[..., Any], n_positional: int, common: tuple[str, ...]
-) -> tuple[Callable[..., Any], tuple[str, ...]]:
-    """`fn` made to ignore keyword arguments that it does not take, and the names of those that it takes."""
-    kinds = inspect.Parameter
-    parameters = list(inspect.signature(fn).parameters.values())[n_positional:]
-    named = (p.name for p in parameters if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY))
-    names = tuple(name for name in named if name not in _CALL_KEYWORDS)
-    if any(p.kind is kinds.VAR_KEYWORD for p in parameters):
-        names += tuple(name for name in common if name not in names)
+def _filter_keywords(fn: Callable[..., Any], n_positional: int) -> tuple[Callable[..., Any], Keywords]:
+    """`fn` made to ignore keyword arguments that it does not take, and those that it takes."""
+    keywords = Keywords.of_function(fn, n_positional).without(*_CALL_KEYWORDS)
 
     def filtered(*args: Any, **kwargs: Any) -> Any:
-        return fn(*args, **{name: value for name, value in kwargs.items() if name in names})
+        return fn(*args, **keywords.pick(kwargs))
 
-    return filtered, names
+    return filtered, keywords
 
 
 def _traced(init_fn: Callable[..., Any]) -> Callable[[Shapes], tuple[Shapes, bool]]:

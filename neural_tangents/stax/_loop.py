@@ -1,6 +1,7 @@
 """How layers are compiled: loops over equal ones, so that compile time does not grow with depth; fusion barriers."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -76,8 +77,9 @@ def iterate(step: Callable[[Any], Any], x: Any, n: int) -> Any:
             x = step(x)
         return x
     x = step(x)
-    if not is_concrete(x) and equal_form(x, jax.eval_shape(step, x)):
-        return scan(lambda carry, _: step(carry), x, None, n - 1)
+    with contextlib.suppress(Exception):  # of layers of users, which may ask for what is not known in a loop
+        if not is_concrete(x) and equal_form(x, jax.eval_shape(step, x)):
+            return scan(lambda carry, _: step(carry), x, None, n - 1)
     for _ in range(n - 1):
         x = step(x)
     return x
@@ -100,7 +102,7 @@ def compiled_separately(fn: Callable[[Any], Any], x: Any, opaque_true: Array) ->
     return mesh_axes.cond(opaque_true, fn, lambda _: zeros, x)
 
 
-def in_sequence(steps: Sequence[Step], kernels: Any, kwargs: dict[str, Any]) -> Any:
+def in_sequence(steps: Sequence[Step], kernels: Any, kwargs: Mapping[str, Any]) -> Any:
     """Passes kernels through layers one after the other; blocks of layers that repeat are compiled as loops."""
     for block, n in periodic_runs(steps):
 

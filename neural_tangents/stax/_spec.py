@@ -16,6 +16,7 @@ from neural_tangents._core.requirements import Requirements
 from neural_tangents._core.trees import is_node, tree_leaves, tree_map
 from neural_tangents._core.types import PyTree
 from neural_tangents.stax._inputs import with_covariances
+from neural_tangents.stax._keywords import Keywords
 from neural_tangents.stax._window import Window
 
 # What a layer does to pairs of positions: see `Leaf`.
@@ -51,7 +52,7 @@ class LayerSpec:
       out_shape: `input_shapes -> output_shapes`, with integer arithmetic; the batch size may be -1.
       randomness: `(sources, input_shapes, new_source) -> sources`; see `Leaf`.
       requirements: what the layer needs of its input kernels.
-      keywords: names of the keyword arguments that `apply` or `kernel` take.
+      keywords: the keyword arguments that `apply` or `kernel` take.
       text: prints the layer; None stands for the call that made it.
       key: layers with equal keys are the same function of their inputs and parameters; None if this is not known.
       positions: see `Leaf`.
@@ -66,7 +67,7 @@ class LayerSpec:
     out_shape: Callable[[Any], Any]
     randomness: Callable[[Any, Any, Iterator[int]], Any]
     requirements: Requirements = Requirements()
-    keywords: frozenset[str] = frozenset()
+    keywords: Keywords = Keywords()
     text: Callable[[], str] | None = None
     key: Hashable | None = None
     positions: Mixing = "mixes"
@@ -143,7 +144,7 @@ class Leaf:
             out_shape=self.out_shape,
             randomness=self.randomness or self._randomness,
             requirements=self.requirements or Requirements(),
-            keywords=frozenset(self.keywords) - {"mask"},
+            keywords=Keywords.of(*self.keywords).without("mask"),
             positions=self.positions,
             pool=self.pool and self.pool._replace(finish=self._finish_pooled, check=self._check_pooled),
         )
@@ -160,7 +161,7 @@ class Leaf:
     def _kernel(self, kernels: Any, **kwargs: Any) -> Any:
         self._check_single(kernels)
         kernels = tree_map(with_covariances, kernels)
-        self._check_axes(kernels)
+        self._check_axes(kernels, kwargs)
         form = self._form(kernels)  # first, so that errors about shapes come first
         return self._finished(self.kernel(kernels, **kwargs), form)
 
@@ -187,7 +188,7 @@ class Leaf:
         return self._finished(self.pool.finish(before, sums), self._form(before))
 
     def _check_pooled(self, before: Kernel) -> None:
-        self._check_axes(before)
+        self._check_axes(before, {})
         self._form(before)
 
     def _masks(self, masks: Any, shapes: Any) -> Any:
@@ -207,9 +208,9 @@ class Leaf:
                 "Apply it to each with `parallel`, or join them with `FanInSum` or the like."
             )
 
-    def _check_axes(self, kernels: Any) -> None:
+    def _check_axes(self, kernels: Any, kwargs: Mapping[str, Any]) -> None:
         for k in tree_leaves(kernels):
-            for attribute in ("batch_axis", "channel_axis"):
+            for attribute in sorted({"batch_axis", "channel_axis"} - kwargs.keys()):
                 wanted = (self.requirements or Requirements()).get(attribute, None)
                 if wanted is not None and wanted % len(k.shape1) != getattr(k, attribute) % len(k.shape1):
                     raise ValueError(
@@ -220,7 +221,7 @@ class Leaf:
 
 def pick(kwargs: Mapping[str, Any], spec: LayerSpec) -> dict[str, Any]:
     """The keyword arguments that a layer takes, out of some."""
-    return {name: value for name, value in kwargs.items() if name in spec.keywords}
+    return spec.keywords.pick(kwargs)
 
 
 class Place(NamedTuple):

@@ -159,15 +159,15 @@ MISUSES = {
     "1-D targets, mse": (lambda: MSE(K_DD, Y[:, 0]), ValueError, r"`y_train\[:, None\]`"),
     "1-D targets, ode": (lambda: ODE(squared, K_DD, Y[:, 0]), ValueError, r"`y_train\[:, None\]`"),
     "1-D targets, ensemble": (lambda: ENSEMBLE(rbf, X, Y[:, 0])(1.0), ValueError, r"`y_train\[:, None\]`"),
-    "kernel for learning rate": (lambda: MSE(K_DD, Y, K_TD), ValueError, r"`learning_rate`.*\(2, 3\).*k_test_train"),
+    "kernel for learning rate": (lambda: MSE(K_DD, Y, K_TD), TypeError, r"`learning_rate`.*\(2, 3\).*k_test_train"),
     "inputs for learning rate": (
         lambda: ENSEMBLE(rbf, X, Y, X_TEST),
-        ValueError,
-        r"`learning_rate`.*\(2, 1\).*x_test=",
+        TypeError,
+        r"`learning_rate`.*\(2, 1\).*x_test",
     ),
     "kernel for learning rate, ode": (
         lambda: ODE(squared, K_DD, Y, K_TD),
-        ValueError,
+        TypeError,
         r"`learning_rate`.*\(2, 3\).*k_test_train",
     ),
     "kernels for learning rate": (lambda: MSE(K_DD, Y, Kernels(K_TD, K_TD)), TypeError, "`learning_rate`.*got Kernels"),
@@ -196,7 +196,7 @@ MISUSES = {
     "text for time": (lambda: MSE(K_DD, Y)("late"), TypeError, "times `t` to be numbers, got str"),
     "text for time, ode": (lambda: ODE(squared, K_DD, Y)("late"), TypeError, "times `t` to be numbers, got str"),
     "two processes": (lambda: GP(K_DD, Y).leave_one_out(None), ValueError, "no Gaussian process"),
-    "loss last": (lambda: ODE(K_DD, Y, squared), TypeError, "`y_train` to be an array of numbers, got a function"),
+    "loss last": (lambda: ODE(K_DD, Y, squared), TypeError, "`loss` to be a function .*before `k_train_train`"),
     "no loss": (lambda: ODE(None, K_DD, Y), TypeError, "`loss` to be a function of outputs and targets, got NoneType"),
     "size as array": (lambda: predict.max_learning_rate(K_DD, Y), ValueError, "`y_train_size`.*Pass `y_train.size`"),
     "seed as key": (

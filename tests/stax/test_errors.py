@@ -82,9 +82,6 @@ CASES = {
     "empty string": (lambda: NET[2](X, get=""), ValueError, "empty"),
     "get of another type": (lambda: NET[2](X, get=3), TypeError, "`get` must be"),
     "array for get": (lambda: NET[2](X, X, X), TypeError, "`get` must be"),
-    # Keywords
-    "keyword": (lambda: NET[2](X, diagonal=True), TypeError, "kernel_fn of serial.*'diagonal'"),
-    "keyword of apply_fn": (lambda: NET[1]((), X, dropout=True), TypeError, "apply_fn of serial.*'dropout'"),
     # Networks
     "nonlinearity after nonlinearity": (
         lambda: kernel(serial(Dense(3), Relu(), Erf())),
@@ -326,7 +323,7 @@ def test_bad_input(name):
     assert "frozenset" not in str(caught.value)  # nor any other detail of the implementation
 
 
-@pytest.mark.parametrize("name", ["keyword", "nonlinearity after nonlinearity", "features", "unknown get"])
+@pytest.mark.parametrize("name", ["nonlinearity after nonlinearity", "features", "unknown get"])
 def test_errors_come_at_the_trace_too(name):
     call, error, text = CASES[name]
     with pytest.raises(error, match=text):

@@ -42,7 +42,7 @@ def DotGeneral(
       precision: precision of the product in `apply_fn`, as in `jax.lax.dot_general`.
       batch_axis: batch axis of the inputs. If it is contracted, the first axis of the outputs that does not hold
         channels is their batch axis.
-      channel_axis: channel axis of the inputs.
+      channel_axis: channel axis of the inputs. Where a call says `batch_axis=` or `channel_axis=`, that counts.
 
     Returns:
       A layer without parameters. An output is masked if every input that it depends on, with a weight other than zero,
@@ -65,24 +65,29 @@ def DotGeneral(
         )
     constant, is_lhs = (rhs, False) if lhs is None else (lhs, True)
 
+    pairs = [pair[1 if is_lhs else 0] for pair in dimension_numbers]
+
     def dot(ndim: int) -> Dot:
-        return Dot.of(ndim, batch_axis, channel_axis, (constant,), is_lhs, dimension_numbers)
+        """Shapes and masks do not depend on which axis holds the channels, which calls may say (`channel_axis=1`)."""
+        used = {canonical_axis(axis, ndim) for axes in pairs for axis in axes}
+        free = [axis for axis in (channel_axis % ndim, *range(ndim)) if axis not in used]
+        return Dot.of(ndim, batch_axis, free[0] if free else channel_axis, (constant,), is_lhs, dimension_numbers)
 
     def out_shape(shape: Shape) -> Shape:
         return shape if constant is None else dot(len(shape)).shape(shape, constant)
 
-    def apply(params: Any, x: Array) -> Array:
+    def apply(params: Any, x: Array, **axes: Any) -> Array:
         return x if constant is None else dot_constant(x, constant, is_lhs, dimension_numbers, precision)
 
     def mask(mask: Array, shape: Shape) -> Any:
         return mask if constant is None else dot(len(shape)).mask(mask, shape, constant)
 
-    def kernel(k: Kernel) -> Kernel:
+    def kernel(k: Kernel, **axes: Any) -> Kernel:
         return k.dot_general(constant, constant, is_lhs, dimension_numbers)
 
     # If the batch axis is contracted, another axis takes its place, and so covariances of its positions are needed too.
     # While the number of axes is unknown, an axis counted from the end may be any of those counted from the front.
-    contracted = () if constant is None else dimension_numbers[0][1 if is_lhs else 0]
+    contracted = () if constant is None else pairs[0]
     mixes_batch = any(axis == batch_axis or (axis < 0) != (batch_axis < 0) for axis in contracted)
     return Leaf(
         "DotGeneral",
@@ -91,6 +96,7 @@ def DotGeneral(
         out_shape=out_shape,
         mask=mask,
         requirements=mixing_requirements(mixes_batch, bool(contracted), batch_axis, channel_axis),
+        keywords=("batch_axis", "channel_axis"),
     ).spec()
 
 

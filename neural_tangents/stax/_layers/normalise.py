@@ -156,7 +156,7 @@ def Dropout(rate: float, mode: str = "train") -> LayerSpec:
             )
         return jnp.where(random.bernoulli(rng, float(rate), x.shape), x / rate, 0)
 
-    def kernel(k: Kernel) -> Kernel:
+    def kernel(k: Kernel, rng: Any = None) -> Kernel:
         if not train:
             return k
         if k.is_input:

@@ -5,7 +5,7 @@ import contextvars
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -107,7 +107,9 @@ def explain(kernel_fn: Callable[..., Any], x1: Any, x2: Any = None, get: Get = N
 
 
 @contextlib.contextmanager
-def observed(steps: Sequence[Step], run: Run | None, reason: str, budget: int, k: Any) -> Iterator[None]:
+def observed(
+    steps: Sequence[Step], run: Run | None, reason: str, budget: int, k: Any, kwargs: Mapping[str, Any]
+) -> Iterator[None]:
     """Records how the layers evaluated inside are evaluated, if `explain` asks for it."""
     asked = _found.get()
     if asked is None:
@@ -116,7 +118,7 @@ def observed(steps: Sequence[Step], run: Run | None, reason: str, budget: int, k
     stages, depth = asked
     token = _found.set(None)  # the memory of this stage is found by evaluating its layers, which is not to be recorded
     try:
-        memory = _largest(steps, k) if run is None else slab_bytes(run, budget, k)
+        memory = _largest(steps, k, kwargs) if run is None else slab_bytes(run, budget, k)
         stage = Stage(tuple(str(step.spec) for step in steps), run is not None, reason, memory, depth)
         if stage not in stages:
             stages.append(stage)
@@ -127,11 +129,11 @@ def observed(steps: Sequence[Step], run: Run | None, reason: str, budget: int, k
         _found.reset(token)
 
 
-def _largest(steps: Sequence[Step], kernels: Any) -> int:
+def _largest(steps: Sequence[Step], kernels: Any, kwargs: Mapping[str, Any]) -> int:
     """Bytes of the largest covariances after any layer of a sequence."""
     largest = 0
     for step in steps:
-        kernels = jax.eval_shape(functools.partial(step.kernel, kwargs={}), kernels)
+        kernels = jax.eval_shape(functools.partial(step.kernel, kwargs=kwargs), kernels)
         largest = max(largest, sum(map(_bytes, tree_leaves(kernels))))
     return largest
 

@@ -2,13 +2,18 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import jax
+import numpy as np
+
+from neural_tangents._core.axes import zip_flat
 from neural_tangents._core.kernel import Kernel
 from neural_tangents.stax._inputs import InputBatches
 from neural_tangents.stax._spatial import spatial_axes
-from neural_tangents.stax._spec import Pool, Step
+from neural_tangents.stax._spec import LayerSpec, Pool, Step, pick
 from neural_tangents.stax._streaming.offsets import OffsetAxis, OffsetKernel
 from neural_tangents.stax._streaming.run_geometry import MixesOffsets, RunGeometry, after_layer
 from neural_tangents.stax._window import Padding, Window
@@ -64,14 +69,19 @@ class Next(NamedTuple):
     reason: str
 
 
-def find_run(steps: Sequence[Step], start: int, k: Any) -> Next:
-    """Which layers of a sequence to evaluate next, from the layer `start` on, given the kernel before it."""
+def find_run(steps: Sequence[Step], start: int, k: Any, kwargs: Mapping[str, Any] = MappingProxyType({})) -> Next:
+    """Which layers of a sequence to evaluate next, from the layer `start` on, given the kernel before it.
+
+    Never raises an error: what is not understood is evaluated at once.
+    """
     n = len(steps)
     if not isinstance(k, Kernel | InputBatches):
         return Next(n, None, "there are several inputs")
     if isinstance(k, OffsetKernel):
         return Next(n, None, "they are part of a slab")
     sizes = _sizes(k)
+    if sizes is None:
+        return Next(n, None, "covariances are not as shapes, axes and flags of the kernel say")
     if not sizes or 0 in k.shape1 + k.shape2:
         return Next(n, None, "there are no pairs of positions")
     geometry: Any = RunGeometry.of(sizes)
@@ -86,12 +96,24 @@ def find_run(steps: Sequence[Step], start: int, k: Any) -> Next:
                     return Next(number + 1, None, f"no layers before {spec} are left to be evaluated with it")
                 run = Run((start, number + 1), sizes, geometry, ends, tuple(steps[start:number]), spec.pool)
                 return Next(number + 1, run, f"{spec} adds up what precedes it")
+            _check_keywords(spec, kwargs)
             geometry = after_layer(spec, geometry)
         except MixesOffsets as error:
             stop, reason = number + 1, str(error.of(spec))
             break
+        except Exception as error:  # whatever is wrong with the layer, it may not matter for its kernel
+            stop, reason = number + 1, f"{spec} does not say what it does to positions ({type(error).__name__})"
+            break
         longest = (number + 1, geometry) if isinstance(geometry, RunGeometry) else longest
     return _without_pool(steps, start, Next(stop, None, reason), k, *longest)
+
+
+def _check_keywords(spec: LayerSpec, kwargs: Mapping[str, Any]) -> None:
+    """Raises `MixesOffsets` if a layer gets an array: it may have an entry for each input, of which slabs have some."""
+    given = {name: jax.tree.leaves(value) for name, value in pick(kwargs, spec).items() if name != "rng"}
+    arrays = [name for name, leaves in given.items() if any(map(np.ndim, leaves))]
+    if arrays:
+        raise MixesOffsets(f"gets arrays as keyword arguments, {arrays}, which may belong to inputs")
 
 
 def _without_pool(
@@ -102,9 +124,10 @@ def _without_pool(
         return at_once._replace(reason="only pairs of equal positions are needed")
     if geometry.wraps is None:  # without windows, a layer needs no more memory than its inputs and outputs
         return at_once
-    if k.shape1[k.batch_axis] * k.shape2[k.batch_axis] * math.prod(_sizes(k)) ** 2 < _MANY_ENTRIES:
+    sizes = _sizes(k) or ()
+    if k.shape1[k.batch_axis] * k.shape2[k.batch_axis] * math.prod(sizes) ** 2 < _MANY_ENTRIES:
         return at_once._replace(reason=f"{at_once.reason}, and there are fewer than {_MANY_ENTRIES} pairs of positions")
-    run = Run((start, stop), _sizes(k), geometry, _ends(geometry, _NO_POOL, False), tuple(steps[start:stop]), _NO_POOL)
+    run = Run((start, stop), sizes, geometry, _ends(geometry, _NO_POOL, False), tuple(steps[start:stop]), _NO_POOL)
     return Next(stop, run, at_once.reason)
 
 
@@ -124,6 +147,29 @@ def _ends(geometry: RunGeometry, pool: Pool, diagonal_spatial: bool) -> tuple[Of
     return geometry.offset_axes(windows)
 
 
-def _sizes(k: Kernel | InputBatches) -> tuple[int, ...]:
-    """Spatial sizes of the activations of a kernel."""
-    return tuple(k.shape1[axis] for axis in spatial_axes("Kernel", k.shape1, k.batch_axis, k.channel_axis))
+def _sizes(k: Kernel | InputBatches) -> tuple[int, ...] | None:
+    """Spatial sizes of the activations of a kernel; None if a user's layer has left it inconsistent."""
+    try:
+        axes = spatial_axes("Kernel", k.shape1, k.batch_axis, k.channel_axis)
+        sizes = tuple(k.shape1[axis] for axis in axes)
+        return sizes if isinstance(k, InputBatches) or _is_consistent(k, sizes, axes) else None
+    except (ValueError, IndexError, TypeError, AttributeError):
+        return None
+
+
+def _is_consistent(k: Kernel, sizes: tuple[int, ...], axes: tuple[int, ...]) -> bool:
+    """Whether covariances have the shapes, and spatial axes the order, that the other attributes say."""
+    n1, n2 = (shape[k.batch_axis] for shape in (k.shape1, k.shape2))
+    positions = sizes if k.diagonal_spatial else zip_flat(sizes, sizes)
+    own1, own2 = ((n,) if k.diagonal_batch else (n, n) for n in (n1, n2))
+    masks = [(mask, shape) for mask, shape in ((k.mask1, k.shape1), (k.mask2, k.shape2)) if mask is not None]
+    return (
+        not k.is_reversed
+        and len(k.shape1) == len(k.shape2)
+        and sizes == tuple(k.shape2[axis] for axis in axes)
+        and np.shape(k.nngp) == (n1, n2, *positions)
+        and (k.ntk is None or np.shape(k.ntk) in ((), np.shape(k.nngp)))
+        and np.shape(k.cov1) == (*own1, *positions)
+        and (k.cov2 is None or np.shape(k.cov2) == (*own2, *positions))
+        and all(np.broadcast_shapes(np.shape(mask), shape) == shape for mask, shape in masks)
+    )

@@ -18,7 +18,8 @@ import dataclasses
 import functools
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -48,18 +49,21 @@ _FEW_INPUTS = 7
 _FEW_CHANNELS = 8
 
 
-def streamed(run: Run, budget: int, k: Kernel | InputBatches) -> Kernel:
+def streamed(
+    run: Run, budget: int, k: Kernel | InputBatches, kwargs: Mapping[str, Any] = MappingProxyType({})
+) -> Kernel:
     """The kernel after a run of layers and its pool.
 
     Args:
       run: the layers.
       budget: how many bytes slabs may take.
       k: the kernel before them.
+      kwargs: keyword arguments of the network.
     """
     pool = run.pool
 
     def layers(kernel: Any) -> Any:
-        return in_sequence(run.steps, kernel, {})
+        return in_sequence(run.steps, kernel, kwargs)
 
     equal = _equal_positions(k)
     after = layers(equal)  # for its shapes, masks and flags

@@ -266,7 +266,7 @@ def test_construction():
         with pytest.raises(ValueError, match=r"one of \['DENSE', 'SPARSE'\]"):
             Aggregate(implementation=wrong)
     assert [form.value for form in AggregateImplementation] == ["DENSE", "SPARSE"]
-    assert Aggregate()[2].__name__ == "Aggregate" and "pattern" in Aggregate()[2].spec.keywords
+    assert Aggregate()[2].__name__ == "Aggregate" and "pattern" in Aggregate()[2].spec.keywords.names
 
 
 def test_patterns_come_in_pairs():

@@ -1,0 +1,120 @@
+"""Layers of users that break rules: no optimisation raises, or returns other numbers, where the plain path does not.
+
+The plain path evaluates one layer after the other, whatever they do.
+"""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from neural_tangents import stax
+from neural_tangents.stax import Conv, Dense, GlobalAvgPool, Relu, _combinators, _loop, serial
+from neural_tangents.stax._streaming.runs import Next
+
+X = np.random.RandomState(0).normal(size=(2, 4, 3, 2)).astype(np.float32)
+COVARIANCES = ("nngp", "ntk", "cov1", "cov2")
+
+
+def users_layer(kernel_fn, out_shape=lambda shape: shape, **requirements):
+    @stax.layer
+    def Users():
+        def init_fn(rng, shape):
+            return out_shape(shape), ()
+
+        return init_fn, lambda params, x: jnp.zeros(out_shape(x.shape)), stax.requires(**requirements)(kernel_fn)
+
+    return Users()
+
+
+def mapped(fn, **changes):
+    return lambda k: k.map_covariances(fn).replace(**changes)
+
+
+def position_mean(cov, n):
+    return cov.mean(tuple(range(n, cov.ndim)))
+
+
+def first_axis_mean(cov, n):
+    return cov.mean((n, n + 1))
+
+
+def counted(k):
+    """Takes all pairs of positions for granted, as an entry for each pair of inputs."""
+    assert k.nngp.ndim == 6 and k.nngp.shape[2] == k.nngp.shape[3]
+    return k * 2.0
+
+
+FULL = dict(diagonal_spatial=False)
+LAYERS = {
+    "stale channels": users_layer(mapped(position_mean), lambda shape: (shape[0], shape[-1]), **FULL),
+    "no channels": users_layer(mapped(position_mean, channel_axis=-1), lambda shape: shape[:1], **FULL),
+    "stale shape": users_layer(mapped(position_mean), **FULL),
+    "an axis less": users_layer(mapped(first_axis_mean), lambda shape: (shape[0], *shape[2:]), **FULL),
+    "an axis less, stale shape": users_layer(mapped(first_axis_mean), **FULL),
+    "an axis more": users_layer(mapped(lambda cov, n: cov[..., None, None]), lambda s: (*s[:3], 1, s[3]), **FULL),
+    "an axis more, stale shape": users_layer(mapped(lambda cov, n: cov[..., None, None]), **FULL),
+    "cropped, stale shape": users_layer(mapped(lambda cov, n: cov[..., :2, :2]), **FULL),
+    "transposed": users_layer(lambda k: k.transpose((1, 0)), lambda s: (s[0], s[2], s[1], s[3]), **FULL),
+    "transposed, stale shape": users_layer(lambda k: k.transpose((1, 0)), **FULL),
+    "reversed": users_layer(lambda k: k.reverse(), lambda s: (s[0], s[2], s[1], s[3]), **FULL),
+    "reversed, stale shape": users_layer(lambda k: k.reverse(), **FULL),
+    "stale flag": users_layer(lambda k: k.map_covariances(k.layout.diagonal), **FULL),
+    "no NTK": users_layer(lambda k: k.replace(ntk=None), **FULL),
+    "half precision": users_layer(mapped(lambda cov, n: cov.astype(jnp.bfloat16)), **FULL),
+    "pointwise, all pairs": users_layer(counted, pointwise=True, **FULL),
+    "pointwise, not": users_layer(mapped(first_axis_mean), lambda s: (s[0], *s[2:]), pointwise=True, **FULL),
+    "pointwise, other types": users_layer(mapped(lambda cov, n: cov.astype(jnp.bfloat16)), pointwise=True),
+    "pointwise, values": users_layer(lambda k: k * (2.0 if k.nngp.max() > 0 else 1.0), pointwise=True),
+    "pointwise, one batch": users_layer(lambda k: k * (2.0 if k.x1_is_x2 else 1.0), pointwise=True),
+}
+CONV = [Conv(2, (3, 3), padding="SAME", W_std=1.3, b_std=0.1), Relu()]
+TAILS = {
+    "dense": [Dense(2), Relu()],
+    "deep": [Relu(), users_layer(lambda k: (k * 2.0).replace(is_gaussian=True))] * 6,
+    "pool": [*CONV, GlobalAvgPool()],
+}
+CASES = [(name, True) for name in LAYERS] + [(name, False) for name in ("stale channels", "pointwise, one batch")]
+
+
+def plain(monkeypatch):
+    monkeypatch.setattr(_combinators, "find_run", lambda steps, *_: Next(len(steps), None, ""))
+    monkeypatch.setattr(_loop, "periodic_runs", lambda steps: [((step,), 1) for step in steps])
+
+
+def outcome(*layers, jit):
+    def covariances(x):
+        k = serial(*layers)[2](x, None)
+        return [getattr(k, name) for name in COVARIANCES]
+
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The layers from .* could not be evaluated slab by slab")
+            return (jax.jit if jit else lambda fn: fn)(covariances)(X)
+    except Exception as error:
+        return error
+
+
+@pytest.mark.parametrize(("first", "jit"), CASES, ids=str)
+def test_optimisations_do_as_the_plain_path(first, jit, monkeypatch):
+    monkeypatch.setattr("neural_tangents.stax._streaming.runs._MANY_ENTRIES", 1)
+    networks = {name: [CONV[0], LAYERS[first], *tail] for name, tail in TAILS.items()}
+    found = {name: outcome(*layers, jit=jit) for name, layers in networks.items()}
+    plain(monkeypatch)
+    n_computed = 0
+    for name, layers in networks.items():
+        want, got = outcome(*layers, jit=jit), found[name]
+        if isinstance(want, Exception):
+            assert type(got) is type(want) and str(got) == str(want), name
+            continue
+        assert not isinstance(got, Exception), (name, got)
+        n_computed += 1
+        for a, b in zip(got, want, strict=True):
+            assert (a is None) == (b is None)
+            if b is not None:
+                assert a.shape == b.shape
+                rtol = 0.1 if jnp.bfloat16 in (a.dtype, b.dtype) else 2e-4
+                np.testing.assert_allclose(*(np.asarray(c, float) for c in (a, b)), rtol=rtol, atol=1e-5)
+    assert n_computed or first in ("stale flag", "pointwise, values")  # which nobody can compute
