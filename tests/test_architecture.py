@@ -34,7 +34,6 @@ HEIGHTS = {
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 # Longer functions, each with the reason why it holds one idea.
 LONG_FUNCTIONS = {
-    f"{PACKAGE}.stax._repeat.repeat": "the functions of one layer, a few lines each, that share it and `n`",
     f"{PACKAGE}.stax._layers.attention.self_attention.GlobalSelfAttention": "a line or two for each of 19 arguments",
 }
 

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from neural_tangents._core import mesh_axes
 from neural_tangents._core.numerics import safe_reciprocal, safe_sqrt, zero_where
 
 # Where the distance of inputs is smaller, it is computed from their difference. Above, the rounding error of a
@@ -109,38 +110,47 @@ def of_inputs(x1: Array, x2: Array, k: Array, r1: Array, r2: Array, one_batch: A
       r2: lengths of `x2`, `(1, N2)`.
       one_batch: whether both batches are the same.
     """
+    found, value = _of_known_inputs(*lax.stop_gradient((x1, x2, k, r1, r2)), one_batch=one_batch)
+    # The second terms are 0, and have the derivatives of `k` and of `1 - size`.
+    size = jnp.abs(_correlation(k, r1, r2))
+    value = lax.stop_gradient(value) + (lax.stop_gradient(size) - size)
+    return k + lax.stop_gradient(found - k), CosineDistance(value, acute=False)
+
+
+def _of_known_inputs(x1: Array, x2: Array, k: Array, r1: Array, r2: Array, *, one_batch: Any) -> tuple[Array, Array]:
+    """As `of_inputs`, without derivatives."""
     product = r1 * r2
-    rho = lax.cond(
-        jnp.any((jnp.abs(k) > (1 - _CLOSE) * product) & _different(k.shape, 0, one_batch)),
-        lambda k, r1, r2: _marked(_correlation(k, r1, r2), x1, x2, one_batch),
-        _correlation,
-        *(k, r1, r2),
-    )
+
+    def marked_correlation(k: Array, r1: Array, r2: Array) -> Array:
+        return _marked(_correlation(k, r1, r2), x1, x2, one_batch)
+
+    if len(x1) * x2.size <= _BLOCK:  # few compile fast without conditions
+        rho = marked_correlation(k, r1, r2)
+    else:
+        close = (jnp.abs(k) > (1 - _CLOSE) * product) & _different(k.shape, 0, one_batch)
+        rho = mesh_axes.cond(jnp.any(close), marked_correlation, _correlation, k, r1, r2)
     size = jnp.abs(rho)
     marked, rough = size > 2, 1 - size
     value = jnp.where(marked, 1 / size, zero_where(rough < 4 * jnp.finfo(k.dtype).eps, rough))
-    # The second term is 0, and has the derivative of the first one as if that were `1 - size` everywhere.
-    value = lax.stop_gradient(value) + (lax.stop_gradient(size) - size)
-    distance = CosineDistance(value, acute=False)
-    return jnp.where(marked, distance.correlation(rho), rho) * product, distance
+    refined = CosineDistance(value, acute=False).correlation(rho)
+    return jnp.where(marked, refined, rho) * product, value
 
 
 def _marked(rho: Array, x1: Array, x2: Array, one_batch: Any) -> Array:
     """Correlations of inputs, with the reciprocal of the distance in their place where it is small.
 
-    Signs and derivatives stay. One array thus holds all that is known.
+    Signs stay. One array thus holds all that is known.
     """
-    x1, x2 = _unit(lax.stop_gradient(x1)), _unit(lax.stop_gradient(x2))
-    least = jnp.finfo(rho.dtype).eps ** 2
+    x1, x2 = _unit(x1), _unit(x2)
+    if len(x1) * x2.size <= _BLOCK:
+        return _mark(rho, x1, x2, 0, one_batch)
     rows = max(1, _BLOCK // max(1, x2.size))
     columns = max(64, _BLOCK // max(1, rows * x1.shape[1]))
 
     def mark(part: Array, row: Array, column: Array) -> Array:
         u1 = lax.dynamic_slice_in_dim(x1, row, part.shape[0])
         u2 = lax.dynamic_slice_in_dim(x2, column, part.shape[1])
-        reciprocal = 1 / jnp.maximum(_from_difference(u1, u2), least)
-        change = jnp.where(part < 0, -reciprocal, reciprocal) - part
-        return part + jnp.where(_close(part, row - column, one_batch), change, 0)
+        return _mark(part, u1, u2, row - column, one_batch)
 
     def in_blocks(part: Array, axis: int, size: int, fn: Callable[..., Array], *start: Array) -> Array:
         """`fn` of the blocks along an axis in which some inputs are close."""
@@ -150,15 +160,19 @@ def _marked(rho: Array, x1: Array, x2: Array, one_batch: Any) -> Array:
             block = lax.dynamic_slice_in_dim(part, here, size, axis)
             position = (*start, here)
             some = jnp.any(_close(block, position[0] - sum(position[1:]), one_batch))
-            block = lax.cond(some, lambda block: fn(block, *position), lambda block: block, block)
+            block = mesh_axes.cond(some, lambda block: fn(block, *position), lambda block: block, block)
             return lax.dynamic_update_slice_in_dim(part, block, here, axis), None
 
         # The last two blocks may overlap.
-        return lax.scan(step, part, jnp.asarray(np.minimum(np.arange(0, n, size), n - size)))[0]
+        return mesh_axes.scan(step, part, jnp.asarray(np.minimum(np.arange(0, n, size), n - size)))[0]
 
-    # The loops are not differentiated, which would take long to compile.
-    result = in_blocks(lax.stop_gradient(rho), 0, rows, lambda part, row: in_blocks(part, 1, columns, mark, row))
-    return rho + lax.stop_gradient(result - rho)
+    return in_blocks(rho, 0, rows, lambda part, row: in_blocks(part, 1, columns, mark, row))
+
+
+def _mark(rho: Array, u1: Array, u2: Array, offset: Any, one_batch: Any) -> Array:
+    """As `_marked`, of vectors of length 1; see `_close` for `offset`."""
+    reciprocal = 1 / jnp.maximum(_from_difference(u1, u2), jnp.finfo(rho.dtype).eps ** 2)
+    return jnp.where(_close(rho, offset, one_batch), jnp.where(rho < 0, -reciprocal, reciprocal), rho)
 
 
 def _close(rho: Array, offset: Any, one_batch: Any) -> Array:

@@ -57,7 +57,11 @@ class Layout:
         if self.spatial is Spatial.DIAGONAL:
             return jnp.expand_dims(v1, 1), jnp.expand_dims(v2, 0)
         first, second = (tuple(range(start, 2 * v1.ndim, 2)) for start in (0, 1))
-        return jnp.expand_dims(v1, second), jnp.expand_dims(v2, first)
+        if v1.ndim == 1:
+            return jnp.expand_dims(v1, second), jnp.expand_dims(v2, first)
+        # Not axes of size 1, in whose derivatives XLA:CPU of jaxlib 0.10.1 reads from a null pointer.
+        pairs = tuple(n for sizes in zip(v1.shape, v2.shape, strict=True) for n in sizes)
+        return lax.broadcast_in_dim(v1, pairs, first), lax.broadcast_in_dim(v2, pairs, second)
 
     def spread_own(self, v: Array) -> tuple[Array, Array]:
         """As `spread`, against the covariance of one batch with itself."""
@@ -65,8 +69,11 @@ class Layout:
             return self.spread(v, v)
         if self.spatial is Spatial.DIAGONAL:
             return v, v
-        first, second = (tuple(range(start, 2 * v.ndim - 1, 2)) for start in (1, 2))
-        return jnp.expand_dims(v, second), jnp.expand_dims(v, first)
+        if v.ndim == 1:
+            return v, v
+        first, second = ((0, *range(start, 2 * v.ndim - 1, 2)) for start in (1, 2))
+        pairs = (len(v), *(n for n in v.shape[1:] for _ in range(2)))
+        return lax.broadcast_in_dim(v, pairs, first), lax.broadcast_in_dim(v, pairs, second)
 
     def copies(self, i: int, n_batch_axes: int) -> tuple[int, ...]:
         """The axes of a covariance that belong to spatial axis `i` of activations: one, or one for each batch."""

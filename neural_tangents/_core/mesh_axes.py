@@ -4,7 +4,7 @@ A constant does not vary, and neither do parameters that all devices share. Most
 together; loops, conditionals and derivatives do not.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -39,14 +39,24 @@ def struct_like(x: Any, shape: Shape) -> Any:
 
 def cond(predicate: Any, if_true: Callable[..., Any], if_false: Callable[..., Any], *operands: Any) -> Any:
     """`jax.lax.cond`, whose results may vary along axes of a mesh in one case only."""
+    return lax.cond(predicate, *_alike([if_true, if_false], operands), *operands)
+
+
+def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
+    """`jax.lax.switch`, whose results may vary along axes of a mesh in some cases only."""
+    return lax.switch(index, _alike(branches, operands), *operands)
+
+
+def _alike(branches: Sequence[Callable[..., Any]], operands: Sequence[Any]) -> Sequence[Callable[..., Any]]:
+    """Functions whose results vary along all axes of a mesh that those of any of them vary along."""
     if not inside_shard_map():
-        return lax.cond(predicate, if_true, if_false, *operands)
-    both = [jax.eval_shape(branch, *operands) for branch in (if_true, if_false)]
+        return branches
+    results = [jax.eval_shape(branch, *operands) for branch in branches]
 
     def alike(branch: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *operands: jax.tree.map(varying_like, branch(*operands), *both)
+        return lambda *operands: jax.tree.map(varying_like, branch(*operands), *results)
 
-    return lax.cond(predicate, alike(if_true), alike(if_false), *operands)
+    return [alike(branch) for branch in branches]
 
 
 def scan(step: Callable[[Any, Any], tuple[Any, Any]], start: Any, xs: Any, length: int | None = None) -> Any:

@@ -181,3 +181,26 @@ def _angle_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> t
 def _latitude_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     (s, c), (ds, dc) = primals, tangents
     return latitude(s, c), c * ds - s * dc
+
+
+# The derivatives of jax's own error functions do not work inside `jax.shard_map` in all of its releases.
+
+
+@jax.custom_jvp
+def erf(x: Array) -> Array:
+    """The error function."""
+    return lax.erf(x)
+
+
+@jax.custom_jvp
+def erfc(x: Array) -> Array:
+    """`1 - erf(x)`, without cancellation."""
+    return lax.erfc(x)
+
+
+def _slope(x: Array) -> Array:
+    return 2 / math.sqrt(math.pi) * jnp.exp(-x * x)
+
+
+erf.defjvp(lambda primals, tangents: (erf(*primals), _slope(*primals) * tangents[0]))
+erfc.defjvp(lambda primals, tangents: (erfc(*primals), -_slope(*primals) * tangents[0]))

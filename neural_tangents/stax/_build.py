@@ -4,11 +4,13 @@ import dataclasses
 import functools
 import inspect
 import operator
-from collections.abc import Callable, Hashable
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec
 
 import jax
 import numpy as np
+from frozendict import frozendict
 
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.layer import Layer
@@ -21,7 +23,7 @@ from neural_tangents._core.trees import is_node, is_shape, tree_leaves, tree_map
 from neural_tangents._core.types import Get, PyTree, Shapes
 from neural_tangents.stax._inputs import input_batches, with_covariances, with_diagonals
 from neural_tangents.stax._keywords import inside_network, warn_of_unknown
-from neural_tangents.stax._spec import LayerSpec, check_independence, pick
+from neural_tangents.stax._spec import Form, LayerSpec, check_independence, pick
 
 P = ParamSpec("P")
 
@@ -41,7 +43,8 @@ def build(spec: LayerSpec) -> Layer:
     for fn in (init_fn, apply_fn, kernel_fn):
         fn.__name__ = fn.__qualname__ = spec.name
         fn.spec, fn.of_layer = spec, fn
-    kernel_fn.input_req = spec.requirements.stated()
+    stated = spec.requirements.stated()
+    kernel_fn.input_req = frozendict({name: stated[name] for name in stated if name != "small_angles"})  # ours alone
     kernel_fn.kernel_traits = KernelTraits(
         functools.partial(_output_pairs, kernel_fn),
         takes_eps=True,
@@ -62,31 +65,50 @@ def public_layer(factory: Callable[P, LayerSpec], pure: bool = True) -> Callable
     The layer prints as the call that made it, unless the spec brings its own text. `pure` says that calls with equal
     arguments make equal layers.
     """
-    signature = inspect.signature(factory)
+    signature: Any = inspect.signature(factory)
+    numeric = [name for name, p in signature.parameters.items() if p.annotation in (float, float | None)]
 
     @functools.wraps(factory)
     def make(*args: P.args, **kwargs: P.kwargs) -> Layer:
         check_layer_arguments(factory.__name__, signature, kwargs)
-        spec = factory(*args, **kwargs)
-        if spec.text is None:
-            bound = signature.bind(*args, **kwargs)
-            spec = dataclasses.replace(
-                spec, text=lambda: _call_text(factory.__name__, bound), key=_call_key(factory, bound) if pure else None
-            )
-        return build(spec)
+        return build(described(factory(*args, **kwargs), signature.bind(*args, **kwargs)))
+
+    def described(spec: LayerSpec, bound: inspect.BoundArguments) -> LayerSpec:
+        if spec.text is not None:
+            return spec
+
+        def remade(again: inspect.BoundArguments) -> LayerSpec:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # said when it was made first
+                return described(factory(*again.args, **again.kwargs), again)
+
+        form = _call_form(factory, bound, numeric, remade) if pure else None
+        return dataclasses.replace(spec, text=lambda: _call_text(factory.__name__, bound), form=form)
 
     make.__signature__ = signature.replace(return_annotation=Layer)  # type: ignore[attr-defined]
     return make
 
 
-def _call_key(factory: Callable[..., Any], bound: inspect.BoundArguments) -> Hashable | None:
-    """Identifies the layer that a call makes; None if an argument cannot be compared."""
+def _call_form(
+    factory: Callable[..., Any],
+    bound: inspect.BoundArguments,
+    numeric: Sequence[str],
+    make: Callable[[Any], LayerSpec],
+) -> Form | None:
+    """The form of the layer that a call makes; None if an argument cannot be compared."""
+    given = bound.arguments
+    names = tuple(name for name in numeric if given.get(name) is not None and not isinstance(given[name], bool))
     try:
-        key = (factory, tuple(bound.arguments.items()))
+        key = (factory, names, tuple((name, value) for name, value in given.items() if name not in names))
         hash(key)
     except TypeError:
         return None
-    return key
+
+    def remade(numbers: Sequence[Any]) -> LayerSpec:
+        spec = make(inspect.BoundArguments(bound.signature, given | dict(zip(names, numbers, strict=True))))
+        return dataclasses.replace(spec, text=lambda: _call_text(factory.__name__, bound))
+
+    return Form(key, tuple(given[name] for name in names), remade)
 
 
 def _call_text(name: str, bound: inspect.BoundArguments) -> str:

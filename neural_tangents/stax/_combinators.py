@@ -3,26 +3,19 @@
 import functools
 import operator
 import textwrap
-import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import jax
 from jax import random
 
-from neural_tangents._core.compiled import compiled
 from neural_tangents._core.layer import InternalLayer
-from neural_tangents._core.programs import Programs
 from neural_tangents._core.trees import is_node, is_shape
 from neural_tangents.stax._build import public_layer
+from neural_tangents.stax._compiled_runs import evaluation
 from neural_tangents.stax._custom import as_spec
 from neural_tangents.stax._keywords import Keywords
-from neural_tangents.stax._loop import in_sequence
-from neural_tangents.stax._spec import LayerSpec, Step, pick, places, sequence
-from neural_tangents.stax._streaming.explain import observed
+from neural_tangents.stax._spec import Form, LayerSpec, pick, places, sequence
 from neural_tangents.stax._streaming.run_geometry import after_layer
-from neural_tangents.stax._streaming.runs import Run, find_run
-from neural_tangents.stax._streaming.slabs import DEFAULT_BUDGET, streamed
 
 
 def _children(name: str, layers: tuple[Any, ...]) -> tuple[LayerSpec, ...]:
@@ -47,11 +40,6 @@ def _check_params(name: str, specs: Sequence[LayerSpec], params: Any) -> None:
             f"{name} of {len(specs)} layers needs a list or tuple of {len(specs)} parameters, got {got}. Pass the "
             "parameters that `init_fn` of this network returns."
         )
-
-
-def _key(name: str, specs: Sequence[LayerSpec]) -> Hashable | None:
-    keys = tuple(spec.key for spec in specs)
-    return None if None in keys else (name, keys)
 
 
 def _split(kwargs: dict[str, Any], n: int) -> list[dict[str, Any]]:
@@ -89,7 +77,10 @@ def serial(*layers: InternalLayer) -> LayerSpec:
              [0.053, 0.333, 0.053],
              [0.053, 0.053, 0.333]], dtype=float32)
     """
-    specs = _children("serial", layers)
+    return _serial(_children("serial", layers))
+
+
+def _serial(specs: Sequence[LayerSpec]) -> LayerSpec:
     in_order = places("serial", specs)
 
     def init(rng: Any, shapes: Any) -> Any:
@@ -130,60 +121,15 @@ def serial(*layers: InternalLayer) -> LayerSpec:
         name="serial",
         init=init,
         apply=apply,
-        kernel=_evaluation(sequence("serial", specs)),
+        kernel=evaluation(sequence("serial", specs)),
         out_shape=out_shape,
         randomness=randomness,
         requirements=functools.reduce(operator.rshift, (spec.requirements for spec in specs)),
         keywords=functools.reduce(operator.or_, (spec.keywords for spec in specs), Keywords.of("memory_budget")),
         text=lambda: network_text("serial", specs),
-        key=_key("serial", specs),
+        form=Form.of_all("serial", specs, _serial),
         positions=positions,
-        layers=specs,
-    )
-
-
-def _evaluation(steps: Sequence[Step]) -> Callable[..., Any]:
-    """The function `(kernels, **keywords) -> kernels` of layers in sequence, which streams the runs that allow it."""
-
-    programs = Programs()
-
-    def streaming(run: Run, budget: int, kernels: Any, kwargs: dict[str, Any]) -> Any:
-        # Compiled, as it loops over slabs. Kept between calls, as every new function would be compiled anew.
-        program = programs.kept((run, budget), lambda: compiled(functools.partial(streamed, run, budget)))
-        taken = functools.reduce(operator.or_, (step.spec.keywords for step in run.steps), Keywords())
-        return program(kernels, taken.pick(kwargs))
-
-    def kernel(kernels: Any, **kwargs: Any) -> Any:
-        start, budget = 0, kwargs.get("memory_budget") or DEFAULT_BUDGET
-        while start < len(steps):
-            stop, run, reason = find_run(steps, start, kernels, kwargs)
-            with observed(steps[start:stop], run, reason, budget, kernels, kwargs):
-                found, failure = None, None
-                if run is not None:
-                    try:
-                        found = streaming(run, budget, kernels, kwargs)
-                    except jax.errors.JaxRuntimeError:  # out of memory: at once, more would be needed
-                        raise
-                    except Exception as error:
-                        failure = error
-                if found is None:
-                    found = in_sequence(steps[start:stop], kernels, kwargs)  # which raises if layers do
-                if failure is not None:
-                    _warn_of_failure(steps[start:stop], failure)
-                kernels = found
-            start = stop
-        return kernels
-
-    return kernel
-
-
-def _warn_of_failure(steps: Sequence[Step], failure: Exception) -> None:
-    warnings.warn(
-        f"The layers from {steps[0].spec} to {steps[-1].spec} could not be evaluated slab by slab, in bounded memory, "
-        "and were evaluated at once. One that says `stax.requires(pointwise=True)` may do more than scale, shift or "
-        f"transform entries. The error was: {type(failure).__name__}: {failure}",
-        UserWarning,
-        stacklevel=2,
+        layers=tuple(specs),
     )
 
 
@@ -200,7 +146,10 @@ def parallel(*layers: InternalLayer) -> LayerSpec:
     Raises:
       ValueError: no layers, or a call with another number of inputs.
     """
-    specs = _children("parallel", layers)
+    return _parallel(_children("parallel", layers))
+
+
+def _parallel(specs: Sequence[LayerSpec]) -> LayerSpec:
     side_by_side = places("parallel", specs)
 
     def branches(inputs: Any, what: str) -> Any:
@@ -254,6 +203,6 @@ def parallel(*layers: InternalLayer) -> LayerSpec:
         requirements=functools.reduce(operator.and_, (spec.requirements for spec in specs)),
         keywords=functools.reduce(operator.or_, (spec.keywords for spec in specs)),
         text=lambda: network_text("parallel", specs),
-        key=_key("parallel", specs),
+        form=Form.of_all("parallel", specs, _parallel),
         positions=lambda images: list(map(after_layer, specs, branches(images, "images"))),
     )

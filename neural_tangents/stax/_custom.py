@@ -60,7 +60,7 @@ def layer(factory: Callable[P, "InternalLayer | _MaskedLayer"]) -> Callable[P, L
             return _spec_of(factory.__name__, *functions)
         if not isinstance(functions, tuple | list) or len(functions) != 3:
             raise ValueError(f"{factory.__name__} must return `(init_fn, apply_fn, kernel_fn)`, got {functions!r}.")
-        return dataclasses.replace(as_spec(functions, factory.__name__), name=factory.__name__, text=None, key=None)
+        return dataclasses.replace(as_spec(functions, factory.__name__), name=factory.__name__, text=None, form=None)
 
     return public_layer(make, pure=False)
 
@@ -174,7 +174,7 @@ def as_spec(layer: Any, name: str = "layer") -> LayerSpec:
         apply=apply,
         kernel=lambda kernels, **kwargs: spec.kernel(kernels, **pick(kwargs, spec)),
         keywords=spec.keywords | keywords,
-        key=None,
+        form=None,
     )
 
 

@@ -17,7 +17,7 @@ from neural_tangents.stax._combinators import network_text
 from neural_tangents.stax._custom import as_spec
 from neural_tangents.stax._hyperparameters import integer
 from neural_tangents.stax._loop import equal_form, scan
-from neural_tangents.stax._spec import LayerSpec, places
+from neural_tangents.stax._spec import Form, LayerSpec, places
 from neural_tangents.stax._streaming.run_geometry import after_layer
 
 
@@ -39,10 +39,13 @@ def repeat(layer: InternalLayer, n: int) -> LayerSpec:
       TypeError: the second application of the layer gives a kernel of another form than the first, so that there can
         be no loop.
     """
-    spec = as_spec(layer)
     integer("repeat", "n", n, least=None)
     if n < 0:
         raise ValueError(f"repeat needs a number of copies n >= 0, got {n}.")
+    return _repeat(as_spec(layer), n)
+
+
+def _repeat(spec: LayerSpec, n: int) -> LayerSpec:
     (place,) = places("repeat", [spec])
 
     def out_shape(shapes: Any) -> Any:
@@ -57,12 +60,8 @@ def repeat(layer: InternalLayer, n: int) -> LayerSpec:
             )
         return shapes
 
-    def next_key(rng: Any, _: None) -> tuple[Any, Any]:
-        rng, key = random.split(rng)
-        return rng, key
-
     def init(rng: Any, shapes: Any) -> Any:
-        _, keys = lax.scan(next_key, rng, length=n)
+        keys: Any = lax.scan(lambda key, _: tuple(random.split(key)), rng, length=n)[1]
         return out_shape(shapes), jax.vmap(lambda key: spec.init(key, shapes)[1])(keys)
 
     def apply_step(inputs: Any, param_and_key: Any, kwargs: dict[str, Any]) -> Any:
@@ -99,6 +98,7 @@ def repeat(layer: InternalLayer, n: int) -> LayerSpec:
         requirements=spec.requirements >> spec.requirements if n > 1 else spec.requirements if n else Requirements(),
         keywords=spec.keywords,
         text=lambda: network_text("repeat", [spec], suffix=f", n={n}"),
+        form=Form.of_all(("repeat", n), [spec], lambda specs: _repeat(specs[0], n)),
         positions=lambda geometry: functools.reduce(lambda g, _: after_layer(spec, g), range(n), geometry),
     )
 
@@ -109,7 +109,7 @@ def _repeated(step: Callable[[Any, Any, dict[str, Any]], Any], n: int, name: str
     # Compiled here, not at each call: outside of a user's `jit`, every new function would be compiled anew.
     @compiled
     def loop(first: Any, xs: Any, kwargs: dict[str, Any]) -> Any:
-        return scan(lambda carry, x: step(carry, x, kwargs), first, xs, n - 1)
+        return scan([lambda carry, x: step(carry, x, kwargs)], first, xs, n - 1)
 
     def repeated(inputs: Any, xs: Any, kwargs: dict[str, Any]) -> Any:
         # The first step is not part of the loop, as inputs may differ in form from what the layer returns.

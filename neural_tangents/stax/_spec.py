@@ -23,6 +23,36 @@ from neural_tangents.stax._window import Window
 Mixing = Literal["each", "mixes"] | Callable[[Any], Any]
 
 
+class Form(NamedTuple):
+    """What a layer is but for its numbers, such as standard deviations of weights. These are data: a program compiled
+    for some layers serves all layers of the same form.
+
+    Attributes:
+      key: layers with equal keys differ in their numbers only.
+      numbers: real numbers among the hyper-parameters of the layer, and of those that it is made of.
+      make: makes the layer again, with other numbers, which may be traced.
+    """
+
+    key: Hashable
+    numbers: tuple[Any, ...]
+    make: Callable[[Sequence[Any]], "LayerSpec"]
+
+    @classmethod
+    def of_all(
+        cls, name: Hashable, specs: Sequence["LayerSpec"], make: Callable[[Sequence["LayerSpec"]], "LayerSpec"]
+    ) -> "Form | None":
+        """The form of a layer that is made of others; None if that of one of them is not known."""
+        forms = [spec.form for spec in specs if spec.form is not None]
+        if len(forms) < len(specs):
+            return None
+
+        def remade(numbers: Sequence[Any]) -> "LayerSpec":
+            rest = iter(numbers)
+            return make([form.make(tuple(itertools.islice(rest, len(form.numbers)))) for form in forms])
+
+        return cls((name, *(form.key for form in forms)), tuple(x for form in forms for x in form.numbers), remade)
+
+
 class Pool(NamedTuple):
     """What a pooling layer keeps of covariances: sums over windows of both copies of each spatial axis.
 
@@ -54,7 +84,7 @@ class LayerSpec:
       requirements: what the layer needs of its input kernels.
       keywords: the keyword arguments that `apply` or `kernel` take.
       text: prints the layer; None stands for the call that made it.
-      key: layers with equal keys are the same function of their inputs and parameters; None if this is not known.
+      form: what the layer is but for its numbers; None if this is not known.
       positions: see `Leaf`.
       pool: for a layer that only adds up covariances over windows.
       layers: if this layer is a sequence of layers, these.
@@ -69,10 +99,15 @@ class LayerSpec:
     requirements: Requirements = Requirements()
     keywords: Keywords = Keywords()
     text: Callable[[], str] | None = None
-    key: Hashable | None = None
+    form: Form | None = None
     positions: Mixing = "mixes"
     pool: Pool | None = None
     layers: tuple["LayerSpec", ...] = ()
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for layers of the same form; unlike that of any other layer, if the form is not known."""
+        return id(self) if self.form is None else self.form.key
 
     def __str__(self) -> str:
         return f"{self.name}()" if self.text is None else self.text()
@@ -282,6 +317,22 @@ def sequence(network: str, specs: Sequence[LayerSpec]) -> tuple[Step, ...]:
         for place in places(network, specs)
         for step in (sequence(place.spec.name, place.spec.layers) or (Step(place.spec, ()),))
     )
+
+
+def numbers_of(steps: Sequence[Step]) -> tuple[Any, ...]:
+    """The numbers of layers, one after the other; see `Form`."""
+    return tuple(x for step in steps if step.spec.form is not None for x in step.spec.form.numbers)
+
+
+def with_numbers(steps: Sequence[Step], numbers: Sequence[Any]) -> tuple[Step, ...]:
+    """Layers made again with other numbers, in the order of `numbers_of`."""
+    rest = iter(numbers)
+
+    def remade(spec: LayerSpec) -> LayerSpec:
+        form = spec.form
+        return spec if form is None else form.make(tuple(itertools.islice(rest, len(form.numbers))))
+
+    return tuple(Step(remade(step.spec), step.places) for step in steps)
 
 
 def check_independence(spec: LayerSpec, kernels: Any) -> None:

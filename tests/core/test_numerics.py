@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
+import scipy.special
 
 from neural_tangents._core import numerics
 
@@ -133,3 +134,14 @@ def test_types(x64):
         assert (jnp.ones(2, np.float32) * numerics.python_scalar(np.float64(2))).dtype == np.float32
         low = jnp.asarray([0.6], jnp.bfloat16), jnp.asarray([0.8], jnp.bfloat16)
         assert numerics.angle(*low).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("fn, own", [(scipy.special.erf, numerics.erf), (scipy.special.erfc, numerics.erfc)])
+def test_error_functions(fn, own, dtype):
+    x = np.linspace(-4, 4, 41, dtype=dtype)
+    rtol = 1e-5 if dtype == np.float32 else 1e-12
+    np.testing.assert_allclose(jax.vmap(own)(x), fn(x.astype(float)), rtol=rtol, atol=rtol**2)
+    sign = 1 if own is numerics.erf else -1
+    slope = sign * 2 / np.sqrt(np.pi) * np.exp(-(x.astype(float) ** 2))
+    np.testing.assert_allclose(jax.vmap(jax.grad(own))(x), slope, rtol=rtol)
+    np.testing.assert_allclose(jax.vmap(jax.grad(jax.grad(own)))(x), -2 * x * slope, rtol=rtol, atol=rtol**2)

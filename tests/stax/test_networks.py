@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import position_matrices as by_hand
 import pytest
@@ -173,3 +174,18 @@ def test_all_positions_come_in_natural_order():
         want = state.nngp.reshape(2, 4, 3, 2, 4, 3).transpose(0, 3, 1, 4, 2, 5)
         np.testing.assert_allclose(kernel.nngp, want, rtol=1e-7, atol=1e-12)
         assert not kernel.is_reversed
+
+
+def test_derivatives_of_all_pairs_of_positions(optimised):
+    """Compiled as users do: on CPUs, jaxlib 0.10.1 crashes if variances have axes of size 1."""
+    conv = stax.Conv(1, (3, 3), padding="SAME", W_std=1.4, b_std=0.1)
+    kernel_fn = stax.serial(conv, stax.Relu(), conv, stax.Relu())[2]
+    x, direction = (np.random.RandomState(n).normal(size=(4, 8, 8, 2)).astype(np.float32) for n in (61, 62))
+
+    def total(x):
+        return jnp.mean(kernel_fn(x, None, "ntk", diagonal_spatial=False))
+
+    slope = jax.jit(lambda x: jnp.vdot(jax.grad(total)(x), direction), compiler_options=optimised)(x)
+    with jax.enable_x64(True):
+        ahead, behind = (jax.jit(total)(x.astype(float) + step * direction) for step in (1e-4, -1e-4))
+        np.testing.assert_allclose(slope, (ahead - behind) / 2e-4, rtol=1e-4)

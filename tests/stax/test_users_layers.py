@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from neural_tangents import stax
-from neural_tangents.stax import Conv, Dense, GlobalAvgPool, Relu, _combinators, _loop, serial
+from neural_tangents.stax import Conv, Dense, GlobalAvgPool, Relu, _blocks, _compiled_runs, serial
 from neural_tangents.stax._streaming.runs import Next
 
 X = np.random.RandomState(0).normal(size=(2, 4, 3, 2)).astype(np.float32)
@@ -80,8 +80,9 @@ CASES = [(name, True) for name in LAYERS] + [(name, False) for name in ("stale c
 
 
 def plain(monkeypatch):
-    monkeypatch.setattr(_combinators, "find_run", lambda steps, *_: Next(len(steps), None, ""))
-    monkeypatch.setattr(_loop, "periodic_runs", lambda steps: [((step,), 1) for step in steps])
+    monkeypatch.setattr(_compiled_runs, "find_run", lambda steps, *_: Next(len(steps), None, ""))
+    monkeypatch.setattr(_compiled_runs, "_known", lambda *_: False)
+    monkeypatch.setattr(_blocks, "_FEWEST", 1000)
 
 
 def outcome(*layers, jit):

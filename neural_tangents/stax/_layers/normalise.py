@@ -7,8 +7,10 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, random
 
+from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.masking import drop_channel
+from neural_tangents._core.numerics import python_scalar
 from neural_tangents._core.requirements import Requirements
 from neural_tangents._core.types import Axes, Shape
 from neural_tangents.stax._build import public_layer
@@ -140,7 +142,8 @@ def Dropout(rate: float, mode: str = "train") -> LayerSpec:
     Source: Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", 2014; for the
     kernel, Schoenholz et al., "Deep Information Propagation", 2017, https://arxiv.org/abs/1611.01232.
     """
-    if not 0 < number("Dropout", "rate", rate) <= 1:
+    rate = python_scalar(number("Dropout", "rate", rate))
+    if is_concrete(rate) and not 0 < rate <= 1:
         raise ValueError(f"Dropout needs a `rate`, the probability to KEEP an activation, in (0, 1], got {rate}.")
     if mode not in ("train", "test"):
         raise ValueError(f"Dropout needs `mode` 'train' or 'test', got {mode!r}.")
@@ -154,7 +157,7 @@ def Dropout(rate: float, mode: str = "train") -> LayerSpec:
                 "Dropout in mode 'train' needs a random key: `apply_fn(params, x, rng=key)`, or for a kernel of the "
                 "finite network `ntk_fn(x1, x2, params, rng=key)`. In mode 'test' it needs none."
             )
-        return jnp.where(random.bernoulli(rng, float(rate), x.shape), x / rate, 0)
+        return jnp.where(random.bernoulli(rng, 1.0 * rate, x.shape), x / rate, 0)
 
     def kernel(k: Kernel, rng: Any = None) -> Kernel:
         if not train:

@@ -54,26 +54,31 @@ def arc_cosine(k: Array, r1: Array, r2: Array, distance: CosineDistance | None =
     if distance is None:
         distance = of_covariance(k, r1, r2)
     else:
-        distance = dataclasses.replace(distance, value=jnp.where(product > 0, distance.value, 1))
-    acute, excess = _acute_angle(distance.value)
-    # h + k j0 as a sum of positive terms, which needs no difference of infinite derivatives either.
-    j1 = product * excess + math.pi * distance.choose(k, jnp.zeros_like(k), k)
-    return ArcCosine(distance.choose(k, acute, math.pi - acute), j1, distance, acute, excess)
+        distance = dataclasses.replace(distance, value=jnp.where(product <= 0, 1, distance.value))
+    return ArcCosine(*_half_lines(k, r1, r2, distance))
 
 
 @jax.custom_jvp
-def _acute_angle(distance: Array) -> tuple[Array, Array]:
-    """The angle `phi` with the cosine `1 - distance`, and `sin(phi) - phi cos(phi)`."""
-    c, s = 1 - distance, _sine(distance)
+def _half_lines(k: Array, r1: Array, r2: Array, distance: CosineDistance) -> tuple:
+    c, s = 1 - distance.value, _sine(distance.value)
     phi = acute_angle(c, s)
-    return phi, s - phi * c
+    j0 = distance.choose(k, phi, math.pi - phi)
+    return j0, r1 * r2 * s + k * j0, distance, phi, s - phi * c
 
 
-@_acute_angle.defjvp
-def _acute_angle_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple:
-    (distance,), (tangent,) = primals, tangents
-    phi, excess = _acute_angle(distance)
-    return (phi, excess), (safe_reciprocal(_sine(distance)) * tangent, phi * tangent)
+@_half_lines.defjvp
+def _half_lines_jvp(primals: tuple, tangents: tuple) -> tuple:
+    # Differentiating the terms of `j1` one by one would subtract infinities: d j1 / d k is just `j0`. The derivatives
+    # of the distance are those of the rest; only a loop that has it in place of the covariance needs them.
+    k, r1, r2, distance = primals
+    dk, dr1, dr2, d_distance = tangents
+    j0, j1, _, phi, excess = _half_lines(k, r1, r2, distance)
+    s = _sine(distance.value)
+    h = r1 * r2 * s
+    dlog_m = safe_reciprocal(r1) * dr1 + safe_reciprocal(r2) * dr2
+    dj0 = safe_reciprocal(h) * (dk - k * dlog_m)
+    d_phi, d_excess = safe_reciprocal(s) * d_distance.value, phi * d_distance.value
+    return (j0, j1, distance, phi, excess), (dj0, j0 * dk + h * dlog_m, d_distance, d_phi, d_excess)
 
 
 def _sine(distance: Array) -> Array:

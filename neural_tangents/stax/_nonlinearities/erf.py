@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from neural_tangents._core.numerics import as_floats, determinant, latitude, python_scalar
+from neural_tangents._core.numerics import erf as error_function
 from neural_tangents.stax._hyperparameters import check_numbers
 from neural_tangents.stax._nonlinearities.documentation import public_nonlinearity
 from neural_tangents.stax._nonlinearities.driver import nonlinearity
@@ -50,7 +51,7 @@ def erf(a: float, b: float, c: float) -> Dual:
     """The record of `Erf`."""
     a, b, c = python_scalar(a), python_scalar(b), python_scalar(c)
     return Dual(
-        fn=lambda x: a * jax.scipy.special.erf(b * x) + c,
+        fn=lambda x: a * error_function(*as_floats(b * x)) + c,
         pair_moments=lambda k, q1, q2: _moments(k, q1, q2, a, b, c),
         variance=lambda q: _moments(q, q, q, a, b, c)[0],
     )

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from neural_tangents._core.numerics import angle, as_floats, determinant
+from neural_tangents._core.numerics import angle, as_floats, determinant, erfc
 from neural_tangents.stax._nonlinearities.documentation import public_nonlinearity
 from neural_tangents.stax._nonlinearities.driver import nonlinearity
 from neural_tangents.stax._nonlinearities.dual import Dual
@@ -34,8 +34,13 @@ def Gelu(approximate: bool = False) -> LayerSpec:
 
 def gelu(approximate: bool) -> Dual:
     """The record of `Gelu`; `approximate` concerns the finite network only."""
+
+    def fn(x: Array) -> Array:
+        (x,) = as_floats(x)
+        return jax.nn.gelu(x, approximate=True) if approximate else x / 2 * erfc(-x * math.sqrt(0.5))
+
     return Dual(
-        fn=lambda x: jax.nn.gelu(x, approximate=approximate),
+        fn=fn,
         pair_moments=_moments,
         variance=lambda q: _moments(q, q, q)[0],
     )

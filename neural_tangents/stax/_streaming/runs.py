@@ -18,10 +18,9 @@ from neural_tangents.stax._streaming.offsets import OffsetAxis, OffsetKernel
 from neural_tangents.stax._streaming.run_geometry import MixesOffsets, RunGeometry, after_layer
 from neural_tangents.stax._window import Padding, Window
 
-# With this many entries, pairs of positions of pairs of inputs, a run that no pool follows is evaluated slab by slab.
-# Chosen with CNNs of `benchmarks/cases.py` on two cores: for fewer, compiling and starting the loop costs more than it
-# saves.
-_MANY_ENTRIES = 2**18
+# With this many entries, pairs of positions of pairs of inputs, a run is evaluated slab by slab. Chosen with CNNs of
+# `benchmarks/cases.py` on two cores: for fewer, compiling and starting the loop costs more than it saves.
+_MANY_ENTRIES = 2**20
 
 # Where no pool follows a run, each pair of positions is kept: sums over windows of one position.
 _NO_POOL = Pool(windows=lambda sizes: tuple(Window(1, 1, Padding.VALID) for _ in sizes), finish=lambda before, k: k)
@@ -54,6 +53,11 @@ class Run:
         """The spatial axes at the start."""
         return self.geometry.start(self.sizes, self.ends)
 
+    def of(self, layers: Sequence[Step]) -> "Run":
+        """The run of other layers of the same form, the pool among them if there is one."""
+        steps = tuple(layers[: len(self.steps)])
+        return dataclasses.replace(self, steps=steps, pool=layers[-1].spec.pool or self.pool)
+
 
 class Next(NamedTuple):
     """Which layers of a sequence are to be evaluated next, and how.
@@ -79,7 +83,7 @@ def find_run(steps: Sequence[Step], start: int, k: Any, kwargs: Mapping[str, Any
         return Next(n, None, "there are several inputs")
     if isinstance(k, OffsetKernel):
         return Next(n, None, "they are part of a slab")
-    sizes = _sizes(k)
+    sizes = spatial_sizes(k)
     if sizes is None:
         return Next(n, None, "covariances are not as shapes, axes and flags of the kernel say")
     if not sizes or 0 in k.shape1 + k.shape2:
@@ -94,6 +98,8 @@ def find_run(steps: Sequence[Step], start: int, k: Any, kwargs: Mapping[str, Any
                 ends = _ends(geometry, spec.pool, k.diagonal_spatial)
                 if number == start:
                     return Next(number + 1, None, f"no layers before {spec} are left to be evaluated with it")
+                if _entries(k) < _MANY_ENTRIES and not kwargs.get("memory_budget"):
+                    return Next(number + 1, None, f"there are fewer than {_MANY_ENTRIES} pairs of positions")
                 run = Run((start, number + 1), sizes, geometry, ends, tuple(steps[start:number]), spec.pool)
                 return Next(number + 1, run, f"{spec} adds up what precedes it")
             _check_keywords(spec, kwargs)
@@ -124,11 +130,17 @@ def _without_pool(
         return at_once._replace(reason="only pairs of equal positions are needed")
     if geometry.wraps is None:  # without windows, a layer needs no more memory than its inputs and outputs
         return at_once
-    sizes = _sizes(k) or ()
-    if k.shape1[k.batch_axis] * k.shape2[k.batch_axis] * math.prod(sizes) ** 2 < _MANY_ENTRIES:
+    if _entries(k) < _MANY_ENTRIES:
         return at_once._replace(reason=f"{at_once.reason}, and there are fewer than {_MANY_ENTRIES} pairs of positions")
+    sizes = spatial_sizes(k) or ()
     run = Run((start, stop), sizes, geometry, _ends(geometry, _NO_POOL, False), tuple(steps[start:stop]), _NO_POOL)
     return Next(stop, run, at_once.reason)
+
+
+def _entries(k: Kernel | InputBatches) -> int:
+    """How many covariances there are, of pairs of positions of pairs of inputs."""
+    pairs = math.prod(spatial_sizes(k) or ()) ** (1 if k.diagonal_spatial else 2)
+    return k.shape1[k.batch_axis] * k.shape2[k.batch_axis] * pairs
 
 
 def _ends(geometry: RunGeometry, pool: Pool, diagonal_spatial: bool) -> tuple[OffsetAxis, ...]:
@@ -147,8 +159,10 @@ def _ends(geometry: RunGeometry, pool: Pool, diagonal_spatial: bool) -> tuple[Of
     return geometry.offset_axes(windows)
 
 
-def _sizes(k: Kernel | InputBatches) -> tuple[int, ...] | None:
-    """Spatial sizes of the activations of a kernel; None if a user's layer has left it inconsistent."""
+def spatial_sizes(k: Any) -> tuple[int, ...] | None:
+    """Spatial sizes of the activations of a kernel; None of several ones, or of an inconsistent one."""
+    if not isinstance(k, Kernel | InputBatches):
+        return None
     try:
         axes = spatial_axes("Kernel", k.shape1, k.batch_axis, k.channel_axis)
         sizes = tuple(k.shape1[axis] for axis in axes)

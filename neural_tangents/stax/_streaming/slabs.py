@@ -31,8 +31,9 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.layout import Layout
 from neural_tangents._core.mesh_axes import scan
 from neural_tangents._core.precision import matmul_precision
+from neural_tangents.stax._blocks import in_sequence
 from neural_tangents.stax._inputs import InputBatches, with_diagonals
-from neural_tangents.stax._loop import compiled_separately, in_sequence
+from neural_tangents.stax._loop import compiled_separately
 from neural_tangents.stax._streaming.offsets import OffsetAxis, OffsetKernel, taken
 from neural_tangents.stax._streaming.pool_sums import PoolSum, add_up
 from neural_tangents.stax._streaming.runs import Run

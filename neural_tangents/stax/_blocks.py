@@ -1,0 +1,148 @@
+"""Layers in sequence: blocks of layers of one form are compiled once, so that compile time does not grow with depth.
+
+A *block* is what lies between two places of a sequence where kernels have the same shapes, types and flags: in
+`Dense, Relu, Dense, Erf, Dense` these are the places after each `Dense`. Many blocks in a row are a loop over them.
+Blocks that differ only in their numbers, such as `W_std`, are of one *kind*: they share a program, and the loop reads
+the numbers from an array. Where there are several kinds, the loop chooses one in each step. So no layer is compiled
+twice, and XLA cannot fuse a layer into each use of its results in the next one, which would compute it several times.
+"""
+
+import collections
+import itertools
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from neural_tangents._core.concrete import is_concrete
+from neural_tangents.stax._loop import equal_form, scan
+from neural_tangents.stax._spec import Step, numbers_of, with_numbers
+
+# Fewer blocks are unrolled: XLA fuses them into one pass over memory, and few blocks compile fast.
+# Chosen with the cases `fc_*` of `benchmarks/cases.py` on two cores of a CPU.
+_FEWEST = 5
+
+Block = Sequence[Step]
+
+
+def in_sequence(steps: Block, kernels: Any, kwargs: Mapping[str, Any]) -> Any:
+    """Passes kernels through layers one after the other; many blocks of layers are compiled as a loop over them."""
+    if len(steps) <= _FEWEST or is_concrete(kernels):
+        return _one_by_one(steps, kernels, kwargs)
+    # After the first layer kernels have the form in which layers return them; that of the inputs is another one.
+    kernels, steps = steps[0].kernel(kernels, kwargs), steps[1:]
+    try:
+        places = _most_frequent_form(steps, kernels, kwargs)
+        if len(places) <= _FEWEST:
+            return _one_by_one(steps, kernels, kwargs)
+        blocks = [steps[start:stop] for start, stop in itertools.pairwise(places)]
+        after = _in_loop(blocks, in_sequence(steps[: places[0]], kernels, kwargs), kwargs)
+    except Exception:  # of layers of users, which may ask for what is not known in a loop, or one that is raised again
+        return _one_by_one(steps, kernels, kwargs)
+    return in_sequence(steps[places[-1] :], after, kwargs)
+
+
+def _one_by_one(steps: Block, kernels: Any, kwargs: Mapping[str, Any]) -> Any:
+    for step in steps:
+        kernels = step.kernel(kernels, kwargs)
+    return kernels
+
+
+def _most_frequent_form(steps: Block, kernels: Any, kwargs: Mapping[str, Any]) -> list[int]:
+    """Before which layers, or after the last one, kernels have the form that is most frequent in a sequence."""
+    known: dict[Hashable, Any] = {}
+    places: dict[Hashable, list[int]] = collections.defaultdict(list)
+    kernels = jax.eval_shape(lambda k: k, kernels)
+    for number, step in enumerate(steps):
+        form = _form_of(kernels)
+        places[form].append(number)
+        if (step.spec.identity, form) not in known:
+            known[step.spec.identity, form] = jax.eval_shape(lambda k, step=step: step.kernel(k, kwargs), kernels)
+        kernels = known[step.spec.identity, form]
+    places[_form_of(kernels)].append(len(steps))
+    return max(places.values(), key=len)
+
+
+def _form_of(kernels: Any) -> Hashable:
+    leaves, structure = jax.tree.flatten(kernels)
+    return structure, tuple((x.shape, x.dtype) for x in leaves)
+
+
+class _Kind(NamedTuple):
+    """Blocks that differ in some of their numbers only.
+
+    Attributes:
+      block: one of them.
+      varying: which of the numbers of its layers differ; the layers of a block have theirs one after the other.
+    """
+
+    block: Block
+    varying: tuple[int, ...]
+
+    def kernel(self, kernels: Any, numbers: Any, kwargs: Mapping[str, Any]) -> Any:
+        """The kernels after a block with the given numbers, for those that differ."""
+        if not self.varying:
+            return in_sequence(self.block, kernels, kwargs)
+        every = list(numbers_of(self.block))
+        for i, place in enumerate(self.varying):
+            every[place] = numbers[i]
+        return in_sequence(with_numbers(self.block, every), kernels, kwargs)
+
+
+def _in_loop(blocks: Sequence[Block], kernels: Any, kwargs: Mapping[str, Any]) -> Any:
+    """Passes kernels through blocks, after each of which they have the same form, in a compiled loop."""
+    dtype = jnp.result_type(*(x for x in jax.tree.leaves(kernels) if jnp.issubdtype(jnp.result_type(x), jnp.floating)))
+
+    def key(block: Block, exact: bool) -> Hashable:
+        numbers = numbers_of(block)
+        is_data = not exact and all(jnp.result_type(dtype, x) == dtype for x in numbers)
+        return tuple(step.spec.identity for step in block), None if is_data else tuple(map(_known, numbers))
+
+    def takes_numbers(kind: _Kind) -> bool:
+        """Whether the layers can be made with traced numbers, and then return kernels of the same form."""
+        some = np.ones(len(kind.varying), dtype)
+        try:
+            return equal_form(jax.eval_shape(lambda k, x: kind.kernel(k, x, kwargs), kernels, some), kernels)
+        except Exception:  # whatever a layer does with its numbers, it can do with those that it was given
+            return False
+
+    keys = [key(block, False) for block in blocks]
+    period = next(p for p in range(1, len(keys) + 1) if keys[p:] == keys[:-p])
+    if 1 < period < _FEWEST <= len(blocks) // period:  # kinds in turn: no need to choose in each step
+        stop = len(blocks) - len(blocks) % period
+        turns = [sum(map(tuple, blocks[i : i + period]), ()) for i in range(0, stop, period)]
+        return in_sequence(sum(map(tuple, blocks[stop:]), ()), _in_loop(turns, kernels, kwargs), kwargs)
+    kinds = _kinds(blocks, keys)
+    if not all(map(takes_numbers, kinds.values())):
+        keys = [key(block, True) for block in blocks]
+        kinds = _kinds(blocks, keys)
+    which = jnp.asarray([list(kinds).index(k) for k in keys])
+    width = max(len(kind.varying) for kind in kinds.values())
+    rows = [[numbers_of(block)[i] for i in kinds[k].varying] for block, k in zip(blocks, keys, strict=True)]
+    padded = [x for row in rows for x in (*row, *[0.0] * (width - len(row)))]
+    numbers: Any = None
+    if width:
+        flat = np.array(padded, dtype) if is_concrete(padded) else jnp.stack([jnp.asarray(x, dtype) for x in padded])
+        numbers = jnp.asarray(flat.reshape(len(blocks), width))
+    functions: list[Callable[..., Any]] = [lambda k, x, kind=kind: kind.kernel(k, x, kwargs) for kind in kinds.values()]
+    return scan(functions, kernels, numbers, len(blocks), which if len(kinds) > 1 else None)
+
+
+def _kinds(blocks: Sequence[Block], keys: Sequence[Hashable]) -> dict[Hashable, _Kind]:
+    """The kinds of blocks, in the order in which they appear."""
+    members: dict[Hashable, list[Block]] = {}
+    for block, key in zip(blocks, keys, strict=True):
+        members.setdefault(key, []).append(block)
+
+    def kind(group: list[Block]) -> _Kind:
+        columns = zip(*map(numbers_of, group), strict=True)
+        return _Kind(group[0], tuple(i for i, column in enumerate(columns) if len(set(map(_known, column))) > 1))
+
+    return {key: kind(group) for key, group in members.items()}
+
+
+def _known(number: Any) -> Hashable:
+    """A number as a key: its value, or which tracer it is."""
+    return float(number) if is_concrete(number) else id(number)

@@ -1,0 +1,114 @@
+"""How `serial` evaluates the kernels of its layers: run by run, in programs that all networks of one form share."""
+
+import functools
+import operator
+import warnings
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import jax
+
+from neural_tangents._core.compiled import compiled
+from neural_tangents._core.concrete import is_concrete
+from neural_tangents._core.programs import Programs
+from neural_tangents.stax._blocks import in_sequence
+from neural_tangents.stax._keywords import Keywords
+from neural_tangents.stax._spec import Step, numbers_of, with_numbers
+from neural_tangents.stax._streaming.explain import observed
+from neural_tangents.stax._streaming.runs import Run, find_run, spatial_sizes
+from neural_tangents.stax._streaming.slabs import DEFAULT_BUDGET, streamed
+
+# Programs of layers whose form is known, by that form: a loop over hyper-parameters compiles once.
+_SHARED = Programs(most=256)
+
+
+def evaluation(steps: Sequence[Step]) -> Callable[..., Any]:
+    """The function `(kernels, **keywords) -> kernels` of layers in sequence, which streams the runs that allow it."""
+    programs = Programs()
+
+    def kernel(kernels: Any, **kwargs: Any) -> Any:
+        start, budget = 0, kwargs.get("memory_budget") or DEFAULT_BUDGET
+        while start < len(steps):
+            stop, run, reason = find_run(steps, start, kernels, kwargs)
+            layers = steps[start:stop]
+            with observed(layers, run, reason, budget, kernels, kwargs):
+                kernels = _evaluated(programs, layers, run, budget, kernels, kwargs)
+            start = stop
+        return kernels
+
+    return kernel
+
+
+def _evaluated(
+    programs: Programs, layers: Sequence[Step], run: Run | None, budget: int, kernels: Any, kwargs: dict[str, Any]
+) -> Any:
+    """The kernels after some layers: slab by slab if they are a run, else at once, compiled if they are of images."""
+    taken = functools.reduce(operator.or_, (step.spec.keywords for step in layers), Keywords()).pick(kwargs)
+    found, failure = None, None
+    if run is not None or (_known(kernels, taken) and spatial_sizes(kernels) and _are_pure(layers)):
+
+        def evaluate(layers: Sequence[Step], k: Any, kwargs: dict[str, Any]) -> Any:
+            return in_sequence(layers, k, kwargs) if run is None else streamed(run.of(layers), budget, k, kwargs)
+
+        try:
+            found = _compiled(programs, (run, budget), evaluate, layers, kernels, taken)
+        except jax.errors.JaxRuntimeError:  # out of memory: in another way, more would be needed
+            raise
+        except Exception as error:
+            failure = error
+    if found is None:
+        found = in_sequence(layers, kernels, kwargs)  # which raises if layers do
+    if failure is not None and run is not None:
+        _warn_of_failure(layers, failure)
+    return found
+
+
+def _known(kernels: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether all values are known, so that a layer could look at them: keyword arguments are there to be looked at."""
+    return is_concrete(kernels) and all(value is None for value in kwargs.values())
+
+
+def _are_pure(layers: Sequence[Step]) -> bool:
+    """Whether layers are functions of their inputs alone; those of users may depend on what changes between calls."""
+    return all(step.spec.form is not None for step in layers)
+
+
+def _compiled(
+    programs: Programs,
+    key: Hashable,
+    evaluate: Callable[[Sequence[Step], Any, dict[str, Any]], Any],
+    layers: Sequence[Step],
+    kernels: Any,
+    kwargs: dict[str, Any],
+) -> Any:
+    """`evaluate(layers, kernels, kwargs)`, compiled once for all layers of the same form.
+
+    Args:
+      programs: those of this network, for layers whose form is not known.
+      key: tells apart what is evaluated.
+    """
+    forms = tuple(step.spec.identity for step in layers)
+    if _are_pure(layers) and all(value is None for value in kwargs.values()):
+
+        def of_numbers(numbers: Any, k: Any) -> Any:
+            return evaluate(with_numbers(layers, numbers), k, {})
+
+        shared = _SHARED.kept((key, forms), lambda: jax.jit(of_numbers))
+        try:
+            return shared(tuple(float(x) if isinstance(x, int) else x for x in numbers_of(layers)), kernels)
+        except jax.errors.JaxRuntimeError:
+            raise
+        except Exception:  # of a layer that cannot take traced numbers, or one that the program below raises as well,
+            pass  # then with the text of these layers, and not of those that the program was made for
+    own = programs.kept((key, forms), lambda: compiled(functools.partial(evaluate, layers)))
+    return own(kernels, kwargs)
+
+
+def _warn_of_failure(layers: Sequence[Step], failure: Exception) -> None:
+    warnings.warn(
+        f"The layers from {layers[0].spec} to {layers[-1].spec} could not be evaluated slab by slab, in bounded "
+        "memory, and were evaluated at once. One that says `stax.requires(pointwise=True)` may do more than scale, "
+        f"shift or transform entries. The error was: {type(failure).__name__}: {failure}",
+        UserWarning,
+        stacklevel=2,
+    )
