@@ -1,7 +1,7 @@
 """How long a function takes, from a count of its arithmetic."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from neural_tangents._compat import opened
@@ -26,9 +26,15 @@ def arithmetic(jaxpr: Any) -> float:
 
 def has_primitive(jaxpr: Any, name: str) -> bool:
     """Whether a jaxpr, or one inside it, uses a primitive of this name."""
-    return any(
-        eqn.primitive.name == name or any(has_primitive(j, name) for j in _inner(eqn)) for eqn in opened(jaxpr)[0].eqns
-    )
+    return any(eqn.primitive.name == name for eqn in equations(opened(jaxpr)[0].eqns))
+
+
+def equations(eqns: Iterable[Any]) -> Iterator[Any]:
+    """Equations, and those of the jaxprs that they call."""
+    for eqn in eqns:
+        yield eqn
+        for jaxpr in _inner(eqn):
+            yield from equations(opened(jaxpr)[0].eqns)
 
 
 def _inner(eqn: Any) -> Iterator[Any]:

@@ -127,20 +127,10 @@ def empirical_ntk_fn(
     return ntk_fn
 
 
-def structured_or_jacobians(
-    first: Samples, second: Samples, params: PyTree, axes: Sequence[OutputAxes]
-) -> list[jax.Array]:
-    """The kernels by structured derivatives, or by Jacobians if there are both real parameters and complex outputs."""
-    complex_outputs = any(jnp.issubdtype(dtype, jnp.complexfloating) for dtype in first.dtypes)
-    if complex_outputs and not all(map(jnp.iscomplexobj, jax.tree.leaves(params))):
-        return jacobian_contraction(first, second, params, axes)
-    return structured_derivatives(first, second, params, axes)
-
-
 _ALGORITHMS = {
     NtkImplementation.JACOBIAN_CONTRACTION: jacobian_contraction,
     NtkImplementation.NTK_VECTOR_PRODUCTS: ntk_vector_products,
-    NtkImplementation.STRUCTURED_DERIVATIVES: structured_or_jacobians,
+    NtkImplementation.STRUCTURED_DERIVATIVES: structured_derivatives,
 }
 
 
@@ -158,7 +148,7 @@ def _cheapest(first: Samples, second: Samples, params: PyTree, axes: Sequence[Ou
     def structured(data1: PyTree, data2: PyTree, params: PyTree) -> list[jax.Array]:
         batch1 = dataclasses.replace(first, data=data1)
         batch2 = batch1 if second is first else dataclasses.replace(second, data=data2)
-        return structured_or_jacobians(batch1, batch2, params, axes)
+        return structured_derivatives(batch1, batch2, params, axes)
 
     of_structure = arithmetic(jax.make_jaxpr(structured)(first.data, second.data, params))
     of_product = 2 * arithmetic(network) + TRAFFIC * sum(jnp.size(leaf) for leaf in jax.tree.leaves(params))

@@ -15,9 +15,9 @@ from neural_tangents._core.types import Axes, PyTree
 from neural_tangents.empirical._batches import output_axes, two_batches
 from neural_tangents.empirical._checks import check_function, complex_of, noted
 from neural_tangents.empirical._in_blocks import in_blocks
-from neural_tangents.empirical._ntk import structured_or_jacobians
 from neural_tangents.empirical._output_axes import OutputAxes
 from neural_tangents.empirical._samples import VMapAxes
+from neural_tangents.empirical._structured.derivatives import structured_derivatives
 from neural_tangents.empirical._vp import vector_products
 
 
@@ -145,7 +145,7 @@ def _operator_fn(
                 OutputAxes.create(a.shape1, a.shape2, a.traced, d, a.dtype, hermitian)
                 for a, d in zip(axes, rest, strict=True)
             ]
-            return jax.tree.unflatten(first.structure, structured_or_jacobians(first, second, params, equal))
+            return jax.tree.unflatten(first.structure, structured_derivatives(first, second, params, equal))
 
         def trace() -> PyTree:
             """The sum of the diagonal, for each output."""

@@ -151,3 +151,27 @@ def test_integer_outputs_have_no_part_in_products():
     alone = nt.empirical_ntk_vp_fn(lambda p, x: f(p, x)["y"], X1, X2, params)(v)
     np.testing.assert_allclose(found["y"], alone, rtol=1e-5)
     assert found["n"].dtype == jax.dtypes.float0
+
+
+def waves(params, x):
+    return jnp.exp(1j * x @ params["w"]) @ params["v"]
+
+
+REAL_OF_COMPLEX = {
+    "square of the absolute value": lambda params, x: jnp.abs(waves(params, x)) ** 2,
+    "logarithm of the absolute value": lambda params, x: jnp.log(jnp.abs(waves(params, x))),
+    "real part": lambda params, x: waves(params, x).real,
+    "Fourier transform": lambda params, x: jnp.abs(jnp.fft.fft(x @ params["w"])) @ params["v"],
+}
+
+
+@pytest.mark.parametrize("implementation", [0, 1, 2, 3])
+@pytest.mark.parametrize("name", REAL_OF_COMPLEX)
+def test_real_networks_that_compute_with_complex_numbers(name, implementation):
+    random = np.random.default_rng(0)
+    f, x = REAL_OF_COMPLEX[name], random.normal(size=(4, 3))
+    params = {"w": random.normal(size=(3, 5)), "v": random.normal(size=(5, 2))}
+    with jax.enable_x64(True):
+        jacobian = jax.tree.leaves(jax.jacobian(f)(params, x))
+        wanted = sum(np.einsum("iaw,jbw->ijab", *[j.reshape(4, 2, -1)] * 2) for j in jacobian)
+        assert_close(nt.empirical_ntk_fn(f, (), implementation=implementation)(x, None, params), wanted)

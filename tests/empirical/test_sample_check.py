@@ -130,3 +130,12 @@ def test_large_images():
 
     with pytest.raises(ValueError, match="vmap_axes"):
         nt.empirical_ntk_fn(shifted, vmap_axes=axes)(IMAGE1.astype(np.float32), None, params, mask=mask)
+
+
+def test_a_network_less_itself_at_some_parameters():
+    """Its outputs are rounding errors at these parameters, and its derivatives are those of the network."""
+    init_fn, apply_fn, _ = stax.serial(stax.Dense(32), stax.Erf(), stax.Dense(1))
+    x = np.random.RandomState(0).normal(size=(4, 6)).astype(np.float32)
+    params = init_fn(jax.random.key(0), x.shape)[1]
+    found = nt.empirical_ntk_fn(lambda p, x: apply_fn(p, x) - apply_fn(params, x), vmap_axes=0)(x, None, params)
+    np.testing.assert_allclose(found, nt.empirical_ntk_fn(apply_fn)(x, None, params), rtol=1e-4)

@@ -45,10 +45,14 @@ for name in sys.argv[1:]:
 """
 
 
+# Without those that jax itself cannot differentiate there: several cotangents of a convolution in groups.
+NAMES = [name for name in finite_networks.NETWORKS if name != "conv, groups, crop"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(4))
 def test_every_network(part):
-    run(PREAMBLE + ALL, 4, *list(finite_networks.NETWORKS)[part::4])
+    run(PREAMBLE + ALL, 4, *NAMES[part::4])
 
 
 OTHERS = """

@@ -8,11 +8,14 @@ import jax.numpy as jnp
 
 from neural_tangents._core.types import PyTree
 from neural_tangents.empirical._contraction import jacobian_contraction
+from neural_tangents.empirical._cost import equations
 from neural_tangents.empirical._einsum import Labels, sizes_of
 from neural_tangents.empirical._output_axes import OutputAxes
 from neural_tangents.empirical._samples import Samples, map_both
-from neural_tangents.empirical._structured.program import trace
+from neural_tangents.empirical._structured.program import Program, trace
 from neural_tangents.empirical._structured.uses import Plan, Use
+
+_NOT_HOLOMORPHIC = {"real", "imag", "conj", "abs"}
 
 
 def structured_derivatives(
@@ -23,12 +26,12 @@ def structured_derivatives(
     The Jacobian with respect to one use of a parameter is a product of cotangents and of inputs of that step. The
     kernel is a contraction of the factors of both Jacobians, in the cheapest order. Parameters used more than once, or
     in an unknown way, go through a Jacobian as an array; so do all parameters if the network takes different steps for
-    x1 and for x2.
+    x1 and for x2, or if it computes with complex numbers and is not holomorphic: its cotangents do not multiply then.
     """
     leaves = jax.tree.leaves(params)
     plan1 = _plan(first, params)
     plan2 = plan1 if second is first else _plan(second, params)
-    if plan1.signature != plan2.signature:
+    if plan1.signature != plan2.signature or not _multiplies(plan1.program, first, leaves):
         return jacobian_contraction(first, second, params, axes)
     slopes1, slopes2 = (_slopes(plan, leaves) for plan in (plan1, plan2))
 
@@ -50,6 +53,18 @@ def structured_derivatives(
 
 def _plan(batch: Samples, params: PyTree) -> Plan:
     return Plan.create(trace(batch.apply, params, batch.one))
+
+
+def _multiplies(program: Program, batch: Samples, leaves: list[Any]) -> bool:
+    """Whether derivatives are products of complex numbers: of real networks, and of holomorphic ones."""
+    every = list(equations(step.eqn for step in (*program.preparation, *program.steps)))
+    types = [*batch.dtypes, *(jnp.result_type(leaf) for leaf in leaves)]
+    types_inside = [var.aval.dtype for eqn in every for var in eqn.outvars if hasattr(var.aval, "dtype")]
+    if not any(jnp.issubdtype(dtype, jnp.complexfloating) for dtype in (*types, *types_inside)):
+        return True
+    return all(jnp.issubdtype(dtype, jnp.complexfloating) for dtype in types) and not any(
+        eqn.primitive.name in _NOT_HOLOMORPHIC for eqn in every
+    )
 
 
 def _slopes(plan: Plan, leaves: list[Any]) -> list[Any]:
