@@ -19,6 +19,8 @@ from neural_tangents import stax
 
 RTOL = 1e-7
 RTOL_ODE = 1e-5  # two ODE solvers agree to their own tolerance only
+# The rule of the reference treats both inputs differently; ours, which does not, differs by as much as either errs.
+RTOL_QUADRATURE = 5e-3
 
 with np.load(Path(__file__).with_name("kernels.npz")) as archive:
     DATA = dict(archive)
@@ -81,7 +83,9 @@ def test_agrees_with_the_reference(name):
     assert want
     assert {key: got[key].shape for key in want if key in got} == {key: value.shape for key, value in want.items()}
     errors = {key: relative_error(got[key], value) for key, value in want.items()}
-    assert max(errors.values()) <= (RTOL_ODE if name.startswith("ode") else RTOL), errors
+    rtol = RTOL_ODE if name.startswith("ode") else RTOL
+    rtol = RTOL_QUADRATURE if "ElementwiseNumerical" in CASES[name].get("net", "") else rtol
+    assert max(errors.values()) <= rtol, errors
 
 
 def test_a_wrong_value_is_an_error():

@@ -423,9 +423,10 @@ def test_values_that_make_no_sense():
     for momentum in (-0.1, 1.1):
         with pytest.raises(ValueError, match="`momentum` from 0 to 1, got"):
             predict.gradient_descent(squared, k_dd, y, 1.0, momentum)
-    for arguments in ((np.ones(4),), (1.0, np.ones(4))):
-        with pytest.raises(ValueError, match="to be a scalar, got shape"):
-            predict.gradient_descent(squared, k_dd, y, *arguments)
+    with pytest.raises(TypeError, match="`learning_rate` to be a number, got an array of shape"):
+        predict.gradient_descent(squared, k_dd, y, np.ones(4))
+    with pytest.raises(ValueError, match="to be a scalar, got shape"):
+        predict.gradient_descent(squared, k_dd, y, 1.0, np.ones(4))
     predict_fn = predict.gradient_descent(squared, k_dd, y)
     for t in (-1.0, [-2.0, 0.0], jnp.array([1.0, np.nan])):
         with pytest.raises(ValueError, match="times `t` >= 0, got"):
