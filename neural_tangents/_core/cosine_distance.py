@@ -121,14 +121,12 @@ def _of_known_inputs(x1: Array, x2: Array, k: Array, r1: Array, r2: Array, *, on
     """As `of_inputs`, without derivatives."""
     product = r1 * r2
 
-    def marked_correlation(k: Array, r1: Array, r2: Array) -> Array:
-        return _marked(_correlation(k, r1, r2), x1, x2, one_batch)
-
+    rho = _correlation(k, r1, r2)
     if len(x1) * x2.size <= _BLOCK:  # few compile fast without conditions
-        rho = marked_correlation(k, r1, r2)
+        rho = _marked(rho, x1, x2, one_batch)
     else:
-        close = (jnp.abs(k) > (1 - _CLOSE) * product) & _different(k.shape, 0, one_batch)
-        rho = mesh_axes.cond(jnp.any(close), marked_correlation, _correlation, k, r1, r2)
+        some = jnp.any(_close(rho, 0, one_batch))
+        rho = mesh_axes.cond(some, lambda rho: _marked(rho, x1, x2, one_batch), lambda rho: rho, rho)
     size = jnp.abs(rho)
     marked, rough = size > 2, 1 - size
     value = jnp.where(marked, 1 / size, zero_where(rough < 4 * jnp.finfo(k.dtype).eps, rough))
