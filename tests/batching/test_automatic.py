@@ -50,7 +50,9 @@ def test_nothing_is_compiled_twice(count_compilations):
 def test_inside_a_program_and_for_random_networks():
     init_fn, apply_fn, _ = stax.serial(stax.Dense(8), stax.Relu(), stax.Dense(1))
     batched = nt.batch(KERNEL_FN, "auto", 0, memory_budget=2**18)
-    np.testing.assert_allclose(jax.jit(lambda x: batched(x, None, "ntk"))(X), KERNEL_FN(X, None, "ntk"), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        jax.jit(lambda x: batched(x, None, "ntk"))(X), KERNEL_FN(X, None, "ntk"), rtol=1e-4, atol=1e-6
+    )
     random = nt.monte_carlo_kernel_fn(init_fn, apply_fn, jax.random.key(0), 1)
     found = nt.batch(random, "auto", 0, memory_budget=2**18)(X[:90], None, "nngp")
     np.testing.assert_allclose(found, random(X[:90], None, "nngp"), rtol=1e-4, atol=1e-5)
