@@ -119,11 +119,9 @@ def of_inputs(x1: Array, x2: Array, k: Array, r1: Array, r2: Array, one_batch: A
 
 def _of_known_inputs(x1: Array, x2: Array, k: Array, r1: Array, r2: Array, *, one_batch: Any) -> tuple[Array, Array]:
     """As `of_inputs`, without derivatives."""
-    product = r1 * r2
-
     rho = _correlation(k, r1, r2)
     if len(x1) * x2.size <= _BLOCK:  # few compile fast without conditions
-        rho = _marked(rho, x1, x2, one_batch)
+        rho = _mark(rho, _unit(x1), _unit(x2), 0, one_batch)
     else:
         some = jnp.any(_close(rho, 0, one_batch))
         rho = mesh_axes.cond(some, lambda rho: _marked(rho, x1, x2, one_batch), lambda rho: rho, rho)
@@ -131,7 +129,7 @@ def _of_known_inputs(x1: Array, x2: Array, k: Array, r1: Array, r2: Array, *, on
     marked, rough = size > 2, 1 - size
     value = jnp.where(marked, 1 / size, zero_where(rough < 4 * jnp.finfo(k.dtype).eps, rough))
     refined = CosineDistance(value, acute=False).correlation(rho)
-    return jnp.where(marked, refined, rho) * product, value
+    return jnp.where(marked, refined, rho) * (r1 * r2), value
 
 
 def _marked(rho: Array, x1: Array, x2: Array, one_batch: Any) -> Array:
@@ -140,8 +138,6 @@ def _marked(rho: Array, x1: Array, x2: Array, one_batch: Any) -> Array:
     Signs stay. One array thus holds all that is known.
     """
     x1, x2 = _unit(x1), _unit(x2)
-    if len(x1) * x2.size <= _BLOCK:
-        return _mark(rho, x1, x2, 0, one_batch)
     rows = max(1, _BLOCK // max(1, x2.size))
     columns = max(64, _BLOCK // max(1, rows * x1.shape[1]))
 

@@ -90,6 +90,12 @@ class Kernel:
         """Whether both batches are the same, so that `nngp` holds what `cov1` does."""
         return self.cov2 is None
 
+    @property
+    def variances(self) -> tuple[Array, Array]:
+        """Variances of both batches, `(N1, *spatial)` and `(N2, *spatial)`."""
+        q1 = self.layout.variance(self.cov1)
+        return q1, q1 if self.cov2 is None else self.layout.variance(self.cov2)
+
     def replace(self, **changes: Any) -> Self:
         """A copy with some attributes changed; new covariances without their `distance` have none.
 

@@ -119,15 +119,19 @@ def _in_loop(blocks: Sequence[Block], kernels: Any, kwargs: Mapping[str, Any]) -
         keys = [key(block, True) for block in blocks]
         kinds = _kinds(blocks, keys)
     which = jnp.asarray([list(kinds).index(k) for k in keys])
-    width = max(len(kind.varying) for kind in kinds.values())
     rows = [[numbers_of(block)[i] for i in kinds[k].varying] for block, k in zip(blocks, keys, strict=True)]
-    padded = [x for row in rows for x in (*row, *[0.0] * (width - len(row)))]
-    numbers: Any = None
-    if width:
-        flat = np.array(padded, dtype) if is_concrete(padded) else jnp.stack([jnp.asarray(x, dtype) for x in padded])
-        numbers = jnp.asarray(flat.reshape(len(blocks), width))
     functions: list[Callable[..., Any]] = [lambda k, x, kind=kind: kind.kernel(k, x, kwargs) for kind in kinds.values()]
-    return scan(functions, kernels, numbers, len(blocks), which if len(kinds) > 1 else None)
+    return scan(functions, kernels, _stacked(rows, dtype), len(blocks), which if len(kinds) > 1 else None)
+
+
+def _stacked(rows: Sequence[Sequence[Any]], dtype: Any) -> Any:
+    """Rows of numbers, filled up to equal lengths, as one array; None if all are empty."""
+    width = max(map(len, rows))
+    padded = [x for row in rows for x in (*row, *[0.0] * (width - len(row)))]
+    if not width:
+        return None
+    flat = np.array(padded, dtype) if is_concrete(padded) else jnp.stack([jnp.asarray(x, dtype) for x in padded])
+    return jnp.asarray(flat.reshape(len(rows), width))
 
 
 def _kinds(blocks: Sequence[Block], keys: Sequence[Hashable]) -> dict[Hashable, _Kind]:

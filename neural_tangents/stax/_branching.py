@@ -269,10 +269,8 @@ def _distance_of_sum(kernels: Sequence[Kernel], total: Kernel) -> CosineDistance
     if any(k.distance is None for k in kernels):
         return None
     layout, terms = total.layout, []
-    variances1 = [layout.variance(k.cov1) for k in kernels]
-    variances2 = variances1 if total.cov2 is None else list(map(layout.variance, _second_covariances(kernels) or ()))
-    lengths = zip(lengths_of_parts(variances1), lengths_of_parts(variances2), strict=True)
-    for k, pair in zip(kernels, lengths, strict=True):
+    lengths = map(lengths_of_parts, zip(*(k.variances for k in kernels), strict=True))
+    for k, pair in zip(kernels, zip(*lengths, strict=True), strict=True):
         assert k.distance is not None
         terms.append((k.distance, k.nngp, *layout.spread(*pair)))
     return of_sum(terms, total.nngp)

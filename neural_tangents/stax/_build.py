@@ -217,9 +217,9 @@ def _kernel_fn(spec: LayerSpec) -> Any:
             options["ntk"] = names is None or "ntk" in names
             kernels = tree_map(lambda a, b: input_batches(a, None if twice else b, **options), x1_or_kernel, x2)
         check_independence(spec, kernels)
-        kwargs |= (
-            {"pattern": pattern} if memory_budget is None else {"pattern": pattern, "memory_budget": memory_budget}
-        )
+        kwargs["pattern"] = pattern
+        if memory_budget is not None:
+            kwargs["memory_budget"] = memory_budget
         with inside_network():
             outputs = spec.kernel(kernels, **pick(kwargs, spec))
         # `with_covariances` in case no layer made kernels of the inputs.

@@ -23,6 +23,5 @@ def decoded(k: Kernel) -> Kernel:
     if k.distance is None or k.distance.value is not None:
         return k
     distance = dataclasses.replace(k.distance, value=k.distance.choose(k.nngp, -k.nngp, k.nngp))
-    lengths = (safe_sqrt(k.layout.variance(cov)) for cov in (k.cov1, k.cov1 if k.cov2 is None else k.cov2))
-    r1, r2 = k.layout.spread(*lengths)
+    r1, r2 = k.layout.spread(*map(safe_sqrt, k.variances))
     return k.replace(nngp=distance.correlation(k.nngp) * (r1 * r2), distance=distance)

@@ -129,11 +129,7 @@ class InputBatches:
             cov1 = Layout(diagonal_batch=False).per_input(nngp)
         else:
             cov1 = nngp
-        distance = None
-        if self.small_angles and nngp.ndim == 2 and nngp.size and self.mask1 is None and self.mask2 is None:
-            lengths = (safe_sqrt(layout.variance(cov)) for cov in (cov1, cov1 if cov2 is None else cov2))
-            nngp, distance = cosine_distance.of_inputs(c1, c2, nngp, *layout.spread(*lengths), self.x1_is_x2)
-        return Kernel(
+        kernel = Kernel(
             nngp=nngp,
             ntk=jnp.zeros((), c1.dtype) if self.with_ntk else None,
             cov1=cov1,
@@ -150,8 +146,12 @@ class InputBatches:
             channel_axis=self.channel_axis,
             mask1=self.mask1,
             mask2=self.mask2,
-            distance=distance,
         )
+        if not (self.small_angles and nngp.ndim == 2 and nngp.size and self.mask1 is None and self.mask2 is None):
+            return kernel
+        lengths = layout.spread(*map(safe_sqrt, kernel.variances))
+        nngp, distance = cosine_distance.of_inputs(c1, c2, nngp, *lengths, self.x1_is_x2)
+        return kernel.replace(nngp=nngp, distance=distance)
 
 
 def with_covariances(k: Kernel | InputBatches) -> Kernel:

@@ -109,10 +109,7 @@ class Affine:
         if k.distance is None or self.b_std is None:
             return k.distance
         constant = CosineDistance(jnp.zeros((), after.dtype), acute=True)
-        lengths = (
-            lengths_of_parts([self.W_std**2 * k.layout.variance(cov), jnp.asarray(self.b_std**2, cov.dtype)])
-            for cov in (k.cov1, k.cov1 if k.cov2 is None else k.cov2)
-        )
+        lengths = (lengths_of_parts([_scaled(q, self.W_std), jnp.asarray(self.b_std**2, q.dtype)]) for q in k.variances)
         (w1, w2), (b1, b2) = (k.layout.spread(*pair) for pair in zip(*lengths, strict=True))
         return of_sum([(k.distance, k.nngp, w1, w2), (constant, after, b1, b2)], after)
 

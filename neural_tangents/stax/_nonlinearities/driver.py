@@ -37,8 +37,7 @@ def nonlinearity(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
             )
         k = k if dual.vanishes else k.replace(nngp=k.layout.without_gap(k.nngp), distance=k.distance)
         distance = None
-        q1 = k.layout.variance(k.cov1)
-        q2 = q1 if k.cov2 is None else k.layout.variance(k.cov2)
+        q1, q2 = k.variances
         if k.nngp.ndim == q1.ndim:  # made by hand, with one covariance for each variance
             nngp, k_dot = dual.moments(k.nngp, q1, q2)
         else:
