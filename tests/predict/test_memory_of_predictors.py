@@ -73,7 +73,7 @@ from neural_tangents import predict
 def status(key):
     return 1024 * int(pathlib.Path("/proc/self/status").read_text().split(key + ":")[1].split()[0])
 
-for n in (64, 2500):
+for n in (64, 3500):
     i = np.arange(n, dtype="float32")
     k = jnp.array(np.exp(-50 / n * np.abs(i[:, None] - i)) + 0.1 * np.eye(n, dtype="float32"))
     y, k_td = jnp.sin(i / 100)[:, None], jax.block_until_ready(k[:50] * 1)
@@ -91,9 +91,9 @@ print((status("VmHWM") - before) / k.nbytes)
 
 
 @pytest.mark.skipif(not pathlib.Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak of a process.")
-@pytest.mark.parametrize(("kind", "most"), [("gp_inference", 3.4), ("gradient_descent_mse", 4.5)])
+@pytest.mark.parametrize(("kind", "most"), [("gp_inference", 3), ("gradient_descent_mse", 4)])
 def test_peak(kind, most):
-    """Beyond the kernel, with the compiler, which takes up to half of a kernel of this size."""
+    """Beyond the kernel, with the compiler, which takes a part of a kernel of this size."""
     out = subprocess.run([sys.executable, "-c", PEAK, kind], capture_output=True, text=True, check=True).stdout
     assert 1 <= float(out) <= most
 
