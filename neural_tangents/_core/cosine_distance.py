@@ -22,7 +22,7 @@ import numpy as np
 from jax import Array, lax
 
 from neural_tangents._core import mesh_axes
-from neural_tangents._core.numerics import safe_reciprocal, safe_sqrt, zero_where
+from neural_tangents._core.numerics import length, safe_reciprocal, zero_where
 
 # Where the distance of inputs is smaller, it is computed from their difference. Above, the rounding error of a
 # covariance changes the angle by less than a few eps.
@@ -84,7 +84,7 @@ def lengths_of_parts(squares: Sequence[Array]) -> list[Array]:
     total = functools.reduce(operator.add, squares)
     share = safe_reciprocal(total)
     first = jnp.where(total > 0, squares[0] * share, 1)
-    return [safe_sqrt(square) for square in (first, *(square * share for square in squares[1:]))]
+    return [length(square) for square in (first, *(square * share for square in squares[1:]))]
 
 
 def of_covariance(k: Array, r1: Array, r2: Array) -> CosineDistance:
@@ -99,6 +99,7 @@ def _correlation(k: Array, r1: Array, r2: Array) -> Array:
     return zero_where(none, k / jnp.where(none, 1, product))
 
 
+@jax.custom_jvp
 def of_inputs(x1: Array, x2: Array, k: Array, r1: Array, r2: Array, one_batch: Any) -> tuple[Array, CosineDistance]:
     """The covariances of inputs, and their distances with small angles.
 
@@ -110,83 +111,98 @@ def of_inputs(x1: Array, x2: Array, k: Array, r1: Array, r2: Array, one_batch: A
       r2: lengths of `x2`, `(1, N2)`.
       one_batch: whether both batches are the same.
     """
-    found, value = _of_known_inputs(*lax.stop_gradient((x1, x2, k, r1, r2)), one_batch=one_batch)
-    # The second terms are 0, and have the derivatives of `k` and of `1 - size`.
-    size = jnp.abs(_correlation(k, r1, r2))
-    value = lax.stop_gradient(value) + (lax.stop_gradient(size) - size)
-    return k + lax.stop_gradient(found - k), CosineDistance(value, acute=False)
-
-
-def _of_known_inputs(x1: Array, x2: Array, k: Array, r1: Array, r2: Array, *, one_batch: Any) -> tuple[Array, Array]:
-    """As `of_inputs`, without derivatives."""
-    rho = _correlation(k, r1, r2)
     if len(x1) * x2.size <= _BLOCK:  # few compile fast without conditions
-        rho = _mark(rho, _unit(x1), _unit(x2), 0, one_batch)
+        marked = _mark(k, x1, x2, r1, r2, 0, one_batch)
     else:
-        some = jnp.any(_close(rho, 0, one_batch))
-        rho = mesh_axes.cond(some, lambda rho: _marked(rho, x1, x2, one_batch), lambda rho: rho, rho)
+        marked = _marked(k, x1, x2, r1, r2, one_batch)
+    rho = _correlation(marked, r1, r2)
     size = jnp.abs(rho)
-    marked, rough = size > 2, 1 - size
-    value = jnp.where(marked, 1 / size, zero_where(rough < 4 * jnp.finfo(k.dtype).eps, rough))
-    refined = CosineDistance(value, acute=False).correlation(rho)
-    return jnp.where(marked, refined, rho) * (r1 * r2), value
+    close, rough = size > 2, 1 - size
+    # Equal inputs have none, and among other inputs this may be a rounding error.
+    noise = jnp.where(_different(k.shape, 0, one_batch), 4, 64) * jnp.finfo(k.dtype).eps
+    distance = CosineDistance(jnp.where(close, size / _mark_of_one(k), zero_where(rough < noise, rough)), acute=False)
+    return jnp.where(close, distance.correlation(rho) * (r1 * r2), marked), distance
 
 
-def _marked(rho: Array, x1: Array, x2: Array, one_batch: Any) -> Array:
-    """Correlations of inputs, with the reciprocal of the distance in their place where it is small.
+@of_inputs.defjvp
+def _of_inputs_jvp(primals: Any, tangents: Any) -> Any:
+    """Derivatives of what the distances and covariances stand for."""
 
-    Signs stay. One array thus holds all that is known.
+    def plain(k: Array, r1: Array, r2: Array) -> tuple[Array, CosineDistance]:
+        return k, CosineDistance(1 - jnp.abs(_correlation(k, r1, r2)), acute=False)
+
+    return of_inputs(*primals), jax.jvp(plain, primals[2:5], tangents[2:5])[1]
+
+
+def _marked(k: Array, x1: Array, x2: Array, r1: Array, r2: Array, one_batch: Any) -> Array:
+    """Covariances of inputs, with marks where a distance is small: a multiple of it stands in for the correlation.
+
+    This multiple exceeds all correlations, so that one array holds all that is known. It is changed in place, block by
+    block, only where some inputs are close.
     """
-    x1, x2 = _unit(x1), _unit(x2)
     rows = max(1, _BLOCK // max(1, x2.size))
     columns = max(64, _BLOCK // max(1, rows * x1.shape[1]))
 
-    def mark(part: Array, row: Array, column: Array) -> Array:
-        u1 = lax.dynamic_slice_in_dim(x1, row, part.shape[0])
-        u2 = lax.dynamic_slice_in_dim(x2, column, part.shape[1])
-        return _mark(part, u1, u2, row - column, one_batch)
+    def mark_rows(k: Array, row: Array, x1: Array, r1: Array) -> Array:
+        def mark(k: Array, column: Array, x2: Array, r2: Array) -> Array:
+            return _mark(k, x1, x2, r1, r2, row - column, one_batch)
 
-    def in_blocks(part: Array, axis: int, size: int, fn: Callable[..., Array], *start: Array) -> Array:
-        """`fn` of the blocks along an axis in which some inputs are close."""
-        n, size = part.shape[axis], min(size, part.shape[axis])
+        close = jnp.any(_close(k, r1, r2, row, one_batch), axis=0)
+        return _in_blocks(mark, close, columns, 1, k, (x2, 0), (r2, 1))
 
-        def step(part: Array, here: Array) -> tuple[Array, None]:
-            block = lax.dynamic_slice_in_dim(part, here, size, axis)
-            position = (*start, here)
-            some = jnp.any(_close(block, position[0] - sum(position[1:]), one_batch))
-            block = mesh_axes.cond(some, lambda block: fn(block, *position), lambda block: block, block)
-            return lax.dynamic_update_slice_in_dim(part, block, here, axis), None
-
-        # The last two blocks may overlap.
-        return mesh_axes.scan(step, part, jnp.asarray(np.minimum(np.arange(0, n, size), n - size)))[0]
-
-    return in_blocks(rho, 0, rows, lambda part, row: in_blocks(part, 1, columns, mark, row))
+    close = jnp.any(_close(k, r1, r2, 0, one_batch), axis=1)
+    return _in_blocks(mark_rows, close, rows, 0, k, (x1, 0), (r1, 0))
 
 
-def _mark(rho: Array, u1: Array, u2: Array, offset: Any, one_batch: Any) -> Array:
-    """As `_marked`, of vectors of length 1; see `_close` for `offset`."""
-    reciprocal = 1 / jnp.maximum(_from_difference(u1, u2), jnp.finfo(rho.dtype).eps ** 2)
-    return jnp.where(_close(rho, offset, one_batch), jnp.where(rho < 0, -reciprocal, reciprocal), rho)
+def _in_blocks(
+    fn: Callable[..., Array], some: Array, size: int, axis: int, k: Array, *others: tuple[Array, int]
+) -> Array:
+    """`k` with `fn(block, start, *blocks of others)` in place of each block along an axis where `some` is true.
+
+    Args:
+      fn: a function of blocks.
+      some: in which rows or columns there is something to do.
+      size: of a block.
+      axis: of `k`, along which it is cut.
+      k: covariances.
+      *others: arrays, and the axes along which they are cut.
+    """
+    size = min(size, len(some))
+    starts = jnp.asarray(np.minimum(np.arange(0, len(some), size), len(some) - size))  # the last two may overlap
+    left = jnp.any(some[starts[:, None] + jnp.arange(size)[None]], axis=1)
+
+    def step(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        k, left = carry
+        number = jnp.argmax(left)
+        start = starts[number]
+        block, *rest = (lax.dynamic_slice_in_dim(x, start, size, a) for x, a in ((k, axis), *others))
+        k = lax.dynamic_update_slice_in_dim(k, fn(block, start, *rest), start, axis)
+        return k, left & (jnp.arange(len(left)) != number)
+
+    return mesh_axes.while_loop(lambda carry: jnp.any(carry[1]), step, (k, left))[0]
 
 
-def _close(rho: Array, offset: Any, one_batch: Any) -> Array:
+def _mark(k: Array, x1: Array, x2: Array, r1: Array, r2: Array, offset: Any, one_batch: Any) -> Array:
+    """As `_marked`, of all pairs; see `_close` for `offset`."""
+    sign = jnp.where(k < 0, -1, 1).astype(k.dtype)
+    u1, u2 = x1 * safe_reciprocal(r1), x2 * safe_reciprocal(r2).T
+    distance = jnp.sum((u1[:, None] - sign[:, :, None] * u2[None]) ** 2, axis=-1) / 2
+    mark = r1 * r2 * (jnp.maximum(distance, jnp.finfo(k.dtype).eps ** 2) * _mark_of_one(k))
+    return jnp.where(_close(k, r1, r2, offset, one_batch), sign * mark, k)
+
+
+def _mark_of_one(k: Array) -> float:
+    """The multiple of distances that stands in for correlations: a power of 2, at least 4 for each distance."""
+    return float(4 / jnp.finfo(k.dtype).eps ** 2)
+
+
+def _close(k: Array, r1: Array, r2: Array, offset: Any, one_batch: Any) -> Array:
     """Where different inputs have a distance that is small and not marked; row 0 has the number of column `-offset`."""
-    size = jnp.abs(rho)
-    return (size > 1 - _CLOSE) & (size < 2) & _different(rho.shape, offset, one_batch)
+    size, whole = jnp.abs(k), r1 * r2
+    return (size > (1 - _CLOSE) * whole) & (size < 2 * whole) & _different(k.shape, offset, one_batch)
 
 
 def _different(shape: tuple[int, ...], offset: Any, one_batch: Any) -> Array:
     """Where an input is not paired with itself; see `_close`."""
     row, column = (lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (0, 1))
     return (row + offset != column) | ~jnp.asarray(one_batch)
-
-
-def _unit(x: Array) -> Array:
-    """Vectors of length 1 in the direction of some, without overflow."""
-    x = x * safe_reciprocal(jnp.max(jnp.abs(x), axis=1, keepdims=True, initial=0))
-    return x * safe_reciprocal(safe_sqrt(jnp.sum(x * x, axis=1, keepdims=True)))
-
-
-def _from_difference(u1: Array, u2: Array) -> Array:
-    u1, u2 = u1[:, None], u2[None]
-    return jnp.minimum(jnp.sum((u1 - u2) ** 2, axis=-1), jnp.sum((u1 + u2) ** 2, axis=-1)) / 2

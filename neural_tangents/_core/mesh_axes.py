@@ -59,14 +59,25 @@ def _alike(branches: Sequence[Callable[..., Any]], operands: Sequence[Any]) -> S
     return [alike(branch) for branch in branches]
 
 
+def while_loop(condition: Callable[[Any], Any], step: Callable[[Any], Any], start: Any) -> Any:
+    """`jax.lax.while_loop`, whose carry may start as constants where the steps make it vary along axes of a mesh."""
+    return lax.while_loop(condition, step, _varying_as_after(step, start))
+
+
 def scan(step: Callable[[Any, Any], tuple[Any, Any]], start: Any, xs: Any, length: int | None = None) -> Any:
     """`jax.lax.scan`, whose carry may start as constants where the steps make it vary along axes of a mesh."""
     if inside_shard_map():
         element = jax.tree.map(lambda x: struct_like(x, x.shape[1:]), xs)
-        before: Any = None
-        while before != (before := list(map(varying_axes, jax.tree.leaves(start)))):
-            start = jax.tree.map(varying_like, start, jax.eval_shape(step, start, element)[0])
+        start = _varying_as_after(lambda *args: step(*args)[0], start, element)
     return lax.scan(step, start, xs, length)
+
+
+def _varying_as_after(step: Callable[..., Any], carry: Any, *element: Any) -> Any:
+    """What a loop starts with, varying along all axes of a mesh that the results of its steps vary along."""
+    before: Any = None
+    while inside_shard_map() and before != (before := list(map(varying_axes, jax.tree.leaves(carry)))):
+        carry = jax.tree.map(varying_like, carry, jax.eval_shape(step, carry, *element))
+    return carry
 
 
 def inside_shard_map() -> bool:

@@ -69,6 +69,15 @@ def safe_sqrt(x: Array) -> Array:
     return zero_where(none, jnp.sqrt(jnp.where(none, 1, x)))
 
 
+def length(q: Array) -> Array:
+    """`safe_sqrt(q)` of variances, each of which is read for many pairs of inputs.
+
+    XLA:CPU computes cheap operations again wherever their results are read, but not a division.
+    """
+    none = q <= 0
+    return jnp.sqrt(jnp.where(none, 1, q)) / jnp.where(none, jnp.full((), jnp.inf, q.dtype), jnp.ones((), q.dtype))
+
+
 def safe_reciprocal(x: Array) -> Array:
     """`1 / x`, and 0 for `x <= 0`; there all derivatives are 0."""
     none = x <= 0

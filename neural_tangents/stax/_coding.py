@@ -5,7 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 
 from neural_tangents._core.kernel import Kernel
-from neural_tangents._core.numerics import safe_sqrt
+from neural_tangents._core.numerics import length
 
 
 def coded(k: Kernel) -> Kernel:
@@ -23,5 +23,5 @@ def decoded(k: Kernel) -> Kernel:
     if k.distance is None or k.distance.value is not None:
         return k
     distance = dataclasses.replace(k.distance, value=k.distance.choose(k.nngp, -k.nngp, k.nngp))
-    r1, r2 = k.layout.spread(*map(safe_sqrt, k.variances))
+    r1, r2 = k.layout.spread(*map(length, k.variances))
     return k.replace(nngp=distance.correlation(k.nngp) * (r1 * r2), distance=distance)

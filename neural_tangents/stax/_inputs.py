@@ -14,7 +14,7 @@ from neural_tangents._core.axes import zip_axes
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.layout import Layout, Spatial
 from neural_tangents._core.masking import MaskedArray, detect_mask, split_mask
-from neural_tangents._core.numerics import safe_sqrt
+from neural_tangents._core.numerics import length
 from neural_tangents._core.precision import matmul_precision
 from neural_tangents._core.types import Shape
 
@@ -118,12 +118,10 @@ class InputBatches:
         """The kernel `nngp[n1, n2, ...] = sum_c x1[n1, ..., c] x2[n2, ..., c] / C`, in a layout."""
         c1, c2 = self.inputs1, self.inputs1 if self.inputs2 is None else self.inputs2
         layout = Layout(Spatial.DIAGONAL if diagonal_spatial else Spatial.PAIRED, diagonal_batch)
-        nngp, cov2 = _outer(c1, c2, diagonal_spatial), None
+        inner, channels = _inner(c1, c2, diagonal_spatial), max(c1.shape[-1], 1)
+        nngp, cov2 = inner / channels, None
         if self.inputs2 is not None:
             cov1, cov2 = (_own(c, diagonal_batch, diagonal_spatial) for c in (c1, c2))
-            if c1.shape == c2.shape:
-                variance = layout.variance(cov1)
-                nngp = layout.tie(nngp, layout.spread(variance, variance)[0], self.x1_is_x2)
         elif diagonal_batch:
             # Taken from `nngp`, so that a variance equals the covariance of an input with itself to the last bit.
             cov1 = Layout(diagonal_batch=False).per_input(nngp)
@@ -147,10 +145,14 @@ class InputBatches:
             mask1=self.mask1,
             mask2=self.mask2,
         )
-        if not (self.small_angles and nngp.ndim == 2 and nngp.size and self.mask1 is None and self.mask2 is None):
-            return kernel
-        lengths = layout.spread(*map(safe_sqrt, kernel.variances))
-        nngp, distance = cosine_distance.of_inputs(c1, c2, nngp, *lengths, self.x1_is_x2)
+        distance = None
+        if self.small_angles and nngp.ndim == 2 and nngp.size and self.mask1 is None and self.mask2 is None:
+            lengths = layout.spread(*(length(q * channels) for q in kernel.variances))
+            inner, distance = cosine_distance.of_inputs(c1, c2, inner, *lengths, self.x1_is_x2)
+            nngp = inner / channels
+        if self.inputs2 is not None and c1.shape == c2.shape:
+            variance, _ = kernel.variances
+            nngp = layout.tie(nngp, layout.spread(variance, variance)[0], self.x1_is_x2)
         return kernel.replace(nngp=nngp, distance=distance)
 
 
@@ -226,18 +228,20 @@ def _flatten(x: Array | None, batch_axis: int) -> Any:
     return x.reshape((x.shape[0], -1))
 
 
-def _outer(x1: Array, x2: Array, diagonal_spatial: bool) -> Array:
-    """Covariance `(N1, N2, *spatial pairs)` of two arrays `(N, *spatial, C)`."""
+def _inner(x1: Array, x2: Array, diagonal_spatial: bool) -> Array:
+    """Inner products `(N1, N2, *spatial pairs)` of two arrays `(N, *spatial, C)`."""
     precision = matmul_precision()
-    n, channels = x1.ndim - 2, x1.shape[-1]
+    n = x1.ndim - 2
     if diagonal_spatial:
         spatial = tuple(range(1, 1 + n))
-        cov = jax.lax.dot_general(x1, x2, (((n + 1,), (n + 1,)), (spatial, spatial)), precision=precision)
-        cov = jnp.moveaxis(cov, (-2, -1), (0, 1))
-    else:
-        cov = jnp.tensordot(x1, x2, axes=(-1, -1), precision=precision)  # (N1, *spatial, N2, *spatial)
-        cov = zip_axes(cov)
-    return cov / max(channels, 1)
+        inner = jax.lax.dot_general(x1, x2, (((n + 1,), (n + 1,)), (spatial, spatial)), precision=precision)
+        return jnp.moveaxis(inner, (-2, -1), (0, 1))
+    return zip_axes(jnp.tensordot(x1, x2, axes=(-1, -1), precision=precision))  # from (N1, *spatial, N2, *spatial)
+
+
+def _outer(x1: Array, x2: Array, diagonal_spatial: bool) -> Array:
+    """Covariance `(N1, N2, *spatial pairs)` of two arrays `(N, *spatial, C)`."""
+    return _inner(x1, x2, diagonal_spatial) / max(x1.shape[-1], 1)
 
 
 def _own(x: Array, diagonal_batch: bool, diagonal_spatial: bool) -> Array:

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from neural_tangents._core.cosine_distance import CosineDistance, of_covariance
-from neural_tangents._core.numerics import acute_angle, as_floats, safe_reciprocal, safe_sqrt, zero_where
+from neural_tangents._core.numerics import acute_angle, as_floats, length, safe_reciprocal, zero_where
 
 
 def root(q: Array) -> Array:
     """The length of a vector, from its square."""
-    return safe_sqrt(*as_floats(q))
+    return length(*as_floats(q))
 
 
 class ArcCosine(NamedTuple):
