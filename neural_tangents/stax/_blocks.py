@@ -9,7 +9,7 @@ twice, and XLA cannot fuse a layer into each use of its results in the next one,
 
 import collections
 import itertools
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from neural_tangents._core.concrete import is_concrete
+from neural_tangents._core.kernel import Kernel
 from neural_tangents.stax._loop import equal_form, scan
 from neural_tangents.stax._spec import Step, numbers_of, with_numbers
 
@@ -34,11 +35,15 @@ def in_sequence(steps: Block, kernels: Any, kwargs: Mapping[str, Any]) -> Any:
     # After the first layer kernels have the form in which layers return them; that of the inputs is another one.
     kernels, steps = steps[0].kernel(kernels, kwargs), steps[1:]
     try:
-        places = _most_frequent_form(steps, kernels, kwargs)
-        if len(places) <= _FEWEST:
+        form, places = _most_frequent_form(steps, kernels, kwargs)
+        while len(places) > _FEWEST:
+            start = in_sequence(steps[: places[0]], kernels, kwargs)
+            if _form_of(start) == form:
+                break
+            places = places[1:]  # numbers of a layer told more than those of all layers of its kind
+        else:
             return _one_by_one(steps, kernels, kwargs)
-        blocks = [steps[start:stop] for start, stop in itertools.pairwise(places)]
-        after = _in_loop(blocks, in_sequence(steps[: places[0]], kernels, kwargs), kwargs)
+        after = _in_loop([steps[i:j] for i, j in itertools.pairwise(places)], start, kwargs)
     except Exception:  # of layers of users, which may ask for what is not known in a loop, or one that is raised again
         return _one_by_one(steps, kernels, kwargs)
     return in_sequence(steps[places[-1] :], after, kwargs)
@@ -50,23 +55,45 @@ def _one_by_one(steps: Block, kernels: Any, kwargs: Mapping[str, Any]) -> Any:
     return kernels
 
 
-def _most_frequent_form(steps: Block, kernels: Any, kwargs: Mapping[str, Any]) -> list[int]:
-    """Before which layers, or after the last one, kernels have the form that is most frequent in a sequence."""
-    known: dict[Hashable, Any] = {}
+def _most_frequent_form(steps: Block, kernels: Any, kwargs: Mapping[str, Any]) -> tuple[Hashable, list[int]]:
+    """The form that is most frequent in a sequence, and before which layers, or after the last one, kernels have it.
+
+    After a nonlinearity, if that is about as frequent: there, the loop computes both kernels of a `Kernel` in one pass
+    over memory, and what they share once. A window that follows the nonlinearity would read them in separate passes.
+    """
     places: dict[Hashable, list[int]] = collections.defaultdict(list)
-    kernels = jax.eval_shape(lambda k: k, kernels)
-    for number, step in enumerate(steps):
-        form = _form_of(kernels)
+    nonlinear = set()
+    for number, after in enumerate(_abstract(steps, kernels, kwargs)):
+        form = _form_of(after)
         places[form].append(number)
-        if (step.spec.identity, form) not in known:
-            known[step.spec.identity, form] = jax.eval_shape(lambda k, step=step: step.kernel(k, kwargs), kernels)
-        kernels = known[step.spec.identity, form]
-    places[_form_of(kernels)].append(len(steps))
-    return max(places.values(), key=len)
+        if isinstance(after, Kernel) and not after.is_gaussian:
+            nonlinear.add(form)
+    most = max(map(len, places.values()))
+    preferred = [form for form in places if form in nonlinear and len(places[form]) >= most - 1]
+    form = max(preferred or places, key=lambda form: len(places[form]))
+    return form, places[form]
+
+
+def _abstract(steps: Block, kernels: Any, kwargs: Mapping[str, Any]) -> Iterator[Any]:
+    """Kernels without values, before each layer and after the last one; each kind of layer is evaluated once.
+
+    What a layer can tell from its numbers, it tells from those that all layers of its kind share.
+    """
+    dtype, known = _float_dtype(kernels), {}
+    keys = [_key([step], dtype) for step in steps]
+    kinds = _kinds([[step] for step in steps], keys)
+    yield kernels
+    for key in keys:
+        kind, place = kinds[key], (key, _form_of(kernels))
+        if place not in known:
+            some = np.ones(len(kind.varying), dtype)
+            known[place] = jax.eval_shape(lambda k, x, kind=kind: kind.kernel(k, x, kwargs), kernels, some)
+        kernels = known[place]
+        yield kernels
 
 
 def _form_of(kernels: Any) -> Hashable:
-    leaves, structure = jax.tree.flatten(kernels)
+    leaves, structure = jax.tree.flatten(jax.eval_shape(lambda k: k, kernels))
     return structure, tuple((x.shape, x.dtype) for x in leaves)
 
 
@@ -93,12 +120,7 @@ class _Kind(NamedTuple):
 
 def _in_loop(blocks: Sequence[Block], kernels: Any, kwargs: Mapping[str, Any]) -> Any:
     """Passes kernels through blocks, after each of which they have the same form, in a compiled loop."""
-    dtype = jnp.result_type(*(x for x in jax.tree.leaves(kernels) if jnp.issubdtype(jnp.result_type(x), jnp.floating)))
-
-    def key(block: Block, exact: bool) -> Hashable:
-        numbers = numbers_of(block)
-        is_data = not exact and all(jnp.result_type(dtype, x) == dtype for x in numbers)
-        return tuple(step.spec.identity for step in block), None if is_data else tuple(map(_known, numbers))
+    dtype = _float_dtype(kernels)
 
     def takes_numbers(kind: _Kind) -> bool:
         """Whether the layers can be made with traced numbers, and then return kernels of the same form."""
@@ -108,7 +130,7 @@ def _in_loop(blocks: Sequence[Block], kernels: Any, kwargs: Mapping[str, Any]) -
         except Exception:  # whatever a layer does with its numbers, it can do with those that it was given
             return False
 
-    keys = [key(block, False) for block in blocks]
+    keys = [_key(block, dtype) for block in blocks]
     period = next(p for p in range(1, len(keys) + 1) if keys[p:] == keys[:-p])
     if 1 < period < _FEWEST <= len(blocks) // period:  # kinds in turn: no need to choose in each step
         stop = len(blocks) - len(blocks) % period
@@ -116,7 +138,7 @@ def _in_loop(blocks: Sequence[Block], kernels: Any, kwargs: Mapping[str, Any]) -
         return in_sequence(sum(map(tuple, blocks[stop:]), ()), _in_loop(turns, kernels, kwargs), kwargs)
     kinds = _kinds(blocks, keys)
     if not all(map(takes_numbers, kinds.values())):
-        keys = [key(block, True) for block in blocks]
+        keys = [_key(block, None) for block in blocks]
         kinds = _kinds(blocks, keys)
     which = jnp.asarray([list(kinds).index(k) for k in keys])
     rows = [[numbers_of(block)[i] for i in kinds[k].varying] for block, k in zip(blocks, keys, strict=True)]
@@ -145,6 +167,17 @@ def _kinds(blocks: Sequence[Block], keys: Sequence[Hashable]) -> dict[Hashable, 
         return _Kind(group[0], tuple(i for i, column in enumerate(columns) if len(set(map(_known, column))) > 1))
 
     return {key: kind(group) for key, group in members.items()}
+
+
+def _key(block: Block, dtype: Any) -> Hashable:
+    """What blocks of one kind have in common: not their numbers, if these are data of a type; None if they are not."""
+    numbers = numbers_of(block)
+    is_data = dtype is not None and all(jnp.result_type(dtype, x) == dtype for x in numbers)
+    return tuple(step.spec.identity for step in block), None if is_data else tuple(map(_known, numbers))
+
+
+def _float_dtype(kernels: Any) -> Any:
+    return jnp.result_type(*(x for x in jax.tree.leaves(kernels) if jnp.issubdtype(jnp.result_type(x), jnp.floating)))
 
 
 def _known(number: Any) -> Hashable:
