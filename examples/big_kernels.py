@@ -10,15 +10,22 @@ The one that finds the store complete predicts the test images. Without `--share
 folder stays; the same command once more only predicts.
 """
 
-import argparse
+import sys
 import time
-from pathlib import Path
 
 import numpy as np
+from absl import app, flags
 from datasets import digits
 
 import neural_tangents as nt
 from neural_tangents import stax
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("folder", "digits-kernels", "where the store is, or will be")
+flags.DEFINE_integer("train", 1000, "number of training images")
+flags.DEFINE_integer("tile", 128, "largest number of images along each side of a tile")
+flags.DEFINE_string("share", None, "k,n: compute share k = 0, ..., n - 1 of the tiles only")
+flags.DEFINE_float("diag_reg", 1e-3, "noise variance, relative to the mean variance")
 
 KERNELS = {"nngp": "Bayesian (NNGP)", "ntk": "trained by gradient descent (NTK)"}
 
@@ -31,37 +38,33 @@ def infinite_network():
 
 
 def share(text):
-    """Returns `(k, n)` from the text "k,n"."""
+    """Returns `(k, n)` from the text "k,n", and None from None."""
+    if text is None:
+        return None
     k, n = map(int, text.split(","))
     return k, n
 
 
-def main(argv=None):
+def main(argv):
     """Runs the experiment and returns the test accuracy of each kernel, or None while other processes are at work."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--folder", type=Path, default=Path("digits-kernels"), help="where the store is, or will be")
-    parser.add_argument("--train", type=int, default=1000, help="number of training images")
-    parser.add_argument("--tile", type=int, default=128, help="largest number of images along each side of a tile")
-    parser.add_argument("--share", type=share, help="k,n: compute share k = 0, ..., n - 1 of the tiles only")
-    parser.add_argument("--diag-reg", type=float, default=1e-3, help="noise variance, relative to the mean variance")
-    args = parser.parse_args(argv)
-
-    (x_train, y_train), (x_test, y_test) = digits(args.train)
+    app.define_help_flags()
+    app.parse_flags_with_usage(argv)
+    (x_train, y_train), (x_test, y_test) = digits(FLAGS.train)
     x_train, x_test = (x.reshape(-1, 8, 8, 1).astype("float32") for x in (x_train, x_test))
     names = tuple(KERNELS)
-    kernel_fn = nt.batch(infinite_network(), args.tile, store_on_device=False)
+    kernel_fn = nt.batch(infinite_network(), FLAGS.tile, store_on_device=False)
     print(f"all tiles: {kernel_fn.estimate(x_train, None, names)}")
 
-    store = kernel_fn.store(args.folder, x_train, None, names)
+    store = kernel_fn.store(FLAGS.folder, x_train, None, names)
     todo, start = len(store.missing()), time.perf_counter()
-    store.fill(share=args.share)
+    store.fill(share=share(FLAGS.share))
     print(f"{time.perf_counter() - start:.1f} s, {todo} tiles were missing before")
     print(store)
     if store.missing():
         print("the rest is for other processes")
         return None
 
-    predict_fn = nt.predict.gp_inference(store, y_train, diag_reg=args.diag_reg)
+    predict_fn = nt.predict.gp_inference(store, y_train, diag_reg=FLAGS.diag_reg)
     test_train = kernel_fn(x_test, x_train, names)  # in tiles too, but in memory
     accuracies = {}
     for name, mean in predict_fn(names, test_train)._asdict().items():
@@ -71,4 +74,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv)

@@ -7,15 +7,20 @@ images and every pair of outputs. Which implementation is fastest depends on the
     python examples/empirical_ntk.py --channels 64
 """
 
-import argparse
+import sys
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import app, flags
 from datasets import digits
 
 import neural_tangents as nt
+
+FLAGS = flags.FLAGS
+flags.DEFINE_integer("images", 20, "number of images in each of two batches")
+flags.DEFINE_integer("channels", 32, "channels of both convolutions")
 
 
 def init(key, channels, n_outputs=10):
@@ -46,16 +51,13 @@ def timed(fn, *args):
     return result, min(seconds)
 
 
-def main(argv=None):
+def main(argv):
     """Runs the comparison and returns, for each implementation, its kernel and its time in seconds."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--images", type=int, default=20, help="number of images in each of two batches")
-    parser.add_argument("--channels", type=int, default=32, help="channels of both convolutions")
-    args = parser.parse_args(argv)
-
-    (x1, _), (x2, _) = digits(args.images, args.images)
+    app.define_help_flags()
+    app.parse_flags_with_usage(argv)
+    (x1, _), (x2, _) = digits(FLAGS.images, FLAGS.images)
     x1, x2 = (jnp.asarray(x).reshape(-1, 8, 8, 1) for x in (x1, x2))
-    params = init(jax.random.key(0), args.channels)
+    params = init(jax.random.key(0), FLAGS.channels)
 
     results = {}
     for implementation in nt.NtkImplementation:
@@ -73,4 +75,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv)

@@ -6,15 +6,23 @@ squared loss the outputs of a wide network obey a linear equation, whose solutio
     python examples/function_space.py --width 4096
 """
 
-import argparse
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import app, flags
 from datasets import digits
 
 import neural_tangents as nt
 from neural_tangents import stax
+
+FLAGS = flags.FLAGS
+flags.DEFINE_integer("train", 64, "number of training images")
+flags.DEFINE_integer("test", 64, "number of test images")
+flags.DEFINE_integer("width", 2048, "number of hidden units")
+flags.DEFINE_integer("steps", 1000, "number of steps of gradient descent")
+flags.DEFINE_float("rate", 0.1, "learning rate, relative to the largest stable one")
 
 HEADER = """\
         training loss       difference of   test loss           difference of
@@ -40,34 +48,28 @@ def gradient_descent(f, x, y, learning_rate):
     return jax.jit(lambda params, n: jax.lax.fori_loop(0, n, step, params))
 
 
-def main(argv=None):
+def main(argv):
     """Runs the experiment and returns, for each reported step, a dictionary of the numbers printed."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--train", type=int, default=64, help="number of training images")
-    parser.add_argument("--test", type=int, default=64, help="number of test images")
-    parser.add_argument("--width", type=int, default=2048, help="number of hidden units")
-    parser.add_argument("--steps", type=int, default=1000, help="number of steps of gradient descent")
-    parser.add_argument("--rate", type=float, default=0.1, help="learning rate, relative to the largest stable one")
-    args = parser.parse_args(argv)
-
-    train, test = (tuple(map(jnp.asarray, pair)) for pair in digits(args.train, args.test))
+    app.define_help_flags()
+    app.parse_flags_with_usage(argv)
+    train, test = (tuple(map(jnp.asarray, pair)) for pair in digits(FLAGS.train, FLAGS.test))
     init_fn, apply_fn, _ = stax.serial(
-        stax.Dense(args.width, W_std=1.5, b_std=0.05), stax.Erf(), stax.Dense(10, W_std=1.5, b_std=0.05)
+        stax.Dense(FLAGS.width, W_std=1.5, b_std=0.05), stax.Erf(), stax.Dense(10, W_std=1.5, b_std=0.05)
     )
     _, params = init_fn(jax.random.key(0), train[0].shape)
 
     # With finitely many units, training on one output changes the others too: the kernel is of all pairs of outputs.
     ntk_fn = jax.jit(nt.empirical_ntk_fn(apply_fn, trace_axes=(), vmap_axes=0))
     k_train_train, k_test_train = ntk_fn(train[0], None, params), ntk_fn(test[0], train[0], params)
-    learning_rate = args.rate * nt.predict.max_learning_rate(k_train_train)
+    learning_rate = FLAGS.rate * nt.predict.max_learning_rate(k_train_train)
     predict_fn = nt.predict.gradient_descent_mse(k_train_train, train[1], learning_rate, trace_axes=())
     before = [apply_fn(params, x) for x, _ in (train, test)]
     train_fn = gradient_descent(apply_fn, *train, learning_rate)
 
-    print(f"{len(train[0])} training and {len(test[0])} test images, {args.width} hidden units of erf")
+    print(f"{len(train[0])} training and {len(test[0])} test images, {FLAGS.width} hidden units of erf")
     print(HEADER)
     rows, done = [], 0
-    for step in [0, *np.unique(np.geomspace(1, args.steps, 4).round().astype(int)).tolist()]:
+    for step in [0, *np.unique(np.geomspace(1, FLAGS.steps, 4).round().astype(int)).tolist()]:
         params, done = train_fn(params, step - done), step
         row = {"step": step}
         predictions = predict_fn(step, *before, k_test_train)
@@ -82,4 +84,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv)

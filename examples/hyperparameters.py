@@ -7,14 +7,19 @@ logarithmic scale. Leave-one-out predictions say, without a test set, how much b
     python examples/hyperparameters.py --steps 60
 """
 
-import argparse
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import app, flags
 
 import neural_tangents as nt
 from neural_tangents import stax
+
+FLAGS = flags.FLAGS
+flags.DEFINE_integer("train", 100, "number of training points")
+flags.DEFINE_integer("steps", 100, "number of steps of gradient ascent")
 
 TRUE_NOISE = 0.1  # standard deviation
 
@@ -53,23 +58,20 @@ def test_error(log_values, x, y, x_test, y_test):
     return jnp.sqrt(jnp.mean((predict_fn("nngp", kernel_fn(x_test, x, "nngp")) - y_test) ** 2))
 
 
-def main(argv=None):
+def main(argv):
     """Runs the experiment and returns losses, test errors, and the noise that was learned."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--train", type=int, default=100, help="number of training points")
-    parser.add_argument("--steps", type=int, default=100, help="number of steps of gradient ascent")
-    args = parser.parse_args(argv)
-
+    app.define_help_flags()
+    app.parse_flags_with_usage(argv)
     with jax.enable_x64(True):
-        train, test = data(args.train), data(500, seed=1)
+        train, test = data(FLAGS.train), data(500, seed=1)
         value_and_grad = jax.jit(jax.value_and_grad(loss))
         log_values = jnp.log(jnp.asarray([1.0, 0.1, 0.1]))
         velocity, losses, errors = jnp.zeros(3), [], []
         print("  step  loss     leave-one-out error  test error  W_std  b_std  noise (standard deviation)")
-        for step in range(args.steps + 1):
+        for step in range(FLAGS.steps + 1):
             value, gradient = value_and_grad(log_values, *train)
             losses.append(float(value))
-            if step in (0, args.steps // 10, args.steps):
+            if step in (0, FLAGS.steps // 10, FLAGS.steps):
                 errors.append(float(test_error(log_values, *train, *test)))
                 w_std, b_std, noise = np.exp(log_values)
                 print(f"{step:6d}  {value:7.4f}  {leave_one_out_error(log_values, *train):19.4f}  {errors[-1]:10.4f}"
@@ -81,4 +83,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv)

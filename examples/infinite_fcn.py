@@ -7,17 +7,24 @@ convergence by gradient descent (NTK). Both give a Gaussian for every output on 
     python examples/infinite_fcn.py --depth 3 --plot digits.png
 """
 
-import argparse
+import sys
 import time
 from pathlib import Path
 
 import jax
 import numpy as np
+from absl import app, flags
 from datasets import digits
 from matplotlib.figure import Figure
 
 import neural_tangents as nt
 from neural_tangents import stax
+
+FLAGS = flags.FLAGS
+flags.DEFINE_integer("train", 1000, "number of training images")
+flags.DEFINE_integer("depth", 3, "number of hidden layers")
+flags.DEFINE_float("diag_reg", 1e-4, "noise variance, relative to the mean variance")
+flags.DEFINE_string("plot", str(Path(__file__).with_suffix(".png")), "where the plot goes")
 
 KERNELS = {"nngp": "Bayesian (NNGP)", "ntk": "trained by gradient descent (NTK)"}
 
@@ -60,25 +67,20 @@ def plot_predictions(path, images, labels, predictions):
     figure.savefig(path, dpi=120)
 
 
-def main(argv=None):
+def main(argv):
     """Runs the experiment and returns the test accuracy of each kernel."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--train", type=int, default=1000, help="number of training images")
-    parser.add_argument("--depth", type=int, default=3, help="number of hidden layers")
-    parser.add_argument("--diag-reg", type=float, default=1e-4, help="noise variance, relative to the mean variance")
-    parser.add_argument("--plot", type=Path, default=Path(__file__).with_suffix(".png"), help="where the plot goes")
-    args = parser.parse_args(argv)
-
-    (x_train, y_train), (x_test, y_test) = digits(args.train)
+    app.define_help_flags()
+    app.parse_flags_with_usage(argv)
+    (x_train, y_train), (x_test, y_test) = digits(FLAGS.train)
     labels = y_test.argmax(axis=1)
 
     accuracies, predictions = {}, {}
-    print(f"{len(x_train)} training and {len(x_test)} test images, {args.depth} infinitely wide hidden layers of erf")
+    print(f"{len(x_train)} training and {len(x_test)} test images, {FLAGS.depth} infinitely wide hidden layers of erf")
     with jax.enable_x64(True):
         for name, title in KERNELS.items():
             start = time.perf_counter()
             predict_fn = nt.predict.gradient_descent_mse_ensemble(
-                infinite_network(args.depth), x_train, y_train, diag_reg=args.diag_reg
+                infinite_network(FLAGS.depth), x_train, y_train, diag_reg=FLAGS.diag_reg
             )
             mean, covariance = map(np.asarray, predict_fn(x_test=x_test, get=name, compute_cov=True))
             seconds = time.perf_counter() - start
@@ -86,10 +88,10 @@ def main(argv=None):
             accuracies[name] = float(np.mean(mean.argmax(axis=1) == labels))
             loss = 0.5 * np.mean((mean - y_test) ** 2)
             print(f"{title:34} test accuracy {accuracies[name]:.2%}, loss {loss:.5f}, {seconds:.1f} s")
-    plot_predictions(args.plot, x_test.reshape(-1, 8, 8), labels, predictions)
-    print(f"plot: {args.plot}")
+    plot_predictions(FLAGS.plot, x_test.reshape(-1, 8, 8), labels, predictions)
+    print(f"plot: {FLAGS.plot}")
     return accuracies
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv)

@@ -6,16 +6,25 @@ cross-entropy. Wide networks hardly move in parameter space, so the two stay clo
     python examples/weight_space.py --width 4096
 """
 
-import argparse
 import functools
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import app, flags
 from datasets import digits
 
 import neural_tangents as nt
 from neural_tangents import stax
+
+FLAGS = flags.FLAGS
+flags.DEFINE_integer("train", 1000, "number of training images")
+flags.DEFINE_integer("test", 797, "number of test images")
+flags.DEFINE_integer("width", 1024, "number of hidden units")
+flags.DEFINE_integer("steps", 100, "number of steps of gradient descent")
+flags.DEFINE_float("learning_rate", 1.0, "learning rate")
+flags.DEFINE_float("momentum", 0.9, "momentum")
 
 HEADER = """\
         training loss    test loss        test accuracy    difference of
@@ -54,31 +63,24 @@ def momentum_descent(f, x, labels, learning_rate, momentum):
     return jax.jit(lambda state, n: jax.lax.fori_loop(0, n, step, state))
 
 
-def main(argv=None):
+def main(argv):
     """Runs the experiment and returns, for each reported step, a dictionary of the numbers printed."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--train", type=int, default=1000, help="number of training images")
-    parser.add_argument("--test", type=int, default=797, help="number of test images")
-    parser.add_argument("--width", type=int, default=1024, help="number of hidden units")
-    parser.add_argument("--steps", type=int, default=100, help="number of steps of gradient descent")
-    parser.add_argument("--learning-rate", type=float, default=1.0)
-    parser.add_argument("--momentum", type=float, default=0.9)
-    args = parser.parse_args(argv)
-
-    train, test = ((jnp.asarray(x), jnp.asarray(y).argmax(axis=1)) for x, y in digits(args.train, args.test))
+    app.define_help_flags()
+    app.parse_flags_with_usage(argv)
+    train, test = ((jnp.asarray(x), jnp.asarray(y).argmax(axis=1)) for x, y in digits(FLAGS.train, FLAGS.test))
     init_fn, apply_fn, _ = stax.serial(
-        stax.Dense(args.width, W_std=1.5, b_std=0.05), stax.Erf(), stax.Dense(10, W_std=1.5, b_std=0.05)
+        stax.Dense(FLAGS.width, W_std=1.5, b_std=0.05), stax.Erf(), stax.Dense(10, W_std=1.5, b_std=0.05)
     )
     _, params = init_fn(jax.random.key(0), train[0].shape)
 
     models = {"network": apply_fn, "linear": nt.linearize(apply_fn, params)}
-    train_fns = {name: momentum_descent(f, *train, args.learning_rate, args.momentum) for name, f in models.items()}
+    train_fns = {name: momentum_descent(f, *train, FLAGS.learning_rate, FLAGS.momentum) for name, f in models.items()}
     states = dict.fromkeys(models, (params, jax.tree.map(jnp.zeros_like, params)))
 
-    print(f"{len(train[0])} training and {len(test[0])} test images, {args.width} hidden units of erf")
+    print(f"{len(train[0])} training and {len(test[0])} test images, {FLAGS.width} hidden units of erf")
     print(HEADER)
     rows, done = [], 0
-    for step in [0, *np.unique(np.geomspace(1, args.steps, 5).round().astype(int)).tolist()]:
+    for step in [0, *np.unique(np.geomspace(1, FLAGS.steps, 5).round().astype(int)).tolist()]:
         row, outputs = {"step": step}, {}
         for name, f in models.items():
             states[name] = train_fns[name](states[name], step - done)
@@ -92,4 +94,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv)

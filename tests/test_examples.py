@@ -1,12 +1,14 @@
 """Every example runs, and shows what it claims."""
 
 import importlib
+import sys
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from absl import flags
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -15,12 +17,28 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 def load(monkeypatch):
     """A function that imports an example by the name of its file, from their folder, as running it does."""
     monkeypatch.syspath_prepend(EXAMPLES)
-    return importlib.import_module
+    before = set(flags.FLAGS)
+
+    def imported(name):
+        monkeypatch.delitem(sys.modules, name, raising=False)  # to define its flags, which may be those of others too
+        return importlib.import_module(name)
+
+    yield imported
+    for name in set(flags.FLAGS) - before:
+        delattr(flags.FLAGS, name)
 
 
 def run(example, **options):
-    """Runs an example with options of the command line."""
-    return example.main([f"--{name.replace('_', '-')}={value}" for name, value in options.items()])
+    """Runs an example with options of the command line, and defaults for others."""
+    flags.FLAGS.unparse_flags()
+    return example.main([example.__file__, *(f"--{name}={value}" for name, value in options.items())])
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_examples_are_short_and_say_how_to_run_them(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 100
+    assert path.stem == "datasets" or f"python examples/{path.name}" in text.split('"""')[1]
 
 
 @pytest.mark.slow
@@ -112,3 +130,37 @@ def test_a_store_of_kernels_is_filled_in_shares(load, tmp_path, capsys):
     assert set(accuracies) == {"nngp", "ntk"} and min(accuracies.values()) > 0.8
     assert run(example, **options) == accuracies
     assert "0 tiles were missing before" in capsys.readouterr().out
+
+
+def test_pooling_does_not_mind_moved_digits(load, capsys):
+    accuracies = run(load("infinite_cnn"), train=60, test=60, tile=20)
+    still, moved = accuracies["pooled"]
+    assert still > 0.8 and moved > 0.8
+    still, moved = accuracies["flattened"]
+    assert still > 0.8 and moved < 0.6
+    assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+def test_languages_are_told_apart(load, capsys):
+    example = load("text")
+    assert [len(texts) for texts in example.sentences().values()] == [24] * 4
+    accuracies = run(example, train=6)
+    assert len(accuracies) == 2 and min(accuracies.values()) > 0.5  # a guess is right in a quarter of all cases
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+@pytest.mark.filterwarnings("ignore:`Elementwise` differentiates")
+def test_a_kernel_of_ones_own(load, capsys):
+    results = run(load("elementwise"), images=5)
+    for built_in, draws in results.values():
+        assert built_in < 1e-5 < draws < 0.5
+    assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+@pytest.mark.filterwarnings("ignore:The kernel of `ElementwiseNumerical` is approximate")
+def test_kernels_by_quadrature(load, capsys):
+    results = run(load("elementwise_numerical"), images=4)
+    for many, few, draws in results.values():
+        assert many < 1e-3 and many < few / 10 and draws < 0.1
+    assert results["gelu"][0] < 1e-5
+    assert len(capsys.readouterr().out.splitlines()) == 6
