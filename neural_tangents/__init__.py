@@ -8,7 +8,7 @@ any library           `empirical_ntk_vp_fn`, `empirical_ntk_operator_fn`: produc
 Large batches         `batch`: kernels in tiles, on several devices; `batching`: stores for long runs
 No closed form        `monte_carlo_kernel_fn`: kernels averaged over draws of finite networks
 
-`empirical` has all names for finite networks.
+`empirical` has all names for finite networks, and `experimental` those for models of TensorFlow.
 """
 
 from typing import TYPE_CHECKING
@@ -30,6 +30,8 @@ from neural_tangents.empirical import (
 
 if not TYPE_CHECKING:  # type checkers find missing names by themselves
     from neural_tangents._core.missing_names import of_package as __getattr__  # noqa: F401
+else:  # imported when first used
+    from neural_tangents import experimental as experimental
 
 __version__ = "0.7.0"
 

@@ -3,7 +3,7 @@
 Imports go down only, never up, and never sideways from one part to its neighbour:
 
     neural_tangents/__init__.py                              4
-      _src   estimators   tracing                            3
+      _src   experimental   estimators   tracing             3
         typing   stax   predict   empirical   batching       2
           _core                                              1
             _compat                                          0   alone touches jax.extend and jax.interpreters
@@ -24,11 +24,15 @@ PACKAGE = "neural_tangents"
 # Height of each part of the library. A module imports from its own part and from lower ones. New parts go here.
 HEIGHTS = {
     "": 4,
-    **dict.fromkeys(["_src", "estimators", "tracing"], 3),
+    **dict.fromkeys(["_src", "experimental", "estimators", "tracing"], 3),
     **dict.fromkeys(["typing", "stax", "predict", "empirical", "batching"], 2),
     "_core": 1,
     "_compat": 0,
 }
+
+# Exports, under the paths that old programs import, what is elsewhere: so its files have the names that they had in the
+# archived library, which others have here too, and a few of the things that it exports are private.
+OLD_PATHS = "_src"
 
 # Lines of a file, and of a function without its docstring.
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
@@ -106,7 +110,7 @@ def find_private_imports(graph: Mapping[str, set[str]]) -> list[str]:
     """Returns imports of a private module `_x` from outside the part of the library that `_x` lies in."""
     found = []
     for module, targets in graph.items():
-        for target in targets:
+        for target in targets if part_of(module) != OLD_PATHS else ():
             is_private = any(name.startswith("_") for name in target.split(".")[2:])
             if is_private and part_of(module) != part_of(target):
                 found.append(f"{module} imports {target}, which is private")
@@ -144,7 +148,7 @@ def find_code_in_init(sources: Sources, packages: set[str]) -> list[str]:
             is_listing = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("__all__", "__version__")
             is_import = isinstance(node, ast.Import | ast.ImportFrom)
             if isinstance(node, ast.If) and ast.unparse(node.test) == "not TYPE_CHECKING":
-                is_import = all(isinstance(inner, ast.ImportFrom) for inner in node.body)
+                is_import = all(isinstance(inner, ast.ImportFrom) for inner in [*node.body, *node.orelse])
             if not (is_docstring or is_listing or is_import):
                 found.append(f"{package}/__init__.py line {node.lineno}: {type(node).__name__}")
     return found
@@ -154,7 +158,7 @@ def find_equal_file_names(sources: Sources, packages: set[str]) -> list[str]:
     """Returns base names that two files share, but for a leading underscore."""
     modules: dict[str, list[str]] = {}
     for module in sources:
-        if module not in packages:
+        if module not in packages and part_of(module) != OLD_PATHS:
             modules.setdefault(module.rpartition(".")[2].lstrip("_"), []).append(module)
     return [f"{' and '.join(equal)} have the same file name" for equal in modules.values() if len(equal) > 1]
 
@@ -355,6 +359,12 @@ def test_finds_equal_and_badly_named_files():
     assert len(find_badly_named_files(*synthetic(stax="", stax__dense=""))) == 1
 
 
+def test_old_paths_have_old_names():
+    named = synthetic(_src="", _src__kernel="from neural_tangents.stax._dense import f", _core="", _core__kernel="")
+    assert find_equal_file_names(*named) == find_private_imports(import_graph(*named)) == []
+    assert find_upward_imports(import_graph(*synthetic(stax="from neural_tangents._src import kernel", _src="")))
+
+
 def test_finds_rooms_without_a_purpose():
     assert find_rooms_without_a_purpose(*synthetic(stax="", stax___dense="")) == [PACKAGE, f"{PACKAGE}.stax"]
 
@@ -370,6 +380,6 @@ def test_finds_long_code():
 @pytest.mark.parametrize("statement", ["x = 1", "def f(): pass", "if True:\n    import a", "f()", "class A: pass"])
 def test_finds_code_in_init_files(statement):
     allowed = '"""Doc."""\nfrom .a import b\nimport c\n__all__ = ("b",)\n__version__ = "1"\n'
-    allowed += "if not TYPE_CHECKING:\n    from .a import d\n"
+    allowed += "if not TYPE_CHECKING:\n    from .a import d\nelse:\n    from .a import e\n"
     assert not find_code_in_init(*synthetic(stax=allowed, stax__a=statement))
     assert len(find_code_in_init(*synthetic(stax=allowed + statement, stax__a=""))) == 1

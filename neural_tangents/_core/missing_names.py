@@ -1,11 +1,29 @@
-"""Errors for names that a module does not have, but could be expected to have: they say what to use instead."""
+"""Names that a module does not have, but could be expected to have: errors that say what to use instead.
+
+Packages that few programs use are not imported with the library, but when they are first asked for.
+"""
 
 import difflib
+import importlib
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_advice: dict[str, Mapping[str, str]] = {}  # by module
+
+class _Advice(dict[str, str]):
+    """What to use instead, by missing name.
+
+    Attributes:
+      otherwise: what to say of all other names; empty for nothing.
+    """
+
+    otherwise = ""
+
+    def __missing__(self, name: str) -> str:
+        return "" if name.startswith("__") else self.otherwise
+
+
+_advice: dict[str, _Advice] = {}  # by module
 
 
 class _OldImports:
@@ -17,26 +35,35 @@ class _OldImports:
     @staticmethod
     def find_spec(name: str, path: Any = None, target: Any = None) -> None:
         module, _, attribute = name.rpartition(".")
-        if attribute in _advice.get(module, ()):
+        if module in _advice and _advice[module][attribute]:
             raise ImportError(f"There is no {name!r}. {_advice[module][attribute]}", name=name)
 
 
 sys.meta_path.append(_OldImports)  # type: ignore[arg-type]
 
 
-def advising(module: str, advice: Mapping[str, str]) -> Callable[[str], Any]:
+def advising(
+    module: str, advice: Mapping[str, str], otherwise: str = "", packages: tuple[str, ...] = ()
+) -> Callable[[str], Any]:
     """The function `__getattr__` of a module: it is called for missing names, and raises an error with advice.
 
     Args:
       module: name of the module. If one of its public names is spelt almost like the missing one, it is suggested.
       advice: what to use instead, by missing name. Imports of these names raise an `ImportError` with it.
+      otherwise: what to say of all other names in place of such a suggestion.
+      packages: packages in this one that are imported when they are first asked for.
     """
-    _advice[module] = advice
+    known = _advice[module] = _Advice(advice)
+    known.otherwise = otherwise
 
     def __getattr__(name: str) -> Any:
+        if name in packages:
+            return importlib.import_module(f"{module}.{name}")
+        if name == "__path__" and otherwise:
+            return []  # as of a package: only of these, Python looks for missing names before it raises its own error
         text = f"module {module!r} has no attribute {name!r}"
-        if name in advice:
-            text += f". {advice[name]}"
+        if known[name]:
+            text += f". {known[name]}"
         elif not name.startswith("_"):
             close = difflib.get_close_matches(name, sys.modules[module].__all__, 1, cutoff=0.75)
             text += f". Did you mean {close[0]!r}?" if close else ""
@@ -61,15 +88,15 @@ of_package = advising(
         "tangents": "Use `neural_tangents.linearize` and `neural_tangents.taylor_expand`.",
         "layers": "Use `neural_tangents.stax`.",
         "monte_carlo": "Use `neural_tangents.monte_carlo_kernel_fn`.",
-        "experimental": "It held functions for TensorFlow, which is not supported.",
         "get_ker_fun_monte_carlo": "Use `neural_tangents.monte_carlo_kernel_fn(init_fn, apply_fn, key, n_samples)`.",
         "get_ker_fun_empirical": "Use `neural_tangents.empirical_kernel_fn(f)`.",
         "get_ntk_fun_empirical": "Use `neural_tangents.empirical_ntk_fn(f)`.",
         "get_nngp_fun_empirical": "Use `neural_tangents.empirical_nngp_fn(f)`.",
         "empirical_implicit_ntk_fn": _IMPLEMENTATION.format("NTK_VECTOR_PRODUCTS"),
         "empirical_direct_ntk_fn": _IMPLEMENTATION.format("JACOBIAN_CONTRACTION"),
-        "empirical_ntk_fn_tf": "TensorFlow is not supported. Write the model as a function of JAX arrays.",
+        "empirical_ntk_fn_tf": "Use `neural_tangents.experimental.empirical_ntk_fn_tf`.",
     },
+    packages=("experimental", "_src"),
 )
 
 of_predict = advising(

@@ -218,13 +218,15 @@ def _spec_of(
     return dataclasses.replace(
         spec,
         init=init_fn,
-        kernel=lambda kernels, **kwargs: tree_map(_with_channels, spec.kernel(kernels, **kwargs)),
+        kernel=lambda kernels, **kwargs: tree_map(_settled, spec.kernel(kernels, **kwargs)),
         keywords=keywords.without("mask") if takes_mask else keywords,
     )
 
 
-def _with_channels(k: Any) -> Any:
-    """A kernel, whose channel axis is the last one if the one it names is gone, with axes before it."""
+def _settled(k: Any) -> Any:
+    """A kernel with spatial axes in natural order, whose channel axis is the last one if the one it names is gone, with
+    axes before it."""
+    k = k.reverse() if k.is_reversed else k
     ndim = len(k.shape1)
     stale = k.channel_axis >= ndim > 1 and k.batch_axis != ndim - 1
     return k.replace(channel_axis=ndim - 1) if stale else k
