@@ -14,6 +14,7 @@ No closed form        `monte_carlo_kernel_fn`: kernels averaged over draws of fi
 from typing import TYPE_CHECKING
 
 from neural_tangents import batching, empirical, predict, stax
+from neural_tangents._core import archived_library  # noqa: F401  # warns if it is installed too
 from neural_tangents._core.kernel import Kernel
 from neural_tangents.batching import batch
 from neural_tangents.empirical import (

@@ -165,8 +165,7 @@ def _call_and_signature(tf: ModuleType, f: Any) -> tuple[Callable[..., Any], Any
     if not is_keras:
         types = {variable.dtype for variable in f.trainable_variables if variable.dtype.is_floating}
         return f, tf.TensorSpec(shape, types.pop() if len(types) == 1 else tf.float32)
-    inputs = getattr(f, "inputs", None) or []
-    specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in inputs]
-    if not specs or isinstance(shape, dict):
-        raise NotImplementedError(f"Expected a Keras model of one input or of a list of inputs, got shapes {shape}.")
-    return lambda x: f(x, training=False), specs if isinstance(shape, list) else specs[0]
+    inputs = getattr(f, "input", None)  # in the structure of the call; a `Sequential` has one, and may not tell it so
+    inputs = f.inputs[0] if inputs is None else inputs
+    specs = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), inputs)
+    return lambda x: f(x, training=False), specs

@@ -119,6 +119,6 @@ def _without_mirrors(plan: StorePlan, form: CallForm, function: TileFunction, se
 
 def _version() -> str:
     try:
-        return importlib.metadata.version("neural-tangents")
+        return importlib.metadata.version("neural-tangents-jax")
     except importlib.metadata.PackageNotFoundError:
         return "of unknown version"

@@ -23,7 +23,7 @@ def import_zarr() -> Any:
     if tuple(map(int, numbers)) < _OLDEST_ZARR:
         raise ImportError(
             f"Expected zarr {'.'.join(map(str, _OLDEST_ZARR))} or later, got {zarr.__version__}, whose tiles may be "
-            "torn if a process is killed. Install a later one: pip install 'neural-tangents[store]'."
+            "torn if a process is killed. Install a later one: pip install 'neural-tangents-jax[store]'."
         )
     return zarr
 
@@ -38,7 +38,7 @@ def import_extra(name: str, purpose: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise ImportError(
-            f"The package {name} is needed for {purpose}. Install it: pip install 'neural-tangents[store]'."
+            f"The package {name} is needed for {purpose}. Install it: pip install 'neural-tangents-jax[store]'."
         ) from error
 
 

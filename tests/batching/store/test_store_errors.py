@@ -252,7 +252,7 @@ def test_names_that_are_not_there(filled):
 def test_missing_packages(filled, target, monkeypatch):
     def without(name):
         monkeypatch.setitem(sys.modules, name, None)
-        return pytest.raises(ImportError, match=rf"{name} is needed .* pip install 'neural-tangents\[store\]'")
+        return pytest.raises(ImportError, match=rf"{name} is needed .* pip install 'neural-tangents-jax\[store\]'")
 
     with without("tqdm"):
         filled.fill(progress=True)
