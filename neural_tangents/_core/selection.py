@@ -37,10 +37,22 @@ def check_names(names: tuple[str, ...] | None, known: Iterable[str]) -> None:
         raise KeyError(f"Unknown `get`: {unknown}. Known names: {known}.")
 
 
+# What `help` says of the fields of results; other names are attributes of a `Kernel`, which explains them.
+_FIELDS = {
+    "nngp": "The result for the NNGP kernel: the kernel itself, or a prediction of the Bayesian network.",
+    "ntk": "The result for the NTK: the kernel itself, or a prediction of the network trained by gradient descent.",
+    "ntkgp": "The result for the NTK as the covariance of a Gaussian process.",
+}
+
+
 @functools.cache
 def result_type(type_name: str, names: tuple[str, ...]) -> Any:
     """The named tuple type for some results. One type per selection, as results of equal type must be equal pytrees."""
-    return type(type_name, (collections.namedtuple(type_name, names),), {"__slots__": (), "__reduce__": _saved})
+    fields: Any = collections.namedtuple(type_name, names)  # type: ignore[misc]
+    for name in names:
+        getattr(fields, name).__doc__ = _FIELDS.get(name, f"The attribute `{name}` of `neural_tangents.Kernel`.")
+    attributes = {"__slots__": (), "__reduce__": _saved, "__doc__": "Results by name, in the order of `get`."}
+    return type(type_name, (fields,), attributes)
 
 
 def _saved(result: Any) -> tuple[Any, ...]:

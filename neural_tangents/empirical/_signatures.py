@@ -15,10 +15,12 @@ class KernelPair(Protocol):
     """A named tuple of both kernels, or a tree of such for several outputs."""
 
     @property
-    def nngp(self) -> Array: ...
+    def nngp(self) -> Array:
+        """The NNGP kernel, `f(x1) f(x2)ᵀ`."""
 
     @property
-    def ntk(self) -> Array: ...
+    def ntk(self) -> Array:
+        """The NTK, `J(x1) J(x2)ᵀ`."""
 
     def __getitem__(self, index: Any) -> Any: ...
 

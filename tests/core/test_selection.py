@@ -54,3 +54,10 @@ def test_results_of_equal_selections_are_equal_pytrees():
     assert jax.tree.map(lambda x, y: x + y, a, b) == (4, 2)
     assert type(a) is not type(select(RESULTS, ("nngp", "ntk"), "Name"))
     assert type(a) is not type(select(RESULTS, ("ntk", "nngp"), "Other"))
+
+
+def test_fields_say_what_they_are():
+    fields = result_type("Name", ("nngp", "ntk", "ntkgp", "cov1"))
+    assert fields.__doc__ == "Results by name, in the order of `get`."
+    assert "Bayesian" in fields.nngp.__doc__ and "gradient descent" in fields.ntk.__doc__
+    assert fields.cov1.__doc__ == "The attribute `cov1` of `neural_tangents.Kernel`."
