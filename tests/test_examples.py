@@ -164,3 +164,18 @@ def test_kernels_by_quadrature(load, capsys):
         assert many < 1e-3 and many < few / 10 and draws < 0.1
     assert results["gelu"][0] < 1e-5
     assert len(capsys.readouterr().out.splitlines()) == 6
+
+
+def test_a_toy_curve(load, tmp_path):
+    example, plot = load("toy_curve"), tmp_path / "curve.png"
+    moments = run(example, plot=plot, points=41)
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    x = np.linspace(-2, 2, 41)
+    near = np.abs(x - 0.6) < 1e-9  # one of the five points
+    for name in ("posterior", "trained"):
+        mean, std = moments[name]
+        np.testing.assert_allclose(mean[near], example.curve(x[near]), atol=1e-2)
+        assert std[near] < 0.05 < np.max(std)
+    np.testing.assert_allclose(moments["t = 0"], moments["prior"], atol=1e-6)
+    error = {name: np.mean((moments[name][0] - example.curve(x)) ** 2) for name in example.TIMES}
+    assert error["trained"] < error["t = 1"] < error["t = 0"]
