@@ -269,3 +269,23 @@ def test_a_loop_traces_its_body_a_fixed_number_of_times(counted):
     net = stax.repeat(stax.serial(stax.Dense(4), layer()), 50)
     jaxpr(net)
     assert calls["kernel"] <= 4
+
+
+@pytest.mark.parametrize("depth", [25, 100])
+def test_deep_networks_of_different_layers_are_right_in_single_precision(depth):
+    """The recursion of arcsines, by NumPy in double precision, with a weight variance for each layer."""
+    scales = [1.2 + 0.3 * i / depth for i in range(depth + 1)]
+    x = np.random.RandomState(1).normal(size=(20, 8)).astype(np.float32)
+    layers = [layer for scale in scales[1:] for layer in (stax.Erf(), stax.Dense(1, scale, 0.1))]
+    _, _, kernel_fn = stax.serial(stax.Dense(1, scales[0], 0.1), *layers)
+    got = jax.jit(lambda x: kernel_fn(x, None, ("nngp", "ntk")))(x)
+
+    k = scales[0] ** 2 * (x @ x.T.astype(np.float64)) / 8 + 0.01
+    ntk = k
+    for scale in scales[1:]:
+        s = np.outer(1 + 2 * np.diag(k), 1 + 2 * np.diag(k))
+        slope = 4 / np.pi / np.sqrt(s - 4 * k**2)
+        k = scale**2 * 2 / np.pi * np.arcsin(2 * k / np.sqrt(s)) + 0.01
+        ntk = k + scale**2 * slope * ntk
+    for kernel, want in zip(got, (k, ntk), strict=True):
+        np.testing.assert_allclose(kernel, want, rtol=0, atol=1e-5 * np.max(want))
