@@ -251,10 +251,10 @@ def test_nothing_is_long(library):
 
 def test_tests_follow_the_tree():
     """Folders of tests are rooms of the library, but for a few that test across rooms."""
-    assert rooms_of(ROOT / "tests", True) - rooms_of(ROOT / PACKAGE, False) == {"parity", "typing"}
+    assert rooms_of(ROOT / "tests", True) - rooms_of(ROOT / PACKAGE, False) == {"notebooks", "parity", "typing"}
 
 
-@pytest.mark.parametrize("folder", [PACKAGE, "tests", "examples", "benchmarks"])
+@pytest.mark.parametrize("folder", [PACKAGE, "tests", "examples", "notebooks", "benchmarks"])
 def test_only_stable_jax(folder):
     assert find_restricted_jax(*read_sources(ROOT / folder)) == []
 
