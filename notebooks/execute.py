@@ -31,10 +31,10 @@ def read(name):
     return notebook
 
 
-def execute(notebook, folder, **options):
+def execute(notebook, folder):
     """Runs all cells of a notebook in a process of its own, in `folder`, and puts their outputs into the notebook."""
-    resources = {"metadata": {"path": str(folder)}}
-    NotebookClient(notebook, timeout=600, resources=resources, record_timing=False).execute(**options)
+    settings = {"timeout": 600, "record_timing": False, "extra_arguments": ["--log-level=ERROR"]}
+    NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}, **settings).execute()
     notebook.metadata.language_info = nbformat.from_dict({"name": "python"})
 
 
