@@ -20,7 +20,7 @@ FOLDER = ROOT / "notebooks"
 SMALL = {
     "big_kernels": {"N_TRAIN": 120, "N_TEST": 60, "TILE": 30, "SIZES": [60]},
     "cookbook": {"WIDTH": 64, "MEMBERS": 20, "STEPS": 200, "GRID": 20},
-    "elementwise_nonlinearities": {"N_ANGLES": 13, "DEGREES": [2, 32], "N_TRAIN": 60, "N_TEST": 40},
+    "elementwise_nonlinearities": {"N_ANGLES": 13, "DEGREES": [32], "N_TRAIN": 60, "N_TEST": 40},
     "empirical_ntk_fcn": {"N_IMAGES": 8, "WIDTHS": [16, 64, 256], "DRAWS": 8, "TIMED_WIDTH": 32, "STEPS": 50},
     "empirical_ntk_resnet": {"N_CLASSES": 2, "N_TRAIN": 8, "N_TEST": 10, "N_TIMED": 4, "CHANNELS": 4, "STEPS": 40},
     "function_space_linearization": {"N_TRAIN": 12, "N_TEST": 12, "WIDTH": 256, "STEPS": 100},
