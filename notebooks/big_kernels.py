@@ -1,8 +1,6 @@
 # %% [markdown]
 # # Big kernels
 #
-# [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/neural-tangents/neural-tangents/blob/main/notebooks/big_kernels.ipynb)
-#
 # The kernel of $n$ inputs has $n^2$ entries, and computing one may need much memory besides. `nt.batch` cuts a kernel
 # into *tiles*: blocks of rows and columns that fit into memory, are computed by all devices side by side, and can be
 # kept in a *store* on disk, where an interrupted run goes on. This notebook does all of it with digits of MNIST.
@@ -11,7 +9,7 @@
 try:
     import neural_tangents as nt
 except ImportError:  # on Colab
-    # %pip install -q "neural-tangents[notebooks,store]"
+    # %pip install -q "neural-tangents-jax[notebooks,store]"
     import neural_tangents as nt
 
 # %% [markdown]

@@ -1,8 +1,6 @@
 # %% [markdown]
 # # Cookbook
 #
-# [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/neural-tangents/neural-tangents/blob/main/notebooks/cookbook.ipynb)
-#
 # A network whose layers are infinitely wide is a Gaussian process before training, and stays one when gradient
 # descent trains it. This notebook fits a curve with such a network: its *prior*, its *posterior*, and everything in
 # between. Finite networks, drawn and trained in the ordinary way, show that the theory describes them.
@@ -11,7 +9,7 @@
 try:
     import neural_tangents as nt
 except ImportError:  # on Colab
-    # %pip install -q "neural-tangents[notebooks,store]"
+    # %pip install -q "neural-tangents-jax[notebooks,store]"
     import neural_tangents as nt
 
 # %%

@@ -1,8 +1,6 @@
 # %% [markdown]
 # # Automatic kernels of elementwise nonlinearities
 #
-# [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/neural-tangents/neural-tangents/blob/main/notebooks/elementwise_nonlinearities.ipynb)
-#
 # What a nonlinearity $\phi$ does to the kernels of an infinite network is a pair of Gaussian expectations:
 #
 # $$\mathcal K = \mathbb E\, [\phi(u)\, \phi(v)], \qquad \dot{\mathcal K} = \mathbb E\, [\phi'(u)\, \phi'(v)],
@@ -18,7 +16,7 @@
 try:
     import neural_tangents as nt
 except ImportError:  # on Colab
-    # %pip install -q "neural-tangents[notebooks,store]"
+    # %pip install -q "neural-tangents-jax[notebooks,store]"
     import neural_tangents as nt
 
 # %%

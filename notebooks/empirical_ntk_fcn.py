@@ -1,8 +1,6 @@
 # %% [markdown]
 # # Empirical NTK of a fully-connected network
 #
-# [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/neural-tangents/neural-tangents/blob/main/notebooks/empirical_ntk_fcn.ipynb)
-#
 # A finite network has a neural tangent kernel too, the *empirical NTK*
 #
 # $$\hat\Theta_{ij}(x, x') = \sum_p \frac{\partial f_i(x)}{\partial \theta_p}\,
@@ -15,7 +13,7 @@
 try:
     import neural_tangents as nt
 except ImportError:  # on Colab
-    # %pip install -q "neural-tangents[notebooks,store]"
+    # %pip install -q "neural-tangents-jax[notebooks,store]"
     import neural_tangents as nt
 
 # %%

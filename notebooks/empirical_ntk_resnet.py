@@ -1,8 +1,6 @@
 # %% [markdown]
 # # Empirical NTK of a Flax ResNet
 #
-# [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/neural-tangents/neural-tangents/blob/main/notebooks/empirical_ntk_resnet.ipynb)
-#
 # Networks from any library that can be written as a function of parameters and inputs have an empirical NTK. Here it
 # is a small residual network in Flax. We compute its kernel by three implementations, look at what the kernel knows
 # about images before and after training, and compare what it predicts with what training does.
@@ -11,7 +9,7 @@
 try:
     import neural_tangents as nt
 except ImportError:  # on Colab
-    # %pip install -q "neural-tangents[notebooks,store]"
+    # %pip install -q "neural-tangents-jax[notebooks,store]"
     import neural_tangents as nt
 
 # %%

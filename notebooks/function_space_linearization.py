@@ -1,8 +1,6 @@
 # %% [markdown]
 # # Function-space linearization
 #
-# [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/neural-tangents/neural-tangents/blob/main/notebooks/function_space_linearization.ipynb)
-#
 # If a network is linear in its parameters, we need not look at these at all: gradient descent moves the *outputs* by
 #
 # $$\frac{d f_t(x)}{dt} = - \sum_{i} \Theta(x, x_i)\, \frac{\partial L}{\partial f_t(x_i)},
@@ -15,7 +13,7 @@
 try:
     import neural_tangents as nt
 except ImportError:  # on Colab
-    # %pip install -q "neural-tangents[notebooks,store]"
+    # %pip install -q "neural-tangents-jax[notebooks,store]"
     import neural_tangents as nt
 
 # %%

@@ -1,8 +1,6 @@
 # %% [markdown]
 # # Learning hyper-parameters by marginal likelihood
 #
-# [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/neural-tangents/neural-tangents/blob/main/notebooks/marginal_likelihood.ipynb)
-#
 # An infinitely wide Bayesian network is a Gaussian process, so the probability of the training targets has a closed
 # form, the *marginal likelihood*
 #
@@ -17,7 +15,7 @@
 try:
     import neural_tangents as nt
 except ImportError:  # on Colab
-    # %pip install -q "neural-tangents[notebooks,store]"
+    # %pip install -q "neural-tangents-jax[notebooks,store]"
     import neural_tangents as nt
 
 # %%

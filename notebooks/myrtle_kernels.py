@@ -1,8 +1,6 @@
 # %% [markdown]
 # # Myrtle kernels and performance
 #
-# [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/neural-tangents/neural-tangents/blob/main/notebooks/myrtle_kernels.ipynb)
-#
 # Convolutional networks have kernels too. Shankar et al. (2020) found simple ones that are among the best kernels for
 # images: a few convolutions of 3 × 3 pixels with ReLU, and average pooling in between. This notebook builds them,
 # compares them with other kernels on digits, and measures what they cost.
@@ -11,7 +9,7 @@
 try:
     import neural_tangents as nt
 except ImportError:  # on Colab
-    # %pip install -q "neural-tangents[notebooks,store]"
+    # %pip install -q "neural-tangents-jax[notebooks,store]"
     import neural_tangents as nt
 
 # %%

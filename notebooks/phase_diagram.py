@@ -1,8 +1,6 @@
 # %% [markdown]
 # # Phase diagram
 #
-# [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/neural-tangents/neural-tangents/blob/main/notebooks/phase_diagram.ipynb)
-#
 # How should weights be scaled, so that deep networks can be trained? Schoenholz et al. (2017) answered this by
 # following two inputs through a random, infinitely wide network. Their correlation converges to a fixed point. Where
 # it does so within a few layers, the network forgets what went in. It remembers longest at the border of two phases:
@@ -17,7 +15,7 @@
 try:
     import neural_tangents as nt
 except ImportError:  # on Colab
-    # %pip install -q "neural-tangents[notebooks,store]"
+    # %pip install -q "neural-tangents-jax[notebooks,store]"
     import neural_tangents as nt
 
 # %%

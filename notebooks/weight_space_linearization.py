@@ -1,8 +1,6 @@
 # %% [markdown]
 # # Weight-space linearization
 #
-# [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/neural-tangents/neural-tangents/blob/main/notebooks/weight_space_linearization.ipynb)
-#
 # The parameters of a wide network hardly move while it learns. So the network stays close to its first-order Taylor
 # expansion around the initial parameters $\theta_0$,
 #
@@ -16,7 +14,7 @@
 try:
     import neural_tangents as nt
 except ImportError:  # on Colab
-    # %pip install -q "neural-tangents[notebooks,store]"
+    # %pip install -q "neural-tangents-jax[notebooks,store]"
     import neural_tangents as nt
 
 # %%
