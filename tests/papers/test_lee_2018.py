@@ -7,6 +7,7 @@ variances vanish and explode.
 """
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,11 +16,16 @@ from neural_tangents import stax
 INPUTS = np.random.RandomState(0).normal(size=(6, 5))
 
 
-def deep(depth, nonlinearity, W_std, b_std, x=INPUTS):
-    """The covariance of the outputs of `depth` hidden layers."""
-    block = stax.serial(stax.Dense(x.shape[1], W_std, b_std), nonlinearity)
+def by_depth(depths, nonlinearity, W_std, b_std, x=INPUTS):
+    """Covariances of outputs of networks of each number of hidden layers."""
     with jax.enable_x64(True):
-        return np.asarray(stax.serial(stax.repeat(block, depth), stax.Dense(1, W_std, b_std))[2](x, None, "nngp"))
+        layer = jax.jit(stax.serial(nonlinearity, stax.Dense(1, W_std, b_std))[2])
+        kernel, found = stax.Dense(1, W_std, b_std)[2](jnp.asarray(x), None), {}
+        for depth in range(max(depths) + 1):
+            if depth in depths:
+                found[depth] = np.asarray(kernel.nngp)
+            kernel = layer(kernel)
+    return [found[depth] for depth in depths]
 
 
 def correlations(covariance):
@@ -38,44 +44,48 @@ def relu_step(covariance, w2, b2):
 
 @pytest.mark.parametrize("w2, b2", [(1.6, 0.1), (2.0, 0.0), (2.5, 1.0)])
 def test_recursion_of_relu(w2, b2):
+    depths = (0, 1, 3, 20)
+    found = dict(zip(depths, by_depth(depths, stax.Relu(), w2**0.5, b2**0.5), strict=True))
     covariance = b2 + w2 * INPUTS @ INPUTS.T / INPUTS.shape[1]
-    for depth in range(1, 21):
-        covariance = relu_step(covariance, w2, b2)
-        if depth in (1, 3, 20):
+    for depth in range(max(depths) + 1):
+        if depth in depths:
             # Each layer of the recursion loses 1e-16 / theta, with theta > 0.01, at its arc cosine.
-            np.testing.assert_allclose(deep(depth, stax.Relu(), w2**0.5, b2**0.5), covariance, rtol=1e-12)
+            np.testing.assert_allclose(found[depth], covariance, rtol=1e-12)
+        covariance = relu_step(covariance, w2, b2)
 
 
 @pytest.mark.parametrize("w2, b2", [(1.0, 0.0), (3.0, 0.5)])
 def test_kernel_of_error_functions(w2, b2):
     """Eq. (11) of Williams 1997, of inputs with a 1 in front and weights of covariance `diag(b^2, w^2 / d, ...)`."""
     inputs = np.concatenate([np.ones((len(INPUTS), 1)), INPUTS], 1)
-    for depth in (1, 2, 3):  # a layer takes features of the one before, of which only inner products count
+    for found in by_depth(
+        (1, 2, 3), stax.Erf(), w2**0.5, b2**0.5
+    ):  # a layer takes features of the one before, of which only inner products count
         sigma = np.diag([b2] + [w2 / (inputs.shape[1] - 1)] * (inputs.shape[1] - 1))
         inner = 2 * inputs @ sigma @ inputs.T
         kernel = 2 / np.pi * np.arcsin(inner / np.sqrt(np.outer(1 + np.diag(inner), 1 + np.diag(inner))))
         features = np.linalg.cholesky(kernel) * len(kernel) ** 0.5
         inputs = np.concatenate([np.ones((len(features), 1)), features], 1)
-        np.testing.assert_allclose(deep(depth, stax.Erf(), w2**0.5, b2**0.5), w2 * kernel + b2, rtol=1e-12)
+        np.testing.assert_allclose(found, w2 * kernel + b2, rtol=1e-12)
 
 
-@pytest.mark.parametrize("depth", [1, 10, 100])
 @pytest.mark.parametrize("w2", [1.6, 2.0, 2.4])
-def test_variance_of_relu_without_bias(w2, depth):
+def test_variance_of_relu_without_bias(w2):
     """A layer multiplies all variances by `W_std^2 / 2`, so 2 is the border between vanishing and exploding."""
-    variances = np.diag(deep(depth, stax.Relu(), w2**0.5, None))
-    before = w2 * np.sum(INPUTS**2, 1) / INPUTS.shape[1]
-    np.testing.assert_allclose(variances, before * (w2 / 2) ** depth, rtol=1e-12)
+    start = w2 * np.sum(INPUTS**2, 1) / INPUTS.shape[1]
+    depths = (1, 10, 100)
+    for depth, covariance in zip(depths, by_depth(depths, stax.Relu(), w2**0.5, None), strict=True):
+        np.testing.assert_allclose(np.diag(covariance), start * (w2 / 2) ** depth, rtol=1e-12)
 
 
 @pytest.mark.parametrize("w2, b2", [(1.0, 0.3), (1.8, 0.2)])
 def test_fixed_point_of_relu(w2, b2):
     """Below the border, variances go to `b^2 / (1 - W^2 / 2)`, at the rate `W^2 / 2`, and correlations to 1."""
     fixed, x = b2 / (1 - w2 / 2), INPUTS[:3]
-    errors = [deep(depth, stax.Relu(), w2**0.5, b2**0.5, x) - fixed for depth in (30, 60)]
-    np.testing.assert_allclose(np.diag(errors[1]), (w2 / 2) ** 30 * np.diag(errors[0]), rtol=1e-6, atol=1e-12)
-    converged = deep(400, stax.Relu(), w2**0.5, b2**0.5, x)
+    *near, converged = by_depth((0, 20, 400), stax.Relu(), w2**0.5, b2**0.5, x)
+    start, then = (np.diag(covariance) - fixed for covariance in near)
     # Rounding errors of 1e-16 in each layer add up like 1 / (1 - W^2 / 2) = 10.
+    np.testing.assert_allclose(then, (w2 / 2) ** 20 * start, rtol=1e-9)
     np.testing.assert_allclose(converged, fixed, rtol=1e-12)
 
 
@@ -85,12 +95,10 @@ def test_correlations_of_critical_relu():
     From `cos theta' = cos theta + (sin theta - theta cos theta) / pi`, in powers of theta:
     `1 / theta' = 1 / theta + 1 / (3 pi) + theta / (6 pi^2) + O(theta^2)`, and `theta = 3 pi / l` in the last term.
     """
-    inverse = {}
-    for depth in (200, 400, 800):
-        correlation = correlations(deep(depth, stax.Relu(), 2.0**0.5, None))
-        inverse[depth] = 1 / np.arccos(correlation[np.triu_indices(len(correlation), 1)])
-    for depth in (200, 400):
-        growth = inverse[2 * depth] - inverse[depth]
+    of_pairs = np.triu_indices(len(INPUTS), 1)
+    found = by_depth((200, 400, 800), stax.Relu(), 2.0**0.5, None)
+    inverse = [1 / np.arccos(correlations(covariance)[of_pairs]) for covariance in found]
+    for depth, growth in zip((200, 400), np.diff(inverse, axis=0), strict=True):
         # Terms left out are a sum of O(ln(l) / l^2) over `depth` layers; at 200, ln(l) / l = 0.026.
         np.testing.assert_allclose(growth, depth / (3 * np.pi) + np.log(2) / (2 * np.pi), atol=np.log(depth) / depth)
 
@@ -104,6 +112,6 @@ def test_fixed_point_of_error_functions():
     for _ in range(300):
         c = (b2 + w2 * 2 / np.pi * np.arcsin(2 * c * q / (1 + 2 * q))) / q
     assert 0.01 < c < 0.99
-    found = deep(200, stax.Erf(), w2**0.5, b2**0.5)
+    (found,) = by_depth((200,), stax.Erf(), w2**0.5, b2**0.5)
     np.testing.assert_allclose(np.diag(found), q, rtol=1e-12)
     np.testing.assert_allclose(correlations(found)[np.triu_indices(len(found), 1)], c, rtol=1e-11)

@@ -43,7 +43,7 @@ def train_ensemble(rate, options):
         _, outputs = lax.scan(interval, INIT_FN(key, TRAIN.shape)[1], jnp.diff(jnp.asarray(TIMES), prepend=0))
         return outputs
 
-    train = jax.jit(lambda keys: lax.map(member, keys, batch_size=50), compiler_options=options)
+    train = jax.jit(lambda keys: lax.map(member, keys, batch_size=10), compiler_options=options)
     return np.asarray(train(jax.random.split(jax.random.key(0), MEMBERS)), "float64")
 
 
