@@ -14,7 +14,7 @@ from jax import lax
 
 from neural_tangents import predict, stax
 
-WIDTH, MEMBERS, TIMES = 128, 200, (0, 10, 50, 160)
+WIDTH, MEMBERS, TIMES = 96, 200, (0, 10, 50, 160)
 DENSE = {"W_std": 1.5**0.5, "b_std": None}
 INIT_FN, APPLY_FN, KERNEL_FN = stax.serial(
     stax.Dense(WIDTH, **DENSE), stax.Erf(), stax.Dense(WIDTH, **DENSE), stax.Erf(), stax.Dense(1, **DENSE)

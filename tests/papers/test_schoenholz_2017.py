@@ -156,7 +156,7 @@ def test_correlations_in_the_chaotic_phase(phi, w2, b2):
     np.testing.assert_allclose(near / np.log(distance[0] / distance[1]), xi_c, rtol=abs(distance[0]) + phi.accuracy)
 
 
-@pytest.mark.parametrize("phi, q", [(Erf, 0.3), (Erf, 1.0), (Tanh, 0.5)])
+@pytest.mark.parametrize("phi, q", [(Erf, 0.3), (Erf, 1.0)])
 def test_power_law_on_the_critical_line(phi, q):
     """Where `chi_1 = 1`, `xi_c` is infinite, and `1 / (1 - c_l)` grows by `w2 q* E phi''(u)^2 / 2` in each layer.
 
@@ -168,7 +168,7 @@ def test_power_law_on_the_critical_line(phi, q):
     inverse = 1 / (1 - correlation(by_depth(phi, w2, b2, (100, 200, 400))))
     # The third order adds O(ln 2) to both differences.
     for difference, layers in zip(np.diff(inverse), (100, 200), strict=True):
-        np.testing.assert_allclose(difference / layers, growth, rtol=2 / (growth * layers) + 100 * phi.accuracy)
+        np.testing.assert_allclose(difference / layers, growth, rtol=2 / (growth * layers))
 
 
 @pytest.mark.parametrize("phi, q", [(Erf, 0.3), (Erf, 1.0), (Tanh, 0.5)])
@@ -184,17 +184,15 @@ def test_critical_line_is_the_border_of_order_and_chaos(phi, q):
     np.testing.assert_allclose([smaller, larger], [1.0, c], atol=np.max(left) + 1e-10 + 100 * phi.accuracy)
 
 
-@pytest.mark.parametrize("phi, critical_w2", [(Erf, np.pi / 4), (Tanh, 1.0)])
-def test_start_of_the_critical_line(phi, critical_w2):
+def test_start_of_the_critical_line():
     """Without biases, `w2 phi'(0)^2 = 1` is critical: below, `q* = 0`, and variances shrink by `w2 phi'(0)^2`."""
-    w2 = 0.9 * critical_w2
-    small = variance(by_depth(phi, w2, 0.0, (100, 101)))
+    critical_w2 = np.pi / 4
+    small = variance(by_depth(Erf, 0.9 * critical_w2, 0.0, (100, 101)))
     np.testing.assert_allclose(small[1] / small[0], 0.9, rtol=10 * small[0])
     assert small[0] < 1e-4
-    above = 1.1 * critical_w2
-    q = fixed_variance(phi, above, 0.0)
+    q = fixed_variance(Erf, 1.1 * critical_w2, 0.0)
     assert q > 0.01
-    np.testing.assert_allclose(variance(by_depth(phi, above, 0.0, (400,))), q, rtol=1e-11 + 10 * phi.accuracy)
+    np.testing.assert_allclose(variance(by_depth(Erf, 1.1 * critical_w2, 0.0, (400,))), q, rtol=1e-11)
 
 
 @pytest.mark.parametrize("w2, b2", [(0.6, 0.3), (3.0, 0.1)])
