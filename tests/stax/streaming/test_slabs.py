@@ -272,14 +272,14 @@ def test_whole_covariances_of_each_batch(name):
     assert_equal(got, want, 1e-12)
 
 
-@pytest.mark.parametrize("slab", [1, 200, 5000])
 @pytest.mark.parametrize("name", ["pools", "normalised"])
-def test_the_size_of_slabs_changes_nothing(name, slab, monkeypatch):
+def test_the_size_of_slabs_changes_nothing(name, monkeypatch):
     x1, x2 = inputs(name, 5, seed=7), inputs(name, 2, seed=8)
     with jax.enable_x64(True):
         want = streamed(name, x1, x2)
-        monkeypatch.setattr(_compiled_runs, "DEFAULT_BUDGET", 128 * slab)
-        assert_equal(streamed(name, x1, x2), want, 1e-12)
+        for slab in (1, 200, 5000):
+            monkeypatch.setattr(_compiled_runs, "DEFAULT_BUDGET", 128 * slab)
+            assert_equal(streamed(name, x1, x2), want, 1e-12)
 
 
 @pytest.mark.parametrize("pool", [GlobalAvgPool(), AvgPool((2,), (2,))], ids=["global", "local"])
