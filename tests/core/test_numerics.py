@@ -145,3 +145,15 @@ def test_error_functions(fn, own, dtype):
     slope = sign * 2 / np.sqrt(np.pi) * np.exp(-(x.astype(float) ** 2))
     np.testing.assert_allclose(jax.vmap(jax.grad(own))(x), slope, rtol=rtol)
     np.testing.assert_allclose(jax.vmap(jax.grad(jax.grad(own)))(x), -2 * x * slope, rtol=rtol, atol=rtol**2)
+
+
+@BOTH
+def test_length(x64):
+    """Also where it is 0, in derivatives of every order."""
+    with jax.enable_x64(x64):
+        q = jnp.asarray([0.0, 4.0, 2.25], dtype_of(x64))
+        np.testing.assert_allclose(numerics.length(q), [0, 2, 1.5], rtol=1e-6)
+        slopes = jax.vmap(jax.grad(numerics.length))(q)
+        np.testing.assert_allclose(slopes, [0, 0.25, 1 / 3], rtol=1e-6)
+        curvatures = jax.vmap(jax.grad(jax.grad(numerics.length)))(q)
+        np.testing.assert_allclose(curvatures, [0, -1 / 32, -1 / 13.5], rtol=1e-6)
