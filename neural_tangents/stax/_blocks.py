@@ -18,7 +18,7 @@ import numpy as np
 
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.kernel import Kernel
-from neural_tangents.stax._loop import equal_form, scan
+from neural_tangents.stax._loop import form_of, scan
 from neural_tangents.stax._spec import Step, numbers_of, with_numbers
 
 # Fewer blocks are unrolled: XLA fuses them into one pass over memory, and few blocks compile fast.
@@ -38,7 +38,7 @@ def in_sequence(steps: Block, kernels: Any, kwargs: Mapping[str, Any]) -> Any:
         form, places = _most_frequent_form(steps, kernels, kwargs)
         while len(places) > _FEWEST:
             start = in_sequence(steps[: places[0]], kernels, kwargs)
-            if _form_of(start) == form:
+            if form_of(start) == form:
                 break
             places = places[1:]  # numbers of a layer told more than those of all layers of its kind
         else:
@@ -63,8 +63,7 @@ def _most_frequent_form(steps: Block, kernels: Any, kwargs: Mapping[str, Any]) -
     """
     places: dict[Hashable, list[int]] = collections.defaultdict(list)
     nonlinear = set()
-    for number, after in enumerate(_abstract(steps, kernels, kwargs)):
-        form = _form_of(after)
+    for number, (after, form) in enumerate(_abstract(steps, kernels, kwargs)):
         places[form].append(number)
         if isinstance(after, Kernel) and not after.is_gaussian:
             nonlinear.add(form)
@@ -74,27 +73,25 @@ def _most_frequent_form(steps: Block, kernels: Any, kwargs: Mapping[str, Any]) -
     return form, places[form]
 
 
-def _abstract(steps: Block, kernels: Any, kwargs: Mapping[str, Any]) -> Iterator[Any]:
-    """Kernels without values, before each layer and after the last one; each kind of layer is evaluated once.
+def _abstract(steps: Block, kernels: Any, kwargs: Mapping[str, Any]) -> Iterator[tuple[Any, Hashable]]:
+    """Kernels without values and their forms, before each layer and after the last one.
 
-    What a layer can tell from its numbers, it tells from those that all layers of its kind share.
+    Each kind of layer is evaluated once for each form. What a layer can tell from its numbers, it tells from those that
+    all layers of its kind share.
     """
     dtype, known = _float_dtype(kernels), {}
     keys = [_key([step], dtype) for step in steps]
     kinds = _kinds([[step] for step in steps], keys)
-    yield kernels
+    form = form_of(kernels)
+    yield kernels, form
     for key in keys:
-        kind, place = kinds[key], (key, _form_of(kernels))
+        kind, place = kinds[key], (key, form)
         if place not in known:
             some = np.ones(len(kind.varying), dtype)
-            known[place] = jax.eval_shape(lambda k, x, kind=kind: kind.kernel(k, x, kwargs), kernels, some)
-        kernels = known[place]
-        yield kernels
-
-
-def _form_of(kernels: Any) -> Hashable:
-    leaves, structure = jax.tree.flatten(jax.eval_shape(lambda k: k, kernels))
-    return structure, tuple((x.shape, x.dtype) for x in leaves)
+            after = jax.eval_shape(lambda k, x, kind=kind: kind.kernel(k, x, kwargs), kernels, some)
+            known[place] = after, form_of(after)
+        kernels, form = known[place]
+        yield kernels, form
 
 
 class _Kind(NamedTuple):
@@ -126,7 +123,7 @@ def _in_loop(blocks: Sequence[Block], kernels: Any, kwargs: Mapping[str, Any]) -
         """Whether the layers can be made with traced numbers, and then return kernels of the same form."""
         some = np.ones(len(kind.varying), dtype)
         try:
-            return equal_form(jax.eval_shape(lambda k, x: kind.kernel(k, x, kwargs), kernels, some), kernels)
+            return form_of(jax.eval_shape(lambda k, x: kind.kernel(k, x, kwargs), kernels, some)) == form_of(kernels)
         except Exception:  # whatever a layer does with its numbers, it can do with those that it was given
             return False
 

@@ -1,6 +1,6 @@
 """Compiled loops over kernels, and fusion barriers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
@@ -14,13 +14,10 @@ from neural_tangents._core.trees import tree_map
 from neural_tangents.stax._coding import coded, decoded
 
 
-def equal_form(x: Any, y: Any) -> bool:
-    """Whether two pytrees have equal structure, static metadata, shapes and dtypes."""
-    structure_x: Any = jax.tree.structure(x)
-    return bool(structure_x == jax.tree.structure(y)) and all(
-        np.shape(a) == np.shape(b) and jax.dtypes.result_type(a) == jax.dtypes.result_type(b)
-        for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True)
-    )
+def form_of(x: Any) -> Hashable:
+    """The structure of a pytree, with its static metadata, and the shapes and dtypes of its leaves."""
+    leaves, structure = jax.tree.flatten(x)
+    return structure, tuple((np.shape(leaf), jax.dtypes.result_type(leaf)) for leaf in leaves)
 
 
 def scan(steps: Sequence[Callable[[Any, Any], Any]], x: Any, xs: Any, n: int, which: Any = None) -> Any:

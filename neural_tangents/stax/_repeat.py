@@ -16,7 +16,7 @@ from neural_tangents.stax._build import public_layer
 from neural_tangents.stax._combinators import network_text
 from neural_tangents.stax._custom import as_spec
 from neural_tangents.stax._hyperparameters import integer
-from neural_tangents.stax._loop import equal_form, scan
+from neural_tangents.stax._loop import form_of, scan
 from neural_tangents.stax._spec import Form, LayerSpec, places
 from neural_tangents.stax._streaming.run_geometry import after_layer
 
@@ -117,7 +117,7 @@ def _repeated(step: Callable[[Any, Any, dict[str, Any]], Any], n: int, name: str
         if n == 1:
             return first
         second = jax.eval_shape(lambda x, element: step(x, element, kwargs), first, _at(xs, 1))
-        if not equal_form(first, second):
+        if form_of(first) != form_of(second):
             raise TypeError(
                 f"repeat needs a layer that gives outputs of equal form each time; {name} gives\n{first}\nfirst, and "
                 f"then\n{second}.\nUse `serial(*[layer] * n)` instead."

@@ -33,6 +33,7 @@ from neural_tangents.stax import (
     Slice,
     SumPool,
 )
+from neural_tangents.stax._layers.affine import affine_covariance
 from neural_tangents.stax._window import Window
 
 if not TYPE_CHECKING:
@@ -73,9 +74,7 @@ class _Pooling(enum.Enum):
 
 def _affine(mat: Array | None, W_std: float, b_std: float | None) -> Array | None:
     """`W_std² mat + b_std²`, a covariance after random weights and biases; None stays None."""
-    if mat is None:
-        return None
-    return W_std**2 * mat if b_std is None else W_std**2 * mat + b_std**2
+    return None if mat is None else affine_covariance(mat, W_std, b_std)
 
 
 def _conv_kernel_full_spatial_shared(
