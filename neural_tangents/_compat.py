@@ -5,12 +5,11 @@ from typing import Any
 
 import jax
 from jax import lax
-from jax.extend import core as jex
 
 
 def is_literal(atom: Any) -> bool:
     """Whether an operand of an equation of a jaxpr is a literal number, not a variable."""
-    return isinstance(atom, jex.Literal)
+    return hasattr(atom, "val")
 
 
 def opened(jaxpr: Any) -> tuple[Any, Sequence[Any]]:

@@ -12,8 +12,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 OPTIMISES = "JAX_DISABLE_MOST_OPTIMIZATIONS" in os.environ
 # Emitting fusions takes most of the rest. Later releases have no other way, and end the process at a flag they lack.
 HAS_EMITTERS_FLAG = tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2])) < (0, 11)
-if HAS_EMITTERS_FLAG and not OPTIMISES:
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
+if not OPTIMISES:
+    # One thread for each program: cutting them into parts costs more than the other cores save, as all are busy.
+    flags = "--xla_cpu_parallel_codegen_split_count=1"
+    flags += " --xla_cpu_use_fusion_emitters=false" if HAS_EMITTERS_FLAG else ""
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
 
 import jax
 import numpy as np

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import jax
 import numpy as np
-import scipy.linalg
+import scipy
 from jax import numpy as jnp
 
 from neural_tangents._core.concrete import is_concrete
