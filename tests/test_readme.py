@@ -45,8 +45,11 @@ def test_pages_have_code():
 RUN_HERE = [name for name, text in TEXTS.items() if python_blocks(text) and "```{code-cell}" not in text]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", RUN_HERE)
+def marked(name: str):
+    return pytest.param(name, marks=pytest.mark.documentation if name.startswith("docs/") else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", map(marked, RUN_HERE))
 def test_snippets_run_in_order(name, tmp_path, monkeypatch):
     """All Python blocks run, one after the other, as a reader would type them, in a folder of their own."""
     monkeypatch.chdir(tmp_path)

@@ -57,7 +57,8 @@ class CosineDistance:
 Term = tuple[CosineDistance, Array, Array, Array]
 
 
-def of_sum(terms: Sequence[Term], k: Array) -> CosineDistance:
+@jax.custom_jvp
+def of_sum(terms: Sequence[Term], k: Array, r1: Array, r2: Array) -> CosineDistance:
     """The distances of sums of independent activations, that is, of vectors with orthogonal parts.
 
     With the lengths `a_i` and `b_i` of the parts, `sum_i a_i^2 = sum_i b_i^2 = 1`, and their correlations `rho_i`,
@@ -69,6 +70,8 @@ def of_sum(terms: Sequence[Term], k: Array) -> CosineDistance:
     Args:
       terms: distances and covariances of the parts, and their lengths `a_i` and `b_i`.
       k: covariances of the sums.
+      r1: lengths of the first sums.
+      r2: lengths of the second sums.
     """
     acute = all(distance.acute for distance, *_ in terms)
     total = CosineDistance(jnp.zeros((), k.dtype), acute)
@@ -77,6 +80,13 @@ def of_sum(terms: Sequence[Term], k: Array) -> CosineDistance:
         here = total.choose(k, part.choose(k_part, less, more), part.choose(k_part, more, less))
         total = dataclasses.replace(total, value=total.value + ((a - b) ** 2 / 2 + a * b * here))
     return total
+
+
+@of_sum.defjvp
+def _of_sum_jvp(primals: Any, tangents: Any) -> Any:
+    """The derivative of what the distances stand for, without those of the parts."""
+    total = of_sum(*primals)
+    return total, jax.jvp(functools.partial(_from_covariance, total.acute), primals[1:], tangents[1:])[1]
 
 
 def lengths_of_parts(squares: Sequence[Array]) -> list[Array]:
@@ -89,8 +99,13 @@ def lengths_of_parts(squares: Sequence[Array]) -> list[Array]:
 
 def of_covariance(k: Array, r1: Array, r2: Array) -> CosineDistance:
     """Distances from covariances and lengths: no small angles, and 0 for what may be a rounding error."""
-    value = 1 - jnp.abs(_correlation(k, r1, r2))
-    return CosineDistance(zero_where(value < 4 * jnp.finfo(k.dtype).eps, value), acute=False)
+    distance = _from_covariance(False, k, r1, r2)
+    noise = distance.value < 4 * jnp.finfo(k.dtype).eps
+    return dataclasses.replace(distance, value=zero_where(noise, distance.value))
+
+
+def _from_covariance(acute: bool, k: Array, r1: Array, r2: Array) -> CosineDistance:
+    return CosineDistance(1 - jnp.abs(_correlation(k, r1, r2)), acute)
 
 
 def _correlation(k: Array, r1: Array, r2: Array) -> Array:
@@ -129,7 +144,7 @@ def _of_inputs_jvp(primals: Any, tangents: Any) -> Any:
     """Derivatives of what the distances and covariances stand for."""
 
     def plain(k: Array, r1: Array, r2: Array) -> tuple[Array, CosineDistance]:
-        return k, CosineDistance(1 - jnp.abs(_correlation(k, r1, r2)), acute=False)
+        return k, _from_covariance(False, k, r1, r2)
 
     return of_inputs(*primals), jax.jvp(plain, primals[2:5], tangents[2:5])[1]
 

@@ -11,6 +11,7 @@ from jax import Array
 
 from neural_tangents._core.cosine_distance import CosineDistance, lengths_of_parts, of_sum
 from neural_tangents._core.kernel import Kernel
+from neural_tangents._core.numerics import length
 from neural_tangents._core.trees import is_shape
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
@@ -273,7 +274,7 @@ def _distance_of_sum(kernels: Sequence[Kernel], total: Kernel) -> CosineDistance
     for k, pair in zip(kernels, zip(*lengths, strict=True), strict=True):
         assert k.distance is not None
         terms.append((k.distance, k.nngp, *layout.spread(*pair)))
-    return of_sum(terms, total.nngp)
+    return of_sum(terms, total.nngp, *layout.spread(*map(length, total.variances)))
 
 
 def _second_covariances(kernels: Sequence[Kernel]) -> list[Array] | None:

@@ -1,5 +1,6 @@
 """Compiled loops over kernels, and fusion barriers."""
 
+import functools
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -35,6 +36,8 @@ def scan(steps: Sequence[Callable[[Any, Any], Any]], x: Any, xs: Any, n: int, wh
     pack, unpack = (_pack, _unpack) if jax.default_backend() == "cpu" else (lambda k: k, lambda k: k)
     packed = [lambda carry, element, step=step: pack(step(unpack(carry), element)) for step in steps]
 
+    # Derivatives compute each step again: what they need of it is several times as large as its result.
+    @functools.partial(jax.checkpoint, prevent_cse=False)
     def body(carry: Any, chosen: Any) -> tuple[Any, None]:
         index, element = chosen
         return packed[0](carry, element) if which is None else mesh_axes.switch(index, packed, carry, element), None

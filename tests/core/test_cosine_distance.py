@@ -85,5 +85,6 @@ def test_of_sum(acute):
     for x, length in zip(sums, lengths, strict=True):
         distance = CosineDistance(jnp.asarray(exact_distance(x, x), jnp.float32), acute)
         terms.append((distance, jnp.asarray(x @ x.T, jnp.float32), length[:, None], length[None]))
-    found = of_sum(terms, jnp.asarray(full @ full.T, jnp.float32)).value
+    r = jnp.asarray(np.linalg.norm(full, axis=1), jnp.float32)
+    found = of_sum(terms, jnp.asarray(full @ full.T, jnp.float32), r[:, None], r[None]).value
     np.testing.assert_allclose(np.sqrt(found), np.sqrt(want).astype(float), rtol=2e-6, atol=3e-7)

@@ -9,6 +9,7 @@ from jax import Array, random
 
 from neural_tangents._core.cosine_distance import CosineDistance, lengths_of_parts, of_sum
 from neural_tangents._core.kernel import Kernel
+from neural_tangents._core.numerics import length
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._hyperparameters import check_numbers, integer, number
 
@@ -111,7 +112,8 @@ class Affine:
         constant = CosineDistance(jnp.zeros((), after.dtype), acute=True)
         lengths = (lengths_of_parts([_scaled(q, self.W_std), jnp.asarray(self.b_std**2, q.dtype)]) for q in k.variances)
         (w1, w2), (b1, b2) = (k.layout.spread(*pair) for pair in zip(*lengths, strict=True))
-        return of_sum([(k.distance, k.nngp, w1, w2), (constant, after, b1, b2)], after)
+        r1, r2 = k.layout.spread(*(length(affine_covariance(q, self.W_std, self.b_std)) for q in k.variances))
+        return of_sum([(k.distance, k.nngp, w1, w2), (constant, after, b1, b2)], after, r1, r2)
 
 
 def weights_and_bias(

@@ -50,16 +50,14 @@ def arc_cosine(k: Array, r1: Array, r2: Array, distance: CosineDistance | None =
 
     Source: Cho & Saul, "Kernel methods for deep learning" (2009), eqs. (4)-(7).
     """
-    product = r1 * r2
-    if distance is None:
-        distance = of_covariance(k, r1, r2)
-    else:
-        distance = dataclasses.replace(distance, value=jnp.where(product <= 0, 1, distance.value))
+    if distance is not None:
+        distance = dataclasses.replace(distance, value=jnp.where(r1 * r2 <= 0, 1, distance.value))
     return ArcCosine(*_half_lines(k, r1, r2, distance))
 
 
 @jax.custom_jvp
-def _half_lines(k: Array, r1: Array, r2: Array, distance: CosineDistance) -> tuple:
+def _half_lines(k: Array, r1: Array, r2: Array, distance: CosineDistance | None) -> tuple:
+    distance = of_covariance(k, r1, r2) if distance is None else distance
     c, s = 1 - distance.value, _sine(distance.value)
     phi = acute_angle(c, s)
     j0 = distance.choose(k, phi, math.pi - phi)
@@ -68,16 +66,22 @@ def _half_lines(k: Array, r1: Array, r2: Array, distance: CosineDistance) -> tup
 
 @_half_lines.defjvp
 def _half_lines_jvp(primals: tuple, tangents: tuple) -> tuple:
-    # Differentiating the terms of `j1` one by one would subtract infinities: d j1 / d k is just `j0`. The derivatives
-    # of the distance are those of the rest; only a loop that has it in place of the covariance needs them.
-    k, r1, r2, distance = primals
-    dk, dr1, dr2, d_distance = tangents
-    j0, j1, _, phi, excess = _half_lines(k, r1, r2, distance)
+    k, r1, r2, given = primals
+    dk, dr1, dr2, d_given = tangents
+    j0, j1, distance, phi, excess = _half_lines(*primals)
     s = _sine(distance.value)
     h = r1 * r2 * s
     dlog_m = safe_reciprocal(r1) * dr1 + safe_reciprocal(r2) * dr2
-    dj0 = safe_reciprocal(h) * (dk - k * dlog_m)
-    d_phi, d_excess = safe_reciprocal(s) * d_distance.value, phi * d_distance.value
+    if given is None:
+        dj0 = safe_reciprocal(h) * (dk - k * dlog_m)
+        d_phi = distance.choose(k, dj0, -dj0)
+        d_distance = dataclasses.replace(distance, value=s * d_phi)
+    else:  # what it stands for has the same derivative, and needs no sums over all pairs with an input
+        d_distance = d_given
+        d_phi = safe_reciprocal(s) * d_given.value
+        dj0 = distance.choose(k, d_phi, -d_phi)
+    # Differentiating the terms of `j1` one by one would subtract infinities: d j1 / d k is just `j0`.
+    d_excess = phi * d_distance.value
     return (j0, j1, distance, phi, excess), (dj0, j0 * dk + h * dlog_m, d_distance, d_phi, d_excess)
 
 

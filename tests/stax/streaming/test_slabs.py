@@ -217,18 +217,25 @@ def test_two_batches(name):
         assert_equal(streamed(name, x1, x2), at_once(name, x1, x2), 1e-12)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_one_batch_in_single_precision(name):
-    """Of one batch, half of the rows are computed."""
-    x = inputs(name, 3, seed=2).astype(np.float32)
-    assert_equal(streamed(name, x), at_once(name, x), 1e-6)
+# Of each kind of padding, pool and branch, and one, two and three axes; of even and odd sizes.
+IN_ONE_BATCH = [
+    *["same", "valid", "circular", "mixed padding", "three axes", "circular pools", "residual", "loops", "flatten"],
+    *["flatten behind pairs", "large pools", "pools that do not fit"],
+]
 
 
-@pytest.mark.parametrize("name", ["same", "circular", "circular pools", "flatten", "large pools", "three axes"])
+@pytest.mark.parametrize("name", IN_ONE_BATCH)
 def test_one_batch(name):
+    """Of one batch, half of the rows are computed."""
     x = inputs(name, 3, seed=2)
     with jax.enable_x64(True):
         assert_equal(streamed(name, x), at_once(name, x), 1e-12)
+
+
+@pytest.mark.parametrize("name", ["same", "pools", "loops"])
+def test_single_precision(name):
+    x = inputs(name, 3, seed=2).astype(np.float32)
+    assert_equal(streamed(name, x), at_once(name, x), 1e-6)
 
 
 @pytest.mark.parametrize("options", [{}, {"diagonal_batch": False}], ids=["variances", "covariances"])
@@ -263,7 +270,7 @@ def test_masks(name):
     np.testing.assert_array_equal(got.mask2, want.mask2)
 
 
-@pytest.mark.parametrize("name", ["strides", "pools", "residual"])
+@pytest.mark.parametrize("name", ["strides", "circular pools", "shortcut with a stride"])
 def test_whole_covariances_of_each_batch(name):
     x1, x2 = inputs(name, 3, seed=5), inputs(name, 2, seed=6)
     with jax.enable_x64(True):
@@ -272,7 +279,7 @@ def test_whole_covariances_of_each_batch(name):
     assert_equal(got, want, 1e-12)
 
 
-@pytest.mark.parametrize("name", ["pools", "normalised"])
+@pytest.mark.parametrize("name", ["large pools", "normalised"])
 def test_the_size_of_slabs_changes_nothing(name, monkeypatch):
     x1, x2 = inputs(name, 5, seed=7), inputs(name, 2, seed=8)
     with jax.enable_x64(True):
@@ -384,8 +391,8 @@ def test_derivatives_and_batches(name):
 
 
 def test_memory_budget():
-    x1, x2 = (inputs("pools", n, seed).astype(np.float32) for n, seed in ((2, 13), (1, 14)))
-    net = serial(*NETWORKS["pools"][0])
+    x1, x2 = (inputs("large pools", n, seed).astype(np.float32) for n, seed in ((2, 13), (1, 14)))
+    net = serial(*NETWORKS["large pools"][0])
     with watched() as runs:
         small = net[2](x1, x2, "ntk", memory_budget=4096)
         parallel_ = serial(FanOut(2), parallel(net, net), FanInSum())[2](x1, x2, "ntk", memory_budget=4096)
