@@ -9,7 +9,8 @@ class Case:
 
     Attributes:
         name: what the command line and the table call it.
-        network: a Python expression for an `(init_fn, apply_fn, kernel_fn)` triple, with `stax` and `jnp` in scope.
+        network: a Python expression for an `(init_fn, apply_fn, kernel_fn)` triple, with `stax`, `jnp` and two numbers
+            `w` and `b` in scope.
         shape1: shape of the first batch of inputs.
         shape2: shape of the second one, or `None` for the kernel of the first batch with itself.
         dtype: `'float32'` or `'float64'`.
@@ -17,6 +18,8 @@ class Case:
         finite: for the NTK of a finite network, the implementation of the reference to compare the default of this
             library with; `network` is then an expression for `(f, params)`, with the functions of `finite_networks.py`
             in scope. `None` for an infinite network.
+        derivative: `None` to time the kernel; `'inputs'` or `'hyperparameters'` for the gradient of the sum of its
+            entries with respect to the first batch, or to the numbers `w` and `b` that occur in `network`.
         reference: whether the reference library can do it in reasonable time.
     """
 
@@ -26,6 +29,7 @@ class Case:
     shape2: tuple[int, ...] | None
     dtype: str
     get: str | tuple[str, ...]
+    derivative: str | None = None
     reference: bool = True
     finite: int | None = None
 
@@ -64,6 +68,16 @@ def _myrtle() -> str:
     return f"stax.serial({', '.join(stages)}, stax.Flatten(), stax.Dense(1))"
 
 
+def _with_gradients(name: str, network: str, shape: tuple[int, ...]) -> list[Case]:
+    """A kernel and its gradients, for the ratios of their times."""
+    return [
+        Case(f"{name}{tag}_f32", network, shape, shape, "float32", "ntk", derivative)
+        for derivative, tag in ((None, ""), ("inputs", "_dx"), ("hyperparameters", "_dw"))
+    ]
+
+
+_FULLY_CONNECTED = "stax.serial(*[stax.Dense(512, w, b), stax.Relu()] * 10, stax.Dense(1))"
+_CONVOLUTIONAL = "stax.serial(*[stax.Conv(1, (3, 3), (1, 1), 'SAME', w, b), stax.Relu()] * 7, stax.GlobalAvgPool())"
 _CONV = "stax.Conv(1, (3, 3), (1, 1), 'SAME')"
 
 
@@ -92,8 +106,19 @@ CASES = (
     Case("cnn_gap_f64", _convolutional("GlobalAvgPool"), _images(4), _images(4), "float64", "ntk"),
     Case("wide_resnet_f32", _wide_resnet(4, 1), _images(2), _images(2), "float32", "ntk"),
     Case("myrtle5_f32", _myrtle(), _images(4), _images(4), "float32", "ntk"),
-    Case("cnn_gap_large_f32", _convolutional("GlobalAvgPool"), _images(4, 64), _images(4, 64), "float32", "ntk", False),
-    Case("cnn_gap_many_f32", _convolutional("GlobalAvgPool"), _images(64), _images(64), "float32", "ntk", False),
+    Case(
+        "cnn_gap_large_f32",
+        _convolutional("GlobalAvgPool"),
+        _images(4, 64),
+        _images(4, 64),
+        "float32",
+        "ntk",
+        None,
+        False,
+    ),
+    Case("cnn_gap_many_f32", _convolutional("GlobalAvgPool"), _images(64), _images(64), "float32", "ntk", None, False),
+    *_with_gradients("gradients_fc", _FULLY_CONNECTED, (1000, 128)),
+    *_with_gradients("gradients_cnn", _CONVOLUTIONAL, _images(4, 16)),
     *_finite("finite_fc", "fully_connected(width=512, depth=5, outputs=10, inputs=3072)", (32, 3072)),
     *_finite("finite_cnn", "convolutional(channels=64, depth=5, outputs=10, inputs=3)", (8, 16, 16, 3)),
     *_finite("finite_resnet18", "resnet18(outputs=10)", _images(4)),

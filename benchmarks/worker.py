@@ -72,9 +72,17 @@ def build(case: dict, reference: bool):
 
     from neural_tangents import stax
 
-    _, _, kernel_fn = eval(case["network"], {"stax": stax, "jnp": jnp})
     get = case["get"] if isinstance(case["get"], str) else tuple(case["get"])
-    return jax.jit(lambda x1, x2: kernel_fn(x1, x2, get)), x1, x2
+
+    def kernel(x1, x2, w=1.4, b=0.1):
+        _, _, kernel_fn = eval(case["network"], {"stax": stax, "jnp": jnp, "w": w, "b": b})
+        return kernel_fn(x1, x2, get)
+
+    if case["derivative"] is None:
+        return jax.jit(kernel), x1, x2
+    numbers = {"inputs": 0, "hyperparameters": (2, 3)}[case["derivative"]]
+    gradient = jax.grad(lambda *inputs: jnp.sum(kernel(*inputs)), numbers)
+    return jax.jit(gradient), x1, x2, 1.4, 0.1
 
 
 def compile_timed(function, *inputs):
