@@ -70,6 +70,32 @@ class Pool(NamedTuple):
     check: Callable[[Kernel], Any] = lambda before: None
 
 
+class WindowMean(NamedTuple):
+    """The kernel of a convolution in the NTK parameterization: means over windows, scaled and shifted.
+
+    Attributes:
+      windows: the window along each spatial axis, in the order of the axes of the inputs.
+      W_std: standard deviation of the weights.
+      b_std: standard deviation of the biases; None for no bias.
+    """
+
+    windows: Sequence[Any]
+    W_std: Any
+    b_std: Any
+
+
+class HalfLines(NamedTuple):
+    """The kernel of the nonlinearity `a min(x, 0) + b max(x, 0)`.
+
+    Attributes:
+      a: slope for negative `x`.
+      b: slope for positive `x`.
+    """
+
+    a: Any
+    b: Any
+
+
 @dataclasses.dataclass(frozen=True)
 class LayerSpec:
     """A layer as data. Inputs and outputs are network trees.
@@ -88,6 +114,7 @@ class LayerSpec:
       positions: see `Leaf`.
       pool: for a layer that only adds up covariances over windows.
       layers: if this layer is a sequence of layers, these.
+      formula: its kernel as data, if it has one of the forms below.
     """
 
     name: str
@@ -103,6 +130,7 @@ class LayerSpec:
     positions: Mixing = "mixes"
     pool: Pool | None = None
     layers: tuple["LayerSpec", ...] = ()
+    formula: "WindowMean | HalfLines | None" = None
 
     @property
     def identity(self) -> Hashable:

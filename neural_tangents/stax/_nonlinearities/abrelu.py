@@ -15,7 +15,7 @@ from neural_tangents.stax._nonlinearities.arc_cosine import arc_cosine, root
 from neural_tangents.stax._nonlinearities.documentation import public_nonlinearity
 from neural_tangents.stax._nonlinearities.driver import nonlinearity
 from neural_tangents.stax._nonlinearities.dual import Dual
-from neural_tangents.stax._spec import LayerSpec
+from neural_tangents.stax._spec import HalfLines, LayerSpec
 
 
 @public_nonlinearity
@@ -36,7 +36,7 @@ def ABRelu(a: float, b: float, do_stabilize: bool = False) -> LayerSpec:
     """
     del do_stabilize
     check_numbers("ABRelu", a=a, b=b)
-    return nonlinearity("ABRelu", abrelu(a, b))
+    return _layer(a, b)
 
 
 @public_nonlinearity
@@ -58,7 +58,7 @@ def Relu(do_stabilize: bool = False) -> LayerSpec:
     Source: Cho & Saul, "Kernel Methods for Deep Learning", 2009, eq. (6).
     """
     del do_stabilize
-    return nonlinearity("ABRelu", abrelu(0.0, 1.0), "Relu")
+    return _layer(0.0, 1.0, "Relu")
 
 
 @public_nonlinearity
@@ -78,7 +78,7 @@ def LeakyRelu(alpha: float, do_stabilize: bool = False) -> LayerSpec:
     """
     del do_stabilize
     check_numbers("LeakyRelu", alpha=alpha)
-    return nonlinearity("ABRelu", abrelu(alpha, 1.0), "LeakyRelu")
+    return _layer(alpha, 1.0, "LeakyRelu")
 
 
 @public_nonlinearity
@@ -94,7 +94,11 @@ def Abs(do_stabilize: bool = False) -> LayerSpec:
     https://arxiv.org/abs/1711.09090, eq. (4).
     """
     del do_stabilize
-    return nonlinearity("ABRelu", abrelu(-1.0, 1.0), "Abs")
+    return _layer(-1.0, 1.0, "Abs")
+
+
+def _layer(a: float, b: float, label: str | None = None) -> LayerSpec:
+    return dataclasses.replace(nonlinearity("ABRelu", abrelu(a, b), label), formula=HalfLines(a, b))
 
 
 def abrelu(a: float, b: float) -> Dual:

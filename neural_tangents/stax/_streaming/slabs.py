@@ -34,6 +34,8 @@ from neural_tangents._core.precision import matmul_precision
 from neural_tangents.stax._blocks import in_sequence
 from neural_tangents.stax._inputs import InputBatches, with_diagonals
 from neural_tangents.stax._loop import compiled_separately
+from neural_tangents.stax._spec import numbers_of, with_numbers
+from neural_tangents.stax._streaming.numba_loop import NumbaLoop
 from neural_tangents.stax._streaming.offsets import OffsetAxis, OffsetKernel, taken
 from neural_tangents.stax._streaming.pool_sums import PoolSum, add_up
 from neural_tangents.stax._streaming.runs import Run
@@ -61,6 +63,22 @@ def streamed(
       k: the kernel before them.
       kwargs: keyword arguments of the network.
     """
+    if NumbaLoop.of(run, k) is None or any(value is not None for value in kwargs.values()):
+        return _streamed(run, budget, k, kwargs)
+
+    def of_numbers(numbers: Any, k: Any, loop: Any = None) -> Kernel:
+        again = run.of(with_numbers(run.steps, numbers))
+        return _streamed(again, budget, k, kwargs, loop and loop(again, k))
+
+    compiled = jax.custom_jvp(functools.partial(of_numbers, loop=NumbaLoop.of))
+    compiled.defjvp(lambda primals, tangents: jax.jvp(of_numbers, primals, tangents))
+    return compiled(tuple(float(x) if isinstance(x, int) else x for x in numbers_of(run.steps)), k)
+
+
+def _streamed(
+    run: Run, budget: int, k: Kernel | InputBatches, kwargs: Mapping[str, Any], numba_loop: NumbaLoop | None = None
+) -> Kernel:
+    """See `streamed`; `numba_loop` evaluates slabs if there is one."""
     pool = run.pool
 
     def layers(kernel: Any) -> Any:
@@ -79,7 +97,7 @@ def streamed(
         given = dict(nngp=k.nngp, ntk=k.ntk, cov1=k.cov1, cov2=k.cov2)
         if not has_ntk or k.ntk is None or k.ntk.ndim == 0:  # a scalar NTK, which is zero, is that of `like`
             given["ntk"] = None
-    loop = SlabLoop.of(run, layers, equal.cov2 is None, budget)
+    loop = numba_loop or SlabLoop.of(run, layers, equal.cov2 is None, budget)
     batch1, batch2 = Batch.of(equal, 1, inputs), Batch.of(equal, 2, inputs)
     nngp, ntk = loop.cross((given["nngp"], given["ntk"]), like, batch1, batch2)
     ntk = ntk if has_ntk else after.ntk
@@ -88,7 +106,7 @@ def streamed(
         if equal.cov2 is None:
             return Layout(diagonal_batch=False).per_input(nngp) if k.diagonal_batch else nngp
         alone = equal.replace(ntk=None, x1_is_x2=True, cov2=None)
-        of_one = SlabLoop.of(run, layers, True, budget)
+        of_one = numba_loop or SlabLoop.of(run, layers, True, budget)
         return of_one.own(cov, alone, batch) if k.diagonal_batch else of_one.cross((cov, None), alone, batch, batch)[0]
 
     cov1, cov2 = own(given["cov1"], batch1), None if equal.cov2 is None else own(given["cov2"], batch2)

@@ -1,5 +1,6 @@
 """`Conv` and `ConvTranspose`: filters with weights that all positions share."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from neural_tangents.stax._build import public_layer
 from neural_tangents.stax._hyperparameters import integer
 from neural_tangents.stax._layers.affine import Affine, weights_and_bias
 from neural_tangents.stax._layers.conv.conv_geometry import DimensionNumbers, Geometry
-from neural_tangents.stax._spec import LayerSpec, Leaf, Mixing
+from neural_tangents.stax._spec import LayerSpec, Leaf, Mixing, WindowMean
 from neural_tangents.stax._streaming.run_geometry import MixesOffsets, RunGeometry
 from neural_tangents.stax._window import Padding, TransposedWindow
 
@@ -170,7 +171,10 @@ def _shared(geometry: Geometry, affine: Affine, out_chan: int, product: Any) -> 
             raise MixesOffsets("is transposed, and so maps one offset to several")
         return run.after(geometry.sliding)
 
-    return conv_leaf(geometry, width, init, apply, kernel, Diagonal(Bool.YES, Bool.NO), positions)
+    spec = conv_leaf(geometry, width, init, apply, kernel, Diagonal(Bool.YES, Bool.NO), positions)
+    if affine.standard or not geometry.keeps_order:
+        return spec
+    return dataclasses.replace(spec, formula=WindowMean(geometry.sliding, affine.W_std, affine.b_std))
 
 
 def conv_leaf(

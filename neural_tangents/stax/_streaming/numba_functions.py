@@ -1,0 +1,259 @@
+"""The loops of `numba_loop.py`, for Numba to compile: this file is imported only where it is used.
+
+All but the outermost run over neighbours in memory, so that LLVM vectorises them. Constants are made numbers of the
+type of the arrays, as in `number(1)`: with those of another type, Numba would compute in that.
+
+Where arguments recur, `geometry` is `(height, width, row, half)`, of images that have `row - width` zeros after each
+row, and `half` rows of zeros after the last one, which are not stored; `numbers` are those of `NumbaLoop`.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+# `acos(1 - d) = sqrt(d) A(d)`. The coefficients of `A` interpolate it at the Chebyshev points of [0, 1]; the error is
+# 3e-8 (degree 7) and 2e-16 (degree 17). The test of this module computes them again.
+ACOS_SHORT = (
+    1.41421355,
+    0.117853167,
+    0.0264744825,
+    0.00821673096,
+    0.00147885982,
+    0.00333841701,
+    -0.00199064296,
+    0.00121173777,
+)
+ACOS_LONG = (
+    1.414213562373095,
+    0.11785113019782532,
+    0.02651650428726522,
+    0.007891817060755802,
+    0.00268540304058573,
+    0.0009888113042502823,
+    0.00038262430806552077,
+    0.00015937743292100998,
+    4.1126150860512944e-05,
+    0.00010153174508844963,
+    -0.00017136610209234648,
+    0.000341818862286027,
+    -0.00046132434220270643,
+    0.00047186395065566117,
+    -0.0003430427736686459,
+    0.00017113011380930746,
+    -5.225042885568418e-05,
+    7.609614252019444e-06,
+)
+
+
+def jit(function: Callable[..., Any], fastmath: Any = frozenset({"contract", "nsz"})) -> Callable[..., Any]:
+    """Compiles a function when it is first called, and keeps the result on disk if there is a place for it."""
+    options: Any = dict(nogil=True, error_model="numpy", fastmath=set(fastmath))
+    try:
+        return numba.njit(function, cache=True, **options)
+    except RuntimeError:  # no place
+        return numba.njit(function, **options)
+
+
+@jit
+def add_up(x: Any, out: Any, n: int, margin: int, size: int, step: int) -> None:
+    """`out[i] = sum_d x[i + step d]` over a window of odd size, for `n` places with a margin before and after them."""
+    out, x = out[margin : margin + n], x[margin - size // 2 * step :]
+    if size == 3:
+        a, b, c = x[:n], x[step : step + n], x[2 * step : 2 * step + n]
+        for i in range(n):
+            out[i] = a[i] + b[i] + c[i]
+        return
+    for i in range(n):
+        out[i] = x[i]
+    for d in range(1, size):
+        a = x[d * step : d * step + n]
+        for i in range(n):
+            out[i] += a[i]
+
+
+def acos_over_root(d: Any) -> Any:
+    """`acos(1 - d) / sqrt(d)` for `d` in [0, 1], in the precision of `d`."""
+    raise NotImplementedError("only compiled code calls it")
+
+
+@numba.extending.overload(acos_over_root)
+def _acos_over_root(d: Any) -> Callable[..., Any]:
+    def short(d: Any) -> Any:
+        a = np.float32(ACOS_SHORT[-1])
+        for c in ACOS_SHORT[-2::-1]:
+            a = a * d + np.float32(c)
+        return a
+
+    def long(d: Any) -> Any:
+        even, odd, z = ACOS_LONG[-2], ACOS_LONG[-1], d * d
+        for c in ACOS_LONG[-4::-2]:
+            even = even * z + c
+        for c in ACOS_LONG[-3::-2]:
+            odd = odd * z + c
+        return even + d * odd
+
+    return short if d == numba.float32 else long
+
+
+@jit
+def layers(
+    nngp: Any, ntk: Any, roots1: Any, roots2: Any, start: int, numbers: Any, noise: Any, out_nngp: Any, out_ntk: Any
+) -> None:
+    """What a convolution and a nonlinearity do to sums over windows; formulas are those of `Conv` and `ABRelu`."""
+    number = nngp.dtype.type
+    zero, one, two, pi = number(0), number(1), number(2), number(math.pi)
+    factor, shift, linear, bent = numbers[0], numbers[1], numbers[2], numbers[3]
+    n = len(nngp)
+    r1, inverse1 = roots1[0], roots1[1]
+    r2, inverse2 = roots2[0, start : start + n], roots2[1, start : start + n]
+    for i in range(n):
+        k = nngp[i] * factor + shift
+        t = ntk[i] * factor + k
+        r = r1[i] * r2[i]
+        rho = k * inverse1[i] * inverse2[i]
+        d = one - abs(rho)
+        d = zero if d < noise else d
+        phi = np.sqrt(d) * acos_over_root(d)
+        m = (zero if rho < zero else pi) - phi  # `pi - theta`, with the sign of `rho`
+        c = one - d
+        out_nngp[i] = r * (linear * (-c if rho < zero else c) + bent * (np.sqrt(d * (two - d)) + c * m))
+        out_ntk[i] = zero if r <= zero else (linear + bent * abs(m)) * t
+
+
+@functools.partial(jit, fastmath=frozenset({"reassoc", "nsz"}))
+def total(x: Any) -> Any:
+    """The sum of an array."""
+    result = x.dtype.type(0)
+    for i in range(len(x)):
+        result += x[i]
+    return result
+
+
+@jit
+def roots(x: Any, geometry: Any, windows: Any, regions: Any, numbers: Any, least: Any) -> Any:
+    """Roots of the variances of one input before each nonlinearity, and their reciprocals; zeros where there is none.
+
+    Args:
+      x: the input, `(C, places)`.
+      geometry: see above.
+      windows: sizes of the filter of each convolution.
+      regions: which positions there are after it.
+      numbers: see above.
+      least: smaller variances count as zero.
+
+    Returns:
+      An array `(layers, 2, places)`.
+    """
+    number = x.dtype.type
+    height, width, row, half = geometry
+    n, margin = height * row, (half + 1) * row
+    out = np.zeros((len(windows), 2, n), x.dtype)
+    buffers = np.zeros((2, n + 2 * margin), x.dtype)
+    q, sums = buffers[0], buffers[1]
+    scale = number(1) / number(max(len(x), 1))
+    for c in range(len(x)):
+        for i in range(n):
+            q[margin + i] += x[c, i] * x[c, i] * scale
+    for layer in range(len(windows)):
+        add_up(q, sums, n, margin, windows[layer, 0], row)
+        add_up(sums, q, n, margin, windows[layer, 1], 1)
+        factor, shift = numbers[layer, 0], numbers[layer, 1]
+        # As `layers` does it, so that a variance is the covariance of equal inputs, without rounding in other ways.
+        after = numbers[layer, 2] + numbers[layer, 3] * number(math.pi)
+        top, bottom, left, right = regions[layer]
+        for i in range(n):
+            y, x_ = divmod(i, row)
+            variance = q[margin + i] * factor + shift
+            variance = variance if top <= y < bottom and left <= x_ < right else number(0)
+            root = number(0) if variance < least else np.sqrt(variance)
+            out[layer, 0, i] = root
+            out[layer, 1, i] = number(0) if root == 0 else number(1) / root
+            q[margin + i] = root * root * after
+    return out
+
+
+@jit
+def shifted(table: Any, geometry: Any, dx: int, n_dy: int) -> Any:
+    """What is at the positions `p + d`, from what is at `p`: for an offset `dy`, the places from `dy row` on."""
+    height, _, row, half = geometry
+    out = np.zeros((len(table), (height + n_dy - 1) * row), table.dtype)
+    for a in range(len(table)):
+        for y in range(height + n_dy - 1):
+            source = y % (height + half)
+            if source < height:
+                for x in range(row):
+                    out[a, y * row + x] = table[a, source * row + (x + dx) % row]
+    return out
+
+
+@jit
+def add_slabs(
+    x1: Any,
+    roots1: Any,
+    x2: Any,
+    roots2: Any,
+    geometry: Any,
+    n_dy: int,
+    windows: Any,
+    numbers: Any,
+    noise: Any,
+    out: Any,
+    dx: int,
+    i: int,
+    j: int,
+) -> None:
+    """Adds up all offsets `dy` of one offset `dx`, for pairs of some inputs and one other.
+
+    Args:
+      x1: the inputs, `(N, C, places)`.
+      roots1: see `roots`, `(N, layers, 2, places)`.
+      x2: the other one, `(C, places)`.
+      roots2: the same.
+      geometry: see above.
+      n_dy: number of offsets.
+      windows: sizes of the filter of each convolution.
+      numbers: see above.
+      noise: smaller distances `d` count as zero.
+      out: sums of the NNGP and of the NTK, `(2, offsets dx, N1, N2)`.
+      dx: which offset it is.
+      i: number of the first of the inputs there.
+      j: number of the other one.
+    """
+    number = x1.dtype.type
+    height, row, half = geometry[0], geometry[2], geometry[3]
+    n, margin, depth = height * row, (half + 1) * row, len(windows)
+    x2 = shifted(x2, geometry, dx, n_dy)
+    tables = shifted(roots2.reshape(2 * depth, n), geometry, dx, n_dy).reshape(depth, 2, x2.shape[1])
+    buffers = np.zeros((5, n + 2 * margin), x1.dtype)
+    nngp, ntk, sums, sums_nngp, sums_ntk = buffers[0], buffers[1], buffers[2], buffers[3], buffers[4]
+    here = slice(margin, margin + n)
+    scale = number(1) / number(max(len(x2), 1))
+    for a in range(len(x1)):
+        for start in range(0, n_dy * row, row):
+            for p in range(margin, margin + n):
+                nngp[p], ntk[p] = number(0), number(0)
+            for c in range(len(x2)):
+                for p in range(n):
+                    nngp[margin + p] += x1[a, c, p] * x2[c, start + p] * scale
+            for layer in range(depth):
+                add_up(nngp, sums, n, margin, windows[layer, 0], row)
+                add_up(sums, sums_nngp, n, margin, windows[layer, 1], 1)
+                add_up(ntk, sums, n, margin, windows[layer, 0], row)
+                add_up(sums, sums_ntk, n, margin, windows[layer, 1], 1)
+                layers(
+                    sums_nngp[here],
+                    sums_ntk[here],
+                    roots1[a, layer],
+                    tables[layer],
+                    start,
+                    numbers[layer],
+                    noise,
+                    nngp[here],
+                    ntk[here],
+                )
+            out[0, dx, i + a, j] += total(nngp[here])
+            out[1, dx, i + a, j] += total(ntk[here])
