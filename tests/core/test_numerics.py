@@ -47,6 +47,29 @@ def test_coefficients(coefficients, rtol):
     np.testing.assert_allclose(coefficients, series(len(coefficients) - 1), rtol=rtol)
 
 
+@pytest.mark.parametrize("coefficients, rtol", [(numerics.ACOS_SHORT, 2e-8), (numerics.ACOS_LONG, 1e-15)])
+def test_coefficients_of_acos(coefficients, rtol):
+    """They interpolate `acos(1 - d) / sqrt(d)` at the Chebyshev points of [0, 1]."""
+    n = len(coefficients)
+    with mpmath.workdps(50):
+        points = [(1 + mpmath.cos(mpmath.pi * (2 * i + 1) / (2 * n))) / 2 for i in range(n)]
+        powers = mpmath.matrix([[d**j for j in range(n)] for d in points])
+        values = mpmath.matrix([mpmath.acos(1 - d) / mpmath.sqrt(d) for d in points])
+        interpolated = [float(c) for c in mpmath.lu_solve(powers, values)]
+    np.testing.assert_allclose(coefficients, interpolated, rtol=rtol)
+
+
+@BOTH
+def test_acos_over_root(x64):
+    with jax.enable_x64(x64):
+        d = np.linspace(0, 1, 4001)[1:].astype(dtype_of(x64))
+        got = np.asarray(numerics.acos_over_root(jnp.asarray(d)))
+        with mpmath.workdps(40):
+            want = [float(mpmath.acos(1 - mpmath.mpf(float(x))) / mpmath.sqrt(float(x))) for x in d]
+        assert got.dtype == dtype_of(x64)
+        np.testing.assert_allclose(got, want, rtol=2 * np.finfo(got.dtype).eps)
+
+
 @BOTH
 def test_angle(x64):
     with jax.enable_x64(x64):

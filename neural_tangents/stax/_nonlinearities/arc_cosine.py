@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from neural_tangents._core.cosine_distance import CosineDistance, of_covariance
-from neural_tangents._core.numerics import acute_angle, as_floats, length, safe_reciprocal, zero_where
+from neural_tangents._core.numerics import acos_over_root, as_floats, length, safe_reciprocal, zero_where
 
 
 def root(q: Array) -> Array:
@@ -58,10 +58,10 @@ def arc_cosine(k: Array, r1: Array, r2: Array, distance: CosineDistance | None =
 @jax.custom_jvp
 def _half_lines(k: Array, r1: Array, r2: Array, distance: CosineDistance | None) -> tuple:
     distance = of_covariance(k, r1, r2) if distance is None else distance
-    c, s = 1 - distance.value, _sine(distance.value)
-    phi = acute_angle(c, s)
+    root_d, s = _root(distance.value), _sine(distance.value)
+    phi = root_d * acos_over_root(distance.value)  # one polynomial, and no cases
     j0 = distance.choose(k, phi, math.pi - phi)
-    return j0, r1 * r2 * s + k * j0, distance, phi, s - phi * c
+    return j0, r1 * r2 * s + k * j0, distance, phi, s - phi * (1 - distance.value)
 
 
 @_half_lines.defjvp
@@ -86,6 +86,10 @@ def _half_lines_jvp(primals: tuple, tangents: tuple) -> tuple:
 
 
 def _sine(distance: Array) -> Array:
+    return _root(distance) * jnp.sqrt(2 - distance)
+
+
+def _root(distance: Array) -> Array:
     # A vector differs from itself by rounding errors, so that distances of their square are noise.
     parallel = distance < 32 * jnp.finfo(distance.dtype).eps ** 2
-    return zero_where(parallel, jnp.sqrt(jnp.where(parallel, 1, distance * (2 - distance))))
+    return zero_where(parallel, jnp.sqrt(jnp.where(parallel, 1, distance)))

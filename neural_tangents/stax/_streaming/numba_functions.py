@@ -15,38 +15,7 @@ from typing import Any
 import numba
 import numpy as np
 
-# `acos(1 - d) = sqrt(d) A(d)`. The coefficients of `A` interpolate it at the Chebyshev points of [0, 1]; the error is
-# 3e-8 (degree 7) and 2e-16 (degree 17). The test of this module computes them again.
-ACOS_SHORT = (
-    1.41421355,
-    0.117853167,
-    0.0264744825,
-    0.00821673096,
-    0.00147885982,
-    0.00333841701,
-    -0.00199064296,
-    0.00121173777,
-)
-ACOS_LONG = (
-    1.414213562373095,
-    0.11785113019782532,
-    0.02651650428726522,
-    0.007891817060755802,
-    0.00268540304058573,
-    0.0009888113042502823,
-    0.00038262430806552077,
-    0.00015937743292100998,
-    4.1126150860512944e-05,
-    0.00010153174508844963,
-    -0.00017136610209234648,
-    0.000341818862286027,
-    -0.00046132434220270643,
-    0.00047186395065566117,
-    -0.0003430427736686459,
-    0.00017113011380930746,
-    -5.225042885568418e-05,
-    7.609614252019444e-06,
-)
+from neural_tangents._core.numerics import ACOS_LONG, ACOS_SHORT
 
 
 def jit(function: Callable[..., Any], fastmath: Any = frozenset({"contract", "nsz"})) -> Callable[..., Any]:

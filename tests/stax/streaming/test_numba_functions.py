@@ -1,6 +1,5 @@
-"""The compiled functions, one by one, against NumPy and mpmath."""
+"""The compiled functions, one by one, against NumPy."""
 
-import mpmath
 import numpy as np
 import pytest
 
@@ -9,18 +8,6 @@ pytest.importorskip("numba")
 from neural_tangents.stax._streaming import numba_functions  # noqa: E402
 
 BOTH = pytest.mark.parametrize("dtype", [np.float32, np.float64])
-
-
-@pytest.mark.parametrize("coefficients, rtol", [(numba_functions.ACOS_SHORT, 2e-8), (numba_functions.ACOS_LONG, 1e-15)])
-def test_coefficients(coefficients, rtol):
-    """They interpolate `acos(1 - d) / sqrt(d)` at the Chebyshev points of [0, 1]."""
-    n = len(coefficients)
-    with mpmath.workdps(50):
-        points = [(1 + mpmath.cos(mpmath.pi * (2 * i + 1) / (2 * n))) / 2 for i in range(n)]
-        powers = mpmath.matrix([[d**j for j in range(n)] for d in points])
-        values = mpmath.matrix([mpmath.acos(1 - d) / mpmath.sqrt(d) for d in points])
-        interpolated = [float(c) for c in mpmath.lu_solve(powers, values)]
-    np.testing.assert_allclose(coefficients, interpolated, rtol=rtol)
 
 
 @BOTH
