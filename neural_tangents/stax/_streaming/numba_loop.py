@@ -1,4 +1,4 @@
-"""Runs of convolutions and half-lines on CPUs, compiled by Numba, where it is installed.
+"""Runs of convolutions and half-lines on CPUs, compiled by Numba, for those who ask for it.
 
 XLA:CPU takes seven passes over a slab for each layer. Here a slab is one offset of one pair of images, small enough for
 the first-level cache, and each layer takes a pass for each axis of its filter and one for all the rest.
@@ -10,16 +10,19 @@ the other, are one long row: what a filter reads beyond the end of a row are the
 `VALID` drops become zeros too.
 
 Only values are computed here. Derivatives, other layers and other devices take `slabs.py`.
+
+XLA calls back into Python for these loops, and programs that do so can neither be exported nor kept in the persistent
+compilation cache. So they take part only where the environment variable `NEURAL_TANGENTS_NUMBA` is 1.
 """
 
 import concurrent.futures
 import dataclasses
 import functools
 import importlib
-import importlib.util
 import itertools
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -57,6 +60,8 @@ class NumbaLoop:
     @classmethod
     def of(cls, run: Run, k: Any) -> "NumbaLoop | None":
         """The loop that evaluates a run; None if it cannot, here or at all."""
+        if os.environ.get("NEURAL_TANGENTS_NUMBA") != "1":
+            return None
         formulas: list[Any] = [step.spec.formula for step in run.steps]
         torus = Torus.of(run, k, formulas)
         if torus is None or not _is_alone() or not _works(k.inputs1.dtype.name):
@@ -211,12 +216,17 @@ def _cores() -> int:
 
 @functools.cache
 def _works(dtype: str) -> bool:
-    """Whether Numba is there, and compiles the functions for a type of numbers."""
-    if importlib.util.find_spec("numba") is None:
-        return False
+    """Whether Numba is there, and compiles the functions for a type of numbers; warns if not."""
     x, one_position = np.ones((1, 1, 1, 1), dtype), Torus((1, 1), (0, 0), ((1, 1),), ((0, 1, 0, 1),), True)
     try:
         _sums_of_pairs(one_position, True, True, x, x, np.ones((1, 4), dtype))
-    except Exception:  # whatever is wrong with it, nothing needs it
+    except Exception as error:  # whatever is wrong with it, nothing needs it
+        warnings.warn(
+            "The environment variable NEURAL_TANGENTS_NUMBA is 1, but Numba does not compile kernels here, so that XLA "
+            "takes its place. Run `pip install 'neural-tangents-jax[numba]'`, or leave the variable unset. The error "
+            f"was: {type(error).__name__}: {error}",
+            UserWarning,
+            stacklevel=2,
+        )
         return False
     return True
