@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from neural_tangents._core.precision import matmul_precision
 from neural_tangents.empirical._cost import TRAFFIC
@@ -14,6 +15,7 @@ from neural_tangents.empirical._cost import TRAFFIC
 Label = Any  # hashable
 Labels = tuple[Label, ...]
 Path = tuple[tuple[int, int], ...]
+Term = tuple[jax.Array, Labels]
 
 
 def contract(arrays: Sequence[jax.Array], labels: Sequence[Labels], output: Labels) -> jax.Array:
@@ -21,16 +23,19 @@ def contract(arrays: Sequence[jax.Array], labels: Sequence[Labels], output: Labe
 
     A label that no array has is a new axis of size 1. Arrays are multiplied two at a time, in the order of `plan`.
     """
-    terms = [(array, term) for array, term in zip(arrays, labels, strict=True)]
+    terms = list(zip(arrays, labels, strict=True))
     sizes = sizes_of([array.shape for array in arrays], labels)
     _, path = plan(tuple(labels), tuple(label for label in output if label in sizes), tuple(sizes.items()))
     for i, j in path:
         second, first = terms.pop(j), terms.pop(i)
-        terms.append(_product([first, second], _needed([term for _, term in terms], output)))
-    present = [label for label in output if label in sizes]
-    array = _product([terms[0]], set(present))
-    result = jnp.transpose(array[0], [array[1].index(label) for label in present])
-    return jnp.expand_dims(result, [axis for axis, label in enumerate(output) if label not in sizes])
+        terms.append(_product(first, second, _needed([term for _, term in terms], output)))
+    return aligned(*_summed(*terms[0], set(output)), output)
+
+
+def aligned(array: jax.Array, labels: Labels, output: Labels) -> jax.Array:
+    """An array with its axes in the order of `output`, and new axes of size 1 for labels that it does not have."""
+    array = jnp.transpose(array, [labels.index(label) for label in output if label in labels])
+    return jnp.expand_dims(array, [axis for axis, label in enumerate(output) if label not in labels])
 
 
 def sizes_of(shapes: Sequence[Sequence[int]], labels: Sequence[Labels]) -> dict[Label, int]:
@@ -86,13 +91,46 @@ def _size(labels: frozenset[Label], sizes: Mapping[Label, int]) -> float:
     return float(math.prod(sizes[label] for label in labels))
 
 
-def _product(terms: Sequence[tuple[jax.Array, Labels]], needed: set[Label]) -> tuple[jax.Array, Labels]:
-    """The product of one or two terms, summed over labels that are not needed any more."""
-    numbers: dict[Label, int] = {}
-    for _, term in terms:
-        for label in term:
-            numbers.setdefault(label, len(numbers))
+def _product(first: Term, second: Term, needed: set[Label]) -> Term:
+    """The product of two terms, summed over labels that are not needed any more.
+
+    Labels of the product: those that both terms have, then the others of the first, then those of the second. So no
+    axes have to be moved after the multiplication, which would take as long as the multiplication of thin matrices.
+    """
+    x, of_x = _summed(*first, needed.union(second[1]))
+    y, of_y = _summed(*second, needed.union(first[1]))
+    sizes = sizes_of([x.shape, y.shape], [of_x, of_y])
+    shared = tuple(label for label in of_x if label in of_y and label in needed)
+    contracted = tuple(label for label in of_x if label in of_y and label not in needed)
+    kept = (*shared, *(label for label in (*of_x, *of_y) if label not in (*shared, *contracted)))
+    if not contracted:
+        return aligned(x, of_x, kept) * aligned(y, of_y, kept), kept
+    x, axis_x = _as_matrices(x, of_x, shared, contracted)
+    y, axis_y = _as_matrices(y, of_y, shared, contracted)
+    batch = tuple(range(x.ndim - 2))
+    x, y = (z.astype(jnp.promote_types(x.dtype, y.dtype)) for z in (x, y))
+    matrices = lax.dot_general(x, y, (((axis_x,), (axis_y,)), (batch, batch)), precision=matmul_precision())
+    return matrices.reshape([sizes[label] for label in kept]), kept
+
+
+def _as_matrices(array: jax.Array, labels: Labels, shared: Labels, contracted: Labels) -> tuple[jax.Array, int]:
+    """An array as a matrix, or as a stack of matrices for entries of shared labels; and the axis to sum over.
+
+    It is the last one if the last label is summed over, so that the innermost axis in memory stays where it is.
+    """
+    free = tuple(label for label in labels if label not in (*shared, *contracted))
+    groups = (shared, free, contracted) if labels[-1] in contracted else (shared, contracted, free)
+    array = jnp.transpose(array, [labels.index(label) for group in groups for label in group])
+    sizes = iter(array.shape)
+    stack, *matrix = (math.prod(next(sizes) for _ in group) for group in groups)
+    array = array.reshape([stack, *matrix] if stack != 1 else matrix)
+    return array, array.ndim - (1 if groups[-1] == contracted else 2)
+
+
+def _summed(array: jax.Array, labels: Labels, needed: set[Label]) -> Term:
+    """A term, summed over labels that are not needed; of axes with equal labels, the diagonal."""
+    numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
     kept = tuple(label for label in numbers if label in needed)
-    operands = [item for array, term in terms for item in (array, [numbers[label] for label in term])]
-    array = jnp.einsum(*operands, [numbers[label] for label in kept], precision=matmul_precision())
-    return array, kept
+    if kept == labels:
+        return array, kept
+    return jnp.einsum(array, [numbers[label] for label in labels], [numbers[label] for label in kept]), kept

@@ -19,6 +19,7 @@ SIZES = dict(zip("abcdef", (2, 3, 4, 5, 2, 3), strict=True))
         *("ab->ab", "ab->ba", "ab->b", "ab->", "ab,bc->ac", "ab,bc->ca", "ab,cd->dbca", "ab,ab->a", "abc,c->ba"),
         *("ab,bc,cd->ad", "ab,bc,cd,de->ea", "ab,ac,ad->bcd", "abc,cde,ace,bd->ab", "ab,cb,db,ebf->acdf"),
         *("a,a,a->a", "ab,b,cd,->ac", "ab,bc,ca->"),
+        *("aa->a", "aba->b", "aa,ab->b", "aa,bcb->ac", "cab,cad->cbd", "cab,adc->cbd", "ab,abc->ab"),
     ],
 )
 def test_product_of_arrays(formula):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from neural_tangents._core.types import PyTree
 from neural_tangents.empirical._contraction import jacobian_contraction
 from neural_tangents.empirical._cost import equations
-from neural_tangents.empirical._einsum import Labels, sizes_of
+from neural_tangents.empirical._einsum import Labels, aligned, sizes_of
 from neural_tangents.empirical._output_axes import OutputAxes
 from neural_tangents.empirical._samples import Samples, map_both
 from neural_tangents.empirical._structured.program import Program, trace
@@ -104,7 +104,7 @@ def _kernel(
         first_labels = (first.labels(leaf, a.labels1)[0], *_of_side(use1, 0, use1.index_labels))
         second_labels = (second.labels(leaf, a.labels2)[0], *_of_side(use2, 1, use2.index_labels))
         every = tuple(dict.fromkeys((*first_labels, *second_labels)))
-        places1, places2 = _aligned(use1.index, first_labels, every), _aligned(use2.index, second_labels, every)
+        places1, places2 = aligned(use1.index, first_labels, every), aligned(use2.index, second_labels, every)
         arrays.append((places1 == places2) & (places1 >= 0))
         labels.append(every)
     return a.kernel(arrays, labels)
@@ -113,9 +113,3 @@ def _kernel(
 def _of_side(use: Use, side: int, labels: Labels) -> Labels:
     """Labels of one side's use in a kernel; axes of the operand are shared by both sides, and so summed over."""
     return tuple(("operand", label) if label in use.operand_labels else (side, label) for label in labels)
-
-
-def _aligned(x: jax.Array, labels: Labels, every: Labels) -> jax.Array:
-    """An array with axes of size 1 for labels it does not have."""
-    x = jnp.transpose(x, [labels.index(label) for label in every if label in labels])
-    return jnp.expand_dims(x, [axis for axis, label in enumerate(every) if label not in labels])

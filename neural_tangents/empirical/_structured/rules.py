@@ -19,6 +19,8 @@ from jax import lax
 from neural_tangents._compat import bind
 from neural_tangents.empirical._einsum import Labels
 
+_SHORT = 16  # up to so many entries of filters along an axis, windows are made of slices
+
 
 @dataclasses.dataclass(frozen=True)
 class Derivative:
@@ -69,37 +71,61 @@ def _dot_general(step: Any, position: int, operands: Sequence[Any]) -> Derivativ
 
 
 def _conv(step: Any, position: int, operands: Sequence[Any]) -> Derivative | None:
-    """With respect to the filters: the product of the cotangent with all windows of the input."""
+    """With respect to the filters: the product of the cotangent with all windows of the input.
+
+    Axes stay in the order that the operation has them in, which is the one that they have in memory.
+    """
     eqn = step.eqn
     if position != 1 or eqn.params["batch_group_count"] != 1:
         return None
     lhs, rhs = operands
-    lhs_spec, rhs_spec, out_spec = eqn.params["dimension_numbers"]
-    groups = eqn.params["feature_group_count"]
-    spatial = range(len(rhs_spec) - 2)
-    out_shape = eqn.outvars[0].aval.shape
+    _, rhs_spec, out_spec = eqn.params["dimension_numbers"]
+    positions, windows = ([(name, i) for i in range(rhs.ndim - 2)] for name in ("position", "window"))
 
-    x = jnp.transpose(lhs, lhs_spec)
-    pads = zip(eqn.params["padding"], eqn.params["lhs_dilation"], strict=True)
-    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0)] * 2 + [(lo, hi, holes - 1) for (lo, hi), holes in pads])
-    for i in spatial:
-        size, length = rhs.shape[rhs_spec[2 + i]], out_shape[out_spec[2 + i]]
-        starts = np.arange(length) * eqn.params["window_strides"][i]
-        places = starts[:, None] + np.arange(size) * eqn.params["rhs_dilation"][i]
-        x = jnp.take(x, places, axis=2 + 2 * i, mode="clip")
-    x = x.reshape(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:])
+    def in_groups(x: jax.Array, axis: int) -> jax.Array:
+        """The axis of features as two: groups, and those of each."""
+        groups = eqn.params["feature_group_count"]
+        return x.reshape(*x.shape[:axis], groups, x.shape[axis] // groups, *x.shape[axis + 1 :])
 
-    positions, window = [("position", i) for i in spatial], [("window", i) for i in spatial]
-    x_labels = ("input", "group", "in", *(label for pair in zip(positions, window, strict=True) for label in pair))
+    x, x_labels = _windows(step, lhs, rhs)
+    feature = x_labels.index("in")
+    x, x_labels = in_groups(x, feature), (*x_labels[:feature], "group", *x_labels[feature:])
+    y_labels = _in_place(out_spec, [("input",), ("group", "out"), *((label,) for label in positions)])
+    operand_labels = _in_place(rhs_spec, [("group", "out"), ("in",), *((label,) for label in windows)])
+    return Derivative(lambda y: in_groups(y, out_spec[1]), y_labels, (x,), (x_labels,), operand_labels)
 
-    def pull(y: jax.Array) -> jax.Array:
-        y = jnp.transpose(y, out_spec)
-        return y.reshape(y.shape[0], groups, y.shape[1] // groups, *y.shape[2:])
 
-    of_axis: dict[int, Labels] = {rhs_spec[0]: ("group", "out"), rhs_spec[1]: ("in",)}
-    of_axis.update({axis: (label,) for axis, label in zip(rhs_spec[2:], window, strict=True)})
-    operand_labels = tuple(label for axis in range(rhs.ndim) for label in of_axis[axis])
-    return Derivative(pull, ("input", "group", "out", *positions), (x,), (x_labels,), operand_labels)
+def _windows(step: Any, lhs: jax.Array, rhs: jax.Array) -> tuple[jax.Array, Labels]:
+    """All windows of the input of a convolution, and the labels of their axes.
+
+    Entries of a window lie next to the features in memory. Those of short filters are slices, which are copied row by
+    row; long ones would take too many slices.
+    """
+    params, out_shape = step.eqn.params, step.eqn.outvars[0].aval.shape
+    lhs_spec, rhs_spec, out_spec = params["dimension_numbers"]
+    labels = list(_in_place(lhs_spec, [("input",), ("in",), *((("position", i),) for i in range(lhs.ndim - 2))]))
+    widths = [(0, 0, 0)] * lhs.ndim
+    for axis, (low, high), holes in zip(lhs_spec[2:], params["padding"], params["lhs_dilation"], strict=True):
+        widths[axis] = (low, high, holes - 1)
+    x = lax.pad(lhs, jnp.zeros((), lhs.dtype), widths)
+    for i, (stride, dilation) in enumerate(zip(params["window_strides"], params["rhs_dilation"], strict=True)):
+        axis, place = labels.index(("position", i)), labels.index("in")
+        starts = np.arange(rhs.shape[rhs_spec[2 + i]]) * dilation
+        reach = stride * (out_shape[out_spec[2 + i]] - 1) + 1
+        if len(starts) <= _SHORT and reach > 0:
+            x = jnp.stack([lax.slice_in_dim(x, start, start + reach, stride, axis) for start in starts], place)
+        else:
+            windows = jnp.take(x, np.arange(0, reach, stride)[:, None] + starts, axis, mode="clip")
+            x = jnp.moveaxis(windows, axis + 1, place)
+        labels.insert(place, ("window", i))
+    return x, tuple(labels)
+
+
+def _in_place(spec: Sequence[int], labels: Sequence[Labels]) -> Labels:
+    """The labels of the axes `spec`, in the order of the axes."""
+    return tuple(
+        label for _, of_axis in sorted(zip(spec, labels, strict=True), key=lambda pair: pair[0]) for label in of_axis
+    )
 
 
 def _elementwise(step: Any, position: int, operands: Sequence[Any]) -> Derivative | None:

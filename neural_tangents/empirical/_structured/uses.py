@@ -8,6 +8,7 @@ respect to that operand is a product of two parts: cotangents `∂f/∂y` of the
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import jax
@@ -261,9 +262,11 @@ def _use(
             pulled, rule.factors, rule.index, rule.labels, rule.factor_labels, rule.operand_labels, rule.index_labels
         )
     # The Jacobian is no larger than what it is made of: multiplied out here, it is a shorter product for the kernel.
-    terms, output = [("unit", *rule.labels), *rule.factor_labels], ("unit", *rule.operand_labels)
+    terms = [("unit", *rule.labels), *rule.factor_labels]
+    kept = ("unit", *(label for label in chain(*terms) if label in rule.operand_labels))
+    output = tuple(dict.fromkeys((*kept, *rule.operand_labels)))  # in the order of the terms: nothing is moved
     jacobians = [contract([c, *rule.factors], terms, output) for c in pulled]
-    return Use(jacobians, labels=rule.operand_labels, operand_labels=rule.operand_labels)
+    return Use(jacobians, labels=output[1:], operand_labels=rule.operand_labels)
 
 
 def _differentiable(step: Step) -> list[Any]:

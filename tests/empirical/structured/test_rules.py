@@ -108,6 +108,25 @@ def test_convolutions_of_other_dimension(n_spatial):
     check(lambda w, x: lax.conv_general_dilated(x, w, strides, padding), w, x)
 
 
+@pytest.mark.parametrize("layout", [("NWC", "WIO", "NWC"), ("NCW", "OIW", "NCW")])
+@pytest.mark.parametrize("stride", [1, 3])
+def test_convolutions_with_long_filters(layout, stride):
+    x = normal(2, 50, 4).transpose(["NWC".index(c) for c in layout[0]])
+    w = normal(30, 4, 3).transpose(["WIO".index(c) for c in layout[1]])
+    check(lambda w, x: lax.conv_general_dilated(x, w, (stride,), "VALID", dimension_numbers=layout), w, x)
+
+
+def test_convolution_with_filters_larger_than_its_input():
+    def f(w, x):
+        return lax.conv_general_dilated(x, w, (1,), "VALID", dimension_numbers=("NWC", "WIO", "NWC"))
+
+    x, w = jnp.ones((2, 3, 4)), jnp.ones((5, 4, 3))
+    (step,) = trace(lambda w, x: [f(w, x)], w, x).steps
+    d = derivative(step, 1, [x, w], allow_index=False)
+    assert d is not None and f(w, x).shape == (2, 0, 3)
+    np.testing.assert_array_equal(contracted(d, f(w, x), w.shape), np.zeros(w.shape))
+
+
 POSITIVE = np.tile([[0.5, 5.0]], (3, 2)) + np.abs(normal(3, 4)) / 10  # on both sides of the other operand
 
 
