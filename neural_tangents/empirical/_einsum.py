@@ -94,17 +94,21 @@ def _size(labels: frozenset[Label], sizes: Mapping[Label, int]) -> float:
 def _product(first: Term, second: Term, needed: set[Label]) -> Term:
     """The product of two terms, summed over labels that are not needed any more.
 
-    Labels of the product: those that both terms have, then the others of the first, then those of the second. So no
-    axes have to be moved after the multiplication, which would take as long as the multiplication of thin matrices.
+    Labels of a product of matrices: those that both terms have, then the others of the first, then those of the second.
+    So no axes are moved after the multiplication, which would take as long as the multiplication of thin matrices. A
+    matrix times a vector, for each entry of shared labels, is multiplied and summed as the matrix lies in memory.
     """
     x, of_x = _summed(*first, needed.union(second[1]))
     y, of_y = _summed(*second, needed.union(first[1]))
     sizes = sizes_of([x.shape, y.shape], [of_x, of_y])
     shared = tuple(label for label in of_x if label in of_y and label in needed)
     contracted = tuple(label for label in of_x if label in of_y and label not in needed)
-    kept = (*shared, *(label for label in (*of_x, *of_y) if label not in (*shared, *contracted)))
-    if not contracted:
-        return aligned(x, of_x, kept) * aligned(y, of_y, kept), kept
+    rest_x, rest_y = (tuple(label for label in term if label not in (*shared, *contracted)) for term in (of_x, of_y))
+    n_shared, n_x, n_y = (math.prod(sizes[label] for label in term) for term in (shared, rest_x, rest_y))
+    if not contracted or (n_shared > 1 and min(n_x, n_y) == 1 < max(n_x, n_y)):
+        every = tuple(dict.fromkeys((*of_x, *of_y) if n_x > n_y else (*of_y, *of_x)))
+        return _summed(aligned(x, of_x, every) * aligned(y, of_y, every), every, needed)
+    kept = (*shared, *rest_x, *rest_y)
     x, axis_x = _as_matrices(x, of_x, shared, contracted)
     y, axis_y = _as_matrices(y, of_y, shared, contracted)
     batch = tuple(range(x.ndim - 2))

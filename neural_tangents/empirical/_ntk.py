@@ -1,6 +1,7 @@
 """The NTK of a finite network."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -138,11 +139,18 @@ def _cheapest(first: Samples, second: Samples, params: PyTree, axes: Sequence[Ou
     """The algorithm that takes the least arithmetic.
 
     Structured derivatives never take more of it than Jacobian contraction, since they contract Jacobians where that is
-    best. Products with vectors take, for each entry of the outputs of each pair of samples, a forward and a backward
+    best; so they are traced, which takes longer than all else here, only if Jacobian contraction might take more than
+    products with vectors. These take, for each entry of the outputs of each pair of samples, a forward and a backward
     pass, and cotangents of all parameters.
     """
     network = jax.make_jaxpr(first.apply)(params, first.one)
     if has_primitive(network, "custom_vjp_call"):  # it has no derivative in forward mode
+        return NtkImplementation.STRUCTURED_DERIVATIVES
+
+    size = sum(jnp.size(leaf) for leaf in jax.tree.leaves(params))
+    forward, n_vectors = arithmetic(network), [n_products(first, second, leaf, a) for leaf, a in enumerate(axes)]
+    of_products = (2 * forward + TRAFFIC * size) * sum(n_vectors)
+    if _of_jacobians(first, second, forward, size, n_vectors) <= of_products:
         return NtkImplementation.STRUCTURED_DERIVATIVES
 
     def structured(data1: PyTree, data2: PyTree, params: PyTree) -> list[jax.Array]:
@@ -151,7 +159,18 @@ def _cheapest(first: Samples, second: Samples, params: PyTree, axes: Sequence[Ou
         return structured_derivatives(batch1, batch2, params, axes)
 
     of_structure = arithmetic(jax.make_jaxpr(structured)(first.data, second.data, params))
-    of_product = 2 * arithmetic(network) + TRAFFIC * sum(jnp.size(leaf) for leaf in jax.tree.leaves(params))
-    if of_product * sum(n_products(first, second, leaf, a) for leaf, a in enumerate(axes)) < of_structure:
+    if of_products < of_structure:
         return NtkImplementation.NTK_VECTOR_PRODUCTS
     return NtkImplementation.STRUCTURED_DERIVATIVES
+
+
+def _of_jacobians(first: Samples, second: Samples, forward: float, size: int, n_vectors: Sequence[int]) -> float:
+    """How long Jacobian contraction takes, from a forward pass of one sample, and the number of parameters.
+
+    A Jacobian takes a backward pass, or two forward passes, for each entry of the outputs of each sample.
+    """
+    batches = [first] if second is first else [first, second]
+    outputs = range(len(n_vectors))
+    rows = sum(batch.n_samples * math.prod(batch.one_shape(leaf)) for batch in batches for leaf in outputs)
+    products = sum(n * math.prod(first.one_shape(leaf)) for leaf, n in enumerate(n_vectors)) * size
+    return forward * sum(batch.n_samples for batch in batches) + rows * (2 * forward + TRAFFIC * size) + products

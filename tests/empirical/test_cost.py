@@ -68,6 +68,21 @@ def test_wide_networks_are_differentiated_by_structure_and_wide_outputs_by_produ
     ]
 
 
+def test_nothing_is_traced_twice_where_jacobians_are_surely_cheaper_than_products(monkeypatch):
+    def f(params, x):
+        return jnp.tanh(x @ params[0]) @ params[1]
+
+    def fail(*args):
+        raise AssertionError("traced for its count")
+
+    few_outputs, many_outputs = ([jnp.ones((4, n)), jnp.ones((n, o))] for n, o in ((64, 2), (2, 200)))
+    monkeypatch.setattr(_ntk, "structured_derivatives", fail)
+    found = chosen(monkeypatch, f, few_outputs, jnp.ones((8, 4)), vmap_axes=0)
+    assert found == [NtkImplementation.STRUCTURED_DERIVATIVES]
+    with pytest.raises(AssertionError, match="traced for its count"):
+        chosen(monkeypatch, f, many_outputs, jnp.ones((1, 4)), vmap_axes=0)
+
+
 def test_networks_without_forward_derivatives_are_not_differentiated_forward(monkeypatch):
     @jax.custom_vjp
     def product(x, w):

@@ -19,8 +19,6 @@ from jax import lax
 from neural_tangents._compat import bind
 from neural_tangents.empirical._einsum import Labels
 
-_SHORT = 16  # up to so many entries of filters along an axis, windows are made of slices
-
 
 @dataclasses.dataclass(frozen=True)
 class Derivative:
@@ -96,11 +94,7 @@ def _conv(step: Any, position: int, operands: Sequence[Any]) -> Derivative | Non
 
 
 def _windows(step: Any, lhs: jax.Array, rhs: jax.Array) -> tuple[jax.Array, Labels]:
-    """All windows of the input of a convolution, and the labels of their axes.
-
-    Entries of a window lie next to the features in memory. Those of short filters are slices, which are copied row by
-    row; long ones would take too many slices.
-    """
+    """All windows of the input of a convolution, with entries of a window next to the features; and labels of axes."""
     params, out_shape = step.eqn.params, step.eqn.outvars[0].aval.shape
     lhs_spec, rhs_spec, out_spec = params["dimension_numbers"]
     labels = list(_in_place(lhs_spec, [("input",), ("in",), *((("position", i),) for i in range(lhs.ndim - 2))]))
@@ -110,13 +104,9 @@ def _windows(step: Any, lhs: jax.Array, rhs: jax.Array) -> tuple[jax.Array, Labe
     x = lax.pad(lhs, jnp.zeros((), lhs.dtype), widths)
     for i, (stride, dilation) in enumerate(zip(params["window_strides"], params["rhs_dilation"], strict=True)):
         axis, place = labels.index(("position", i)), labels.index("in")
-        starts = np.arange(rhs.shape[rhs_spec[2 + i]]) * dilation
-        reach = stride * (out_shape[out_spec[2 + i]] - 1) + 1
-        if len(starts) <= _SHORT and reach > 0:
-            x = jnp.stack([lax.slice_in_dim(x, start, start + reach, stride, axis) for start in starts], place)
-        else:
-            windows = jnp.take(x, np.arange(0, reach, stride)[:, None] + starts, axis, mode="clip")
-            x = jnp.moveaxis(windows, axis + 1, place)
+        starts = np.arange(out_shape[out_spec[2 + i]]) * stride
+        places = starts[:, None] + np.arange(rhs.shape[rhs_spec[2 + i]]) * dilation
+        x = jnp.moveaxis(jnp.take(x, places, axis, mode="clip"), axis + 1, place)
         labels.insert(place, ("window", i))
     return x, tuple(labels)
 
