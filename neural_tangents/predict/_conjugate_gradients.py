@@ -3,7 +3,6 @@
 import functools
 import importlib
 import math
-import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -25,15 +24,21 @@ from neural_tangents.predict._arguments import (
     working_dtype,
 )
 from neural_tangents.predict._host_iteration import iterate
-from neural_tangents.predict._nystrom import Nystrom, nystrom
+from neural_tangents.predict._kernel_products import (
+    Product,
+    precision,
+    product_of_array,
+    product_of_function,
+    rows_of_array,
+)
 from neural_tangents.predict._outputs import Outputs
+from neural_tangents.predict._partial_cholesky import BLOCK, PartialCholesky, partial_cholesky
+from neural_tangents.predict._preconditioner import Preconditioner, preconditioner, sketch
 from neural_tangents.predict._regularisation import Regularisation
-from neural_tangents.predict._regularised import matmul
+from neural_tangents.predict._regularised import diagonal as diagonal_of
 
-# Products that cannot be left to one multiplication of matrices take the kernel this many entries at a time.
-_BLOCK = 2**21
-
-_Product = Callable[[jax.Array], jax.Array]
+# How many numbers the default preconditioner consists of, at most: half a gigabyte in float32.
+_NUMBERS = 2**27
 
 
 class ConjugateGradients(NamedTuple):
@@ -68,7 +73,7 @@ def conjugate_gradients(
     diag_reg_absolute_scale: bool = False,
     noise_variance: Any = None,
     trace_axes: Axes = (-1,),
-    rank: int = 100,
+    rank: int | None = None,
     tolerance: float | None = None,
     max_iterations: int = 1000,
     key: Any = None,
@@ -81,8 +86,12 @@ def conjugate_gradients(
 
     so that the mean of a Gaussian process on a test set, and of an ensemble of networks trained to convergence, is
     `K_td x`. An iteration takes one product. Besides the kernel, memory is needed for a few vectors of the size of
-    `y`, and for the preconditioner: about `4 rank` vectors while it is made, and `rank` afterwards. All targets along
-    `trace_axes` are solved for together, as one system with the kernel `K ⊗ I`.
+    `y`, and for the preconditioner: about `3 rank` vectors while it is made, and `rank` afterwards, in the type of the
+    kernel. All targets along `trace_axes` are solved for together, as one system with the kernel `K ⊗ I`.
+
+    The preconditioner is `(F Fᵀ + D)⁻¹`, with a randomly pivoted partial Cholesky factorisation `K ≈ F Fᵀ` made of
+    `rank` columns of the kernel. Besides `λ` and the noise, `D` has the diagonal of `K - F Fᵀ`. For a kernel that is a
+    function, products with `rank` random vectors take the place of columns.
 
     Solutions have the floating type that `kernel` and `y_train` have together, but a kernel stays in its own: in
     float32 with `y_train` in float64, under `jax.enable_x64`, it takes the memory of float32 and gives a solution to
@@ -95,17 +104,18 @@ def conjugate_gradients(
       kernel: `K_dd`, symmetric and positive semi-definite: an array, or a function. An array is interleaved as
         `zip(y_train.shape, y_train.shape)` without the pairs of `trace_axes`, may be sharded over devices, and is
         neither gathered nor copied. A matrix in a store is loaded if it takes up to 64 MiB, and otherwise read once in
-        each iteration, outside of `jit`, `vmap` and `grad`. A function `v -> K_dd v` maps arrays of shape
-        `y_train.shape` without `trace_axes` to such arrays, as does the `matvec` of `empirical_ntk_operator_fn`; it is
-        called for one target at a time.
+        each iteration, and a few times for the preconditioner, outside of `jit`, `vmap` and `grad`. A function
+        `v -> K_dd v` maps arrays of shape `y_train.shape` without `trace_axes` to such arrays, as does the `matvec` of
+        `empirical_ntk_operator_fn`; it is called for one target at a time.
       y_train: targets.
       diag_reg: `λ`, in units of the mean diagonal entry of `K_dd`; a scalar >= 0.
       diag_reg_absolute_scale: whether `diag_reg` is `λ` itself, as it has to be if `kernel` is a function.
       noise_variance: of the targets, in the units of the kernel, added to the diagonal of `K_dd` besides `λ`: a scalar,
         or one number for each training point, of shape `y_train.shape[:1]`.
       trace_axes: axes of `y_train` that the kernel lacks, the ones that it was computed with.
-      rank: how many of the largest eigenvalues of the kernel the preconditioner deals with, at most. The number of
-        iterations then depends on the remaining ones. Making it takes as many products. 0 for no preconditioner.
+      rank: the number of columns of `F`, at most; the more, the fewer iterations. Making the preconditioner of `M` rows
+        takes about `3 M rank²` multiplications. 0 for none; None for `M / 7`, or as many as take up to 2²⁷ numbers, but
+        at least 100; for a function, where each takes a product, 100.
       tolerance: the largest residual to accept, a number between 0 and 1; None for 1e-6, or 1e-3 in float32. Iterations
         end when the residual that the method keeps up to date is below half of this. The residual that is returned is
         computed anew from the solution, and has to be below `tolerance`.
@@ -125,7 +135,8 @@ def conjugate_gradients(
       ImportError: lineax is not installed.
 
     Source: Gardner et al., "GPyTorch: Blackbox Matrix-Matrix Gaussian Process Inference with GPU Acceleration", 2018,
-    https://arxiv.org/abs/1809.11165; for the preconditioner, Frangella, Tropp, Udell, "Randomized Nyström
+    https://arxiv.org/abs/1809.11165; for the preconditioner, Chen, Epperly, Tropp, Webber, "Randomly Pivoted Cholesky",
+    2022, https://arxiv.org/abs/2207.06503, and of functions, Frangella, Tropp, Udell, "Randomized Nyström
     Preconditioning", 2021, https://arxiv.org/abs/2110.02820.
     """
     y_train = as_targets(y_train)
@@ -155,7 +166,7 @@ def conjugate_gradients(
     settings = _Settings(
         outputs,
         diag_reg_absolute_scale,
-        _at_least(0, rank, "rank"),
+        _rank(rank, math.prod(outputs.described_sizes), is_function),
         float(tolerance),
         _at_least(1, max_iterations, "max_iterations"),
     )
@@ -179,65 +190,86 @@ def conjugate_gradients(
 def _solve_array(
     settings: _Settings, kernel: jax.Array, y_train: jax.Array, diag_reg: Any, noise_variance: Any, key: Any
 ) -> ConjugateGradients:
-    product, eps = _product_of_array(kernel, settings.outputs, y_train.dtype)
+    dtype = y_train.dtype
+    product = product_of_array(kernel, settings.outputs, dtype)
+    diagonal = diagonal_of(kernel).reshape(-1)
     if not settings.absolute:
-        diag_reg = diag_reg * _mean_diagonal(kernel, y_train.dtype)
-    return _solve(settings, product, eps, y_train, diag_reg, noise_variance, key)
+        diag_reg = diag_reg * jnp.mean(diagonal.astype(dtype))
+
+    def low_rank(rank: int) -> tuple[jax.Array, jax.Array]:
+        known = lax.stop_gradient(kernel)  # a loop cannot be differentiated
+        kept = working_dtype(kernel.dtype) if jnp.issubdtype(kernel.dtype, jnp.inexact) else dtype
+        rows = rows_of_array(known, settings.outputs, kept)
+        start = lax.stop_gradient(diagonal).astype(kept)
+        return _rows_and_rest(partial_cholesky(rows, start, rank, key, precision(kernel.dtype, kept)))
+
+    return _solve(settings, product, low_rank, y_train, diag_reg, noise_variance)
 
 
 def _solve_function(
     kernel: Callable[[Any], Any], settings: _Settings, y_train: jax.Array, diag_reg: Any, noise_variance: Any, key: Any
 ) -> ConjugateGradients:
-    product, eps = _product_of_function(kernel, settings.outputs, y_train.dtype)
-    return _solve(settings, product, eps, y_train, diag_reg, noise_variance, key)
+    product, eps = product_of_function(kernel, settings.outputs, y_train.dtype)
+    size = math.prod(settings.outputs.described_sizes)
+    low_rank = functools.partial(sketch, product, size, key=key, eps=eps, dtype=y_train.dtype)
+    return _solve(settings, product, low_rank, y_train, diag_reg, noise_variance)
 
 
 def _solve_stored(
     settings: _Settings, kernel: StoredMatrix, y_train: jax.Array, diag_reg: Any, noise_variance: Any, key: Any
 ) -> ConjugateGradients:
-    """The same without compilation, since products are computed by the host."""
+    """The same without compilation, since the host computes products and reads rows."""
     algebra.check_known((y_train, diag_reg, noise_variance, key))
     outputs, dtype = settings.outputs, y_train.dtype
     y = outputs.columns(y_train)
-    added = Regularisation(diag_reg, settings.absolute, noise_variance).diagonal(
-        jnp.asarray(algebra.diagonal(kernel), dtype), outputs
-    )
-    product = functools.partial(algebra.product, kernel)
-    rank = min(settings.rank, len(y))
-    preconditioner = nystrom(product, added, rank, key, _eps(kernel.dtype, dtype)) if rank else None
+    diagonal = jnp.asarray(algebra.diagonal(kernel), working_dtype(kernel.dtype))
+    added = Regularisation(diag_reg, settings.absolute, noise_variance).diagonal(diagonal.astype(dtype), outputs)
+
+    def rows_of(numbers: jax.Array) -> jax.Array:
+        return jnp.asarray(algebra.rows(kernel, np.asarray(numbers)))
 
     def regularised(v: jax.Array) -> jax.Array:
-        return product(v) + added[:, None] * v
+        return algebra.product(kernel, v) + added[:, None] * v
 
+    found = None
+    if settings.rank:
+        block = max(BLOCK, settings.rank // 4)  # each block reads most of the matrix
+        low_rank = partial_cholesky(rows_of, diagonal, settings.rank, key, precision(kernel.dtype), block)
+        found = preconditioner(*_rows_and_rest(low_rank), added)
     size = _norm(y)
     b = y / jnp.where(size > 0, size, 1)
-    x, iterations = iterate(regularised, preconditioner, b, settings.tolerance / 2, settings.max_iterations)
+    x, iterations = iterate(regularised, found, b, settings.tolerance / 2, settings.max_iterations)
     return ConjugateGradients(outputs.from_columns(size * x), jnp.asarray(iterations), _norm(regularised(x) - b))
+
+
+def _rows_and_rest(found: PartialCholesky) -> tuple[jax.Array, jax.Array]:
+    return found.rows, found.rest
 
 
 def _solve(
     settings: _Settings,
-    product: _Product,
-    eps: float,
+    product: Product,
+    low_rank: Callable[[int], tuple[jax.Array, jax.Array]],
     y_train: jax.Array,
     diag_reg: Any,
     noise_variance: Any,
-    key: Any,
 ) -> ConjugateGradients:
-    """The solution for `v -> K v` of some precision, with `diag_reg` on the absolute scale."""
+    """The solution for `v -> K v`, with `diag_reg` on the absolute scale.
+
+    `low_rank` makes `Fᵀ` for an approximation `K ≈ F Fᵀ` of some rank, and the diagonal of what it lacks.
+    """
     outputs = settings.outputs
     y = outputs.columns(y_train)
     # On this scale, no more of the matrix matters than its number of rows and its type.
-    diagonal = Regularisation(diag_reg, True, noise_variance).diagonal(jnp.zeros(len(y), y.dtype), outputs)
+    added = Regularisation(diag_reg, True, noise_variance).diagonal(jnp.zeros(len(y), y.dtype), outputs)
 
     def regularised(v: jax.Array) -> jax.Array:
-        return product(v) + diagonal[:, None] * v
+        return product(v) + added[:, None] * v
 
-    rank = min(settings.rank, len(y))
-    preconditioner = lax.stop_gradient(nystrom(product, diagonal, rank, key, eps)) if rank else None
+    found = lax.stop_gradient(preconditioner(*low_rank(settings.rank), added)) if settings.rank else None
 
-    def solve(matvec: _Product, rhs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return _iterate(settings, matvec, preconditioner, rhs)
+    def solve(matvec: Product, rhs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return _iterate(settings, matvec, found, rhs)
 
     # Differentiates implicitly, by further solutions.
     x, iterations = lax.custom_linear_solve(regularised, y, solve, symmetric=True, has_aux=True)
@@ -247,7 +279,7 @@ def _solve(
 
 
 def _iterate(
-    settings: _Settings, matvec: _Product, preconditioner: Nystrom | None, rhs: jax.Array
+    settings: _Settings, matvec: Product, preconditioner: Preconditioner | None, rhs: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """The solution of `K_λ x = rhs` (`[M, T]`), and the number of iterations."""
     lx = _import_lineax()
@@ -262,7 +294,7 @@ def _iterate(
     small = jnp.finfo(rhs.dtype).eps ** 2
     structure = jax.eval_shape(lambda: b)
 
-    def linear(f: _Product) -> Any:
+    def linear(f: Product) -> Any:
         return lx.FunctionLinearOperator(f, structure, lx.positive_semidefinite_tag)
 
     # Rounding separates the residual from the one that is updated in each iteration, hence half of the tolerance.
@@ -274,60 +306,6 @@ def _iterate(
         options["preconditioner"] = linear(lambda v: typical * preconditioner.solve(v))
     solution = lx.linear_solve(linear(lambda v: matvec(v) / (small * typical)), b, solver, options=options, throw=False)
     return solution.value * (size / (small * typical)), solution.stats["num_steps"]
-
-
-def _product_of_function(function: Callable[[Any], Any], outputs: Outputs, dtype: Any) -> tuple[_Product, float]:
-    """`v -> K v` for `v` of shape `[M, T]`, and its precision."""
-    expected = jax.ShapeDtypeStruct(outputs.described_sizes, dtype)
-    found = jax.eval_shape(function, expected)
-    if getattr(found, "shape", None) != expected.shape:
-        raise ValueError(
-            f"Expected `kernel` to map arrays of shape {expected.shape} to arrays of this shape, for outputs of shape "
-            f"{outputs.shape} with trace_axes={outputs.traced}, got {getattr(found, 'shape', found)}. Pass the "
-            f"`trace_axes` that the kernel was made with."
-        )
-
-    def column(v: jax.Array) -> jax.Array:
-        return function(v.reshape(expected.shape)).astype(dtype).reshape(-1)
-
-    def product(v: jax.Array) -> jax.Array:
-        return lax.map(column, v.T).T
-
-    return product, _eps(found.dtype, dtype)
-
-
-def _product_of_array(kernel: jax.Array, outputs: Outputs, dtype: Any) -> tuple[_Product, float]:
-    """The same for an interleaved kernel."""
-    eps = _eps(kernel.dtype, dtype)
-    if kernel.ndim == 2 and kernel.dtype == dtype:
-        return functools.partial(matmul, kernel), eps
-    if kernel.ndim == 0:
-        return functools.partial(operator.mul, kernel.astype(dtype)), eps
-    # A conversion, or rearrangement, of the kernel as a whole would take memory for another one. Rows are taken with a
-    # stride, so that every device of those which they are spread over has some of each block.
-    stride = math.gcd(len(kernel), jax.device_count())
-    strided = kernel.reshape(stride, -1, *kernel.shape[1:])
-    count = strided.shape[1]
-    block = min(count, max(1, _BLOCK * count // kernel.size))
-
-    def product(v: jax.Array) -> jax.Array:
-        def step(i: jax.Array, out: jax.Array) -> jax.Array:
-            start = jnp.minimum(i * block, count - block)  # the last block overlaps with the one before it
-            rows = lax.dynamic_slice_in_dim(strided, start, block, axis=1)
-            matrix = outputs.matrix(rows.reshape(-1, *kernel.shape[1:]).astype(dtype))
-            return lax.dynamic_update_slice_in_dim(out, matmul(matrix, v).reshape(stride, block, -1), start, axis=1)
-
-        out = jnp.zeros((stride, count, v.size // len(kernel)), dtype)
-        return lax.fori_loop(0, -(-count // block), step, out).reshape(v.shape)
-
-    return product, eps
-
-
-def _mean_diagonal(kernel: jax.Array, dtype: Any) -> jax.Array:
-    """The mean diagonal entry of an interleaved kernel."""
-    for _ in range(kernel.ndim // 2):
-        kernel = jnp.diagonal(kernel)  # of the first two axes, which go to the end
-    return jnp.mean(kernel.astype(dtype))
 
 
 def _check_mesh(kernel: jax.Array) -> None:
@@ -364,8 +342,11 @@ def _norm(v: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.sum(jnp.square(v)))
 
 
-def _eps(*dtypes: Any) -> float:
-    return max(float(jnp.finfo(dtype).eps) for dtype in dtypes)
+def _rank(rank: int | None, size: int, is_function: bool) -> int:
+    """How many columns a preconditioner has for a matrix of some size; each takes a product with a function."""
+    if rank is None:
+        rank = 100 if is_function else max(100, min(size // 7, _NUMBERS // max(1, size)))
+    return min(_at_least(0, rank, "rank"), size)
 
 
 def _at_least(least: int, number: Any, name: str) -> int:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 import jax
 from jax import numpy as jnp
 
-from neural_tangents.predict._nystrom import Nystrom
+from neural_tangents.predict._preconditioner import Preconditioner
 
 
 def iterate(
     matvec: Callable[[jax.Array], jax.Array],
-    preconditioner: Nystrom | None,
+    preconditioner: Preconditioner | None,
     rhs: jax.Array,
     tolerance: float,
     max_iterations: int,

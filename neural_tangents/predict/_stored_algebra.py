@@ -48,6 +48,17 @@ def product(matrix: Matrix, v: jax.Array) -> jax.Array:
     return jnp.asarray(out)
 
 
+def rows(matrix: StoredMatrix, numbers: np.ndarray) -> np.ndarray:
+    """Some rows of a matrix, of whose tiles those that they pass through are read once."""
+    out = np.empty((len(numbers), matrix.shape[1]), matrix.dtype)
+    for part in _parts(matrix, 0):
+        (wanted,) = np.nonzero((part.start <= numbers) & (numbers < part.stop))
+        if len(wanted):
+            for columns in _parts(matrix, 1):
+                out[wanted, columns] = _finite(matrix, part, columns)[numbers[wanted] - part.start]
+    return out
+
+
 def diagonal_blocks(matrix: StoredMatrix) -> Iterator[np.ndarray]:
     """The tiles of a square matrix that its diagonal passes through."""
     return (_finite(matrix, part, part) for part in _parts(matrix, 0))

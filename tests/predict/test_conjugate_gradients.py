@@ -1,6 +1,5 @@
-"""`conjugate_gradients` against dense solutions in float64, and its preconditioner against the dense formula."""
+"""`conjugate_gradients` against dense solutions in float64."""
 
-import functools
 import subprocess
 import sys
 from typing import NamedTuple
@@ -13,8 +12,7 @@ from jax import numpy as jnp
 
 import neural_tangents as nt
 from neural_tangents import predict
-from neural_tangents.predict import _conjugate_gradients
-from neural_tangents.predict._nystrom import nystrom
+from neural_tangents.predict import _conjugate_gradients, _kernel_products
 from neural_tangents.predict._outputs import Outputs
 
 POINTS = np.random.default_rng(0).normal(size=(300, 3))
@@ -86,7 +84,7 @@ def test_mean_of_a_gaussian_process():
 
 def test_tolerance_with_float64_targets_for_a_float32_kernel(monkeypatch):
     """Of a size that leaves a smaller block of rows at the end."""
-    monkeypatch.setattr(_conjugate_gradients, "_BLOCK", 70 * 300)
+    monkeypatch.setattr(_kernel_products, "BLOCK", 70 * 300)
     kernel, y = smooth_kernel().astype("float32"), targets()
     matrix = kernel.astype("float64") + 0.0123 * np.eye(300)
     iterations = []
@@ -130,6 +128,20 @@ def test_preconditioner_saves_iterations():
     assert iterations[0] > 4 * iterations[1]
 
 
+def test_more_columns_save_iterations():
+    """Also by default, and for the pseudo-inverse that a function takes in their place."""
+    kernel, y = smooth_kernel(width=0.3), targets()
+    with jax.enable_x64(True):
+        options = dict(diag_reg=1e-3, diag_reg_absolute_scale=True)
+        few, default, many, all_ = (
+            int(predict.conjugate_gradients(kernel, y, rank=rank, **options).iterations)
+            for rank in (20, None, 200, 400)
+        )
+        function = int(predict.conjugate_gradients(as_function(kernel), y, rank=200, **options).iterations)
+    assert few > default > many > all_ and all_ <= 2
+    assert function < default
+
+
 def test_key_of_the_preconditioner():
     kernel, y = smooth_kernel().astype("float32"), targets()
     first, same, other = (
@@ -138,40 +150,6 @@ def test_key_of_the_preconditioner():
     )
     np.testing.assert_array_equal(first, same)
     assert np.any(first != other)
-
-
-@functools.partial(jax.jit, static_argnums=(2, 4))
-def inverse_of_preconditioner(kernel, noise, rank, key, eps):
-    return nystrom(lambda v: kernel @ v, noise, rank, key, eps).solve(jnp.eye(len(kernel), dtype=noise.dtype))
-
-
-@pytest.mark.parametrize("noise", [np.full(40, 0.1), np.linspace(0, 2, 40)], ids=["uniform", "per point"])
-def test_preconditioner_is_the_inverse_of_its_formula(noise):
-    kernel, rank, key = smooth_kernel(POINTS[:40], 2.0), 7, jax.random.key(3)
-    with jax.enable_x64(True):
-        found = np.asarray(inverse_of_preconditioner(kernel, noise, rank, key, 1e-16))
-        omega = np.asarray(jax.random.normal(key, (40, rank), "float64"))
-    sketch = kernel @ omega
-    values, vectors = np.linalg.eigh(sketch @ np.linalg.solve(omega.T @ sketch, sketch.T))
-    values, vectors = values[-rank:], vectors[:, -rank:]
-    rest = np.eye(40) - vectors @ vectors.T
-    matrix = vectors * values @ vectors.T + values[0] * rest + np.diag(noise)
-    np.testing.assert_allclose(found, np.linalg.inv(matrix), rtol=1e-6, atol=1e-9)
-    np.testing.assert_allclose(found, found.T, atol=1e-12)
-    if np.ptp(noise) == 0:  # as in the paper
-        mu = noise[0]
-        paper = (values[0] + mu) * (vectors / (values + mu)) @ vectors.T + rest
-        np.testing.assert_allclose(found * (values[0] + mu), paper, rtol=1e-6, atol=1e-9)
-
-
-def test_preconditioner_is_positive_definite(dtype):
-    """Also of kernels of lower rank than its own, and of zero."""
-    x = POINTS[:60].astype(dtype)
-    for kernel in (x @ x.T, smooth_kernel(x, 3.0).astype(dtype), np.zeros((60, 60), dtype)):
-        for noise in (0.0, 1e-6, 1.0):
-            noise = np.full(60, noise, dtype)
-            found = inverse_of_preconditioner(kernel, noise, 30, jax.random.key(0), float(jnp.finfo(dtype).eps))
-            assert np.linalg.eigvalsh(np.asarray(found, "float64"))[0] > 0
 
 
 def test_zero_targets():
@@ -305,7 +283,7 @@ DEVICES = """
 import re, sys, jax, numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from neural_tangents import predict
-from neural_tangents.predict import _conjugate_gradients as module
+from neural_tangents.predict import _conjugate_gradients as module, _kernel_products
 assert "lineax" not in sys.modules
 
 mesh = Mesh(np.asarray(jax.devices()).reshape(2, 2), ("a", "b"))
@@ -333,7 +311,7 @@ def check_messages(sharding, shape, y_shape, dtype, trace_axes):
 with jax.enable_x64(True):
     check(jax.device_put(dense.astype("float32"), sharding("a", "b")), y)
     check(jax.device_put(dense, sharding(("a", "b"))), jax.device_put(y, sharding("a")))
-    module._BLOCK = 2**17
+    _kernel_products.BLOCK = 2**17
     check_messages(sharding("a", "b"), (600, 600, 4, 4), (600, 4), "float64", ())
     explicit = jax.make_mesh((4,), ("a",), axis_types=(AxisType.Explicit,))
     try:
