@@ -6,10 +6,11 @@ Functions that take a training set and return a predictor, a function with a few
     gradient_descent_mse_ensemble  ensembles trained on the squared loss for any time, from a `kernel_fn` and inputs
     gradient_descent_mse           one network trained on the squared loss for any time, in closed form
     gradient_descent               one network trained on any loss, with or without momentum, by an ODE solver
+    low_rank_ensemble              ensembles, for training sets whose kernels do not fit into memory
 
 What they return, for annotations and help:
 
-    GaussianProcess, GradientDescentMSEEnsemble, GradientDescentMSE, GradientDescent
+    GaussianProcess, GradientDescentMSEEnsemble, GradientDescentMSE, GradientDescent, LowRankEnsemble
 
 What predictors return:
 
@@ -34,6 +35,7 @@ from neural_tangents.predict._ensemble import GradientDescentMSEEnsemble, gradie
 from neural_tangents.predict._gaussian_prediction import Gaussian
 from neural_tangents.predict._gp import GaussianProcess, gp_inference
 from neural_tangents.predict._learning_rate import max_learning_rate
+from neural_tangents.predict._low_rank import LowRankEnsemble, low_rank_ensemble
 from neural_tangents.predict._marginals import Marginals
 from neural_tangents.predict._mse import GradientDescentMSE, gradient_descent_mse
 from neural_tangents.predict._ode import GradientDescent, gradient_descent
@@ -53,6 +55,7 @@ __all__ = [
     "GradientDescent",
     "GradientDescentMSE",
     "GradientDescentMSEEnsemble",
+    "LowRankEnsemble",
     "Marginals",
     "ODEState",
     "conjugate_gradients",
@@ -60,5 +63,6 @@ __all__ = [
     "gradient_descent",
     "gradient_descent_mse",
     "gradient_descent_mse_ensemble",
+    "low_rank_ensemble",
     "max_learning_rate",
 ]

@@ -24,7 +24,7 @@ from neural_tangents.predict._stored_algebra import product
 _NUMBERS_AT_ONCE = 2**25
 
 
-def _over_times(f: Callable[[jax.Array], jax.Array], s: jax.Array, numbers: int) -> jax.Array:
+def over_times(f: Callable[[jax.Array], jax.Array], s: jax.Array, numbers: int) -> jax.Array:
     """`f` at every time in `s`; to evaluate it at one of them takes memory for about this many `numbers`."""
     if s.ndim == 0:
         return f(s)
@@ -41,7 +41,7 @@ def _numbers(spectrum: Spectrum) -> int:
 @jax.jit
 def mean_train(s: jax.Array, spectrum: Spectrum, k_dd: Regularised, f0: jax.Array, y: jax.Array) -> jax.Array:
     """`f0 + (E - I)(f0 - y)`: `[..., M, T]`."""
-    return _over_times(lambda s: f0 + bilinear(CHANGE, spectrum, k_dd, s, None, f0 - y), s, math.prod(y.shape))
+    return over_times(lambda s: f0 + bilinear(CHANGE, spectrum, k_dd, s, None, f0 - y), s, math.prod(y.shape))
 
 
 @jax.jit
@@ -56,13 +56,13 @@ def mean_test(
 ) -> jax.Array:
     """`f0_test + K_td K⁻¹ (E - I)(f0 - y)`: `[..., N, T]`."""
     numbers = math.prod(y.shape) + math.prod(f0_test.shape)
-    return _over_times(lambda s: f0_test - bilinear(RESPONSE, spectrum, k_dd, s, k_dt, f0 - y), s, numbers)
+    return over_times(lambda s: f0_test - bilinear(RESPONSE, spectrum, k_dd, s, k_dt, f0 - y), s, numbers)
 
 
 @functools.partial(jax.jit, static_argnums=3)
 def nngp_covariance_train(s: jax.Array, spectrum: Spectrum, k_dd: Regularised, diagonal: bool) -> jax.Array:
     """`K E²`: `[..., M, M]`, when only the readout layer is trained, so that one kernel is prior and dynamics."""
-    return _over_times(
+    return over_times(
         lambda s: positive(bilinear(KEPT, spectrum, k_dd, 2 * s, None, None, diagonal)), s, _numbers(spectrum)
     )
 
@@ -76,7 +76,7 @@ def nngp_covariance_test(
     def at(s: jax.Array) -> jax.Array:
         return positive(k_tt - bilinear(RESPONSE, spectrum, k_dd, 2 * s, k_dt, k_dt, k_tt.ndim == 1))
 
-    return _over_times(at, s, math.prod(k_dt.shape) + math.prod(k_tt.shape))
+    return over_times(at, s, math.prod(k_dt.shape) + math.prod(k_tt.shape))
 
 
 @functools.partial(jax.jit, static_argnums=4)
@@ -89,7 +89,7 @@ def ntk_covariance_train(
         decay = bilinear(DECAY, spectrum, ntk_dd, s, None, None)
         return positive(contract(decay, matmul(nngp_dd, decay), diagonal))
 
-    return _over_times(at, s, _numbers(spectrum))
+    return over_times(at, s, _numbers(spectrum))
 
 
 @jax.jit
@@ -108,7 +108,7 @@ def ntk_covariance_test(
         weights = bilinear(RESPONSE, spectrum, ntk_dd, s, None, ntk_dt)
         return residual_covariance(weights, nngp_dd, nngp_dt, nngp_tt)
 
-    return _over_times(at, s, math.prod(ntk_dt.shape) + math.prod(nngp_tt.shape))
+    return over_times(at, s, math.prod(ntk_dt.shape) + math.prod(nngp_tt.shape))
 
 
 def residual_covariance(weights: jax.Array, k_dd: Matrix, k_dt: jax.Array, k_tt: jax.Array) -> jax.Array:
