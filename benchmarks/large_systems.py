@@ -50,7 +50,7 @@ def peak() -> int:
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def solve(kernel: jax.Array, y: np.ndarray, args: argparse.Namespace, rank: int) -> predict.ConjugateGradients:
+def solve(kernel: jax.Array, y: np.ndarray, args: argparse.Namespace, rank: int | None) -> predict.ConjugateGradients:
     with jax.enable_x64(args.targets == "float64"):
         return predict.conjugate_gradients(
             kernel, y.astype(args.targets), diag_reg=args.diag_reg, rank=rank, tolerance=args.tolerance
@@ -61,7 +61,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=20000)
     parser.add_argument("--diag-reg", type=float, default=1e-3)
-    parser.add_argument("--rank", type=int, nargs="+", default=[100])
+    parser.add_argument(
+        "--rank", type=int, nargs="+", default=[None], help="of preconditioners; by default that of `predict`"
+    )
     parser.add_argument("--targets", choices=("float32", "float64"), default="float64", help="their type")
     parser.add_argument("--tolerance", type=float)
     args = parser.parse_args()
@@ -78,7 +80,10 @@ def main() -> None:
         found = solve(kernel, y, args, rank)
         seconds = time.perf_counter() - start
         memory = (peak() - before) / kernel.nbytes
-        print(f"{rank:4}  {found.iterations:10}  {found.residual:17.1e}  {seconds:7.1f}  {memory:15.3f}", flush=True)
+        print(
+            f"{rank or '-':>4}  {found.iterations:10}  {found.residual:17.1e}  {seconds:7.1f}  {memory:15.3f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
