@@ -23,7 +23,8 @@ from neural_tangents import predict, stax
 
 TEST = 1000
 
-LAYERS = stax.serial(stax.Dense(1), stax.Relu(), stax.Dense(1), stax.Relu(), stax.Dense(1))
+DENSE = stax.Dense(1, W_std=1.5, b_std=0.5)
+LAYERS = stax.serial(DENSE, stax.Relu(), DENSE, stax.Relu(), DENSE)
 KERNEL_FN = jax.jit(LAYERS[2], static_argnames="get")
 
 
@@ -45,7 +46,7 @@ def main() -> None:
     parser.add_argument("--csv", help="the file with the data; by default they are made")
     parser.add_argument("--points", type=int, default=45000, help="of the training set, at most")
     parser.add_argument("--rank", type=int, nargs="+", default=[1000])
-    parser.add_argument("--diag-reg", type=float, default=0.05)
+    parser.add_argument("--diag-reg", type=float, default=0.01)
     parser.add_argument("--exact", type=int, default=4000, help="points of the exact solution")
     args = parser.parse_args()
 

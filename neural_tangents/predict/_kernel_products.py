@@ -13,8 +13,9 @@ from jax import lax
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._regularised import matmul
 
-# Products that cannot be left to one multiplication of matrices take the kernel this many entries at a time.
-BLOCK = 2**21
+# Products that cannot be left to one multiplication of matrices take the kernel this many entries at a time: as many as
+# stay in the cache when they are converted.
+BLOCK = 2**19
 
 Product: TypeAlias = Callable[[jax.Array], jax.Array]
 
