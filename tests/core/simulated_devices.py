@@ -10,7 +10,7 @@ def environment(n_devices: int) -> dict[str, str]:
     return {
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         **os.environ,
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={n_devices}",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={n_devices}",
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }
 

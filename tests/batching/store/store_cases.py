@@ -35,7 +35,8 @@ def make(target, *args, kernel_fn=None, batch_size=4, devices: int = 1, **kwargs
 
 def environment(variables=None) -> dict[str, str]:
     """Variables of a process that can import what this one can."""
-    return {**(variables or os.environ), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    fast = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # to compile
+    return {**fast, **(variables or os.environ), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def run(script: str, *args, env=None, timeout: float = 120) -> str:
