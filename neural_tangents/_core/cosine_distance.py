@@ -149,6 +149,7 @@ def _of_inputs_jvp(primals: Any, tangents: Any) -> Any:
     return of_inputs(*primals), jax.jvp(plain, primals[2:5], tangents[2:5])[1]
 
 
+@jax.jit
 def _marked(k: Array, x1: Array, x2: Array, r1: Array, r2: Array, one_batch: Any) -> Array:
     """Covariances of inputs, with marks where a distance is small: a multiple of it stands in for the correlation.
 

@@ -23,20 +23,20 @@ from neural_tangents.stax._spec import Step, numbers_of, with_numbers
 
 # Fewer blocks are unrolled: XLA fuses them into one pass over memory, and few blocks compile fast.
 # Chosen with the cases `fc_*` of `benchmarks/cases.py` on two cores of a CPU.
-_FEWEST = 5
+FEWEST = 5
 
 Block = Sequence[Step]
 
 
 def in_sequence(steps: Block, kernels: Any, kwargs: Mapping[str, Any]) -> Any:
     """Passes kernels through layers one after the other; many blocks of layers are compiled as a loop over them."""
-    if len(steps) <= _FEWEST or is_concrete(kernels):
+    if len(steps) <= FEWEST or is_concrete(kernels):
         return _one_by_one(steps, kernels, kwargs)
     # After the first layer kernels have the form in which layers return them; that of the inputs is another one.
     kernels, steps = steps[0].kernel(kernels, kwargs), steps[1:]
     try:
         form, places = _most_frequent_form(steps, kernels, kwargs)
-        while len(places) > _FEWEST:
+        while len(places) > FEWEST:
             start = in_sequence(steps[: places[0]], kernels, kwargs)
             if form_of(start) == form:
                 break
@@ -129,7 +129,7 @@ def _in_loop(blocks: Sequence[Block], kernels: Any, kwargs: Mapping[str, Any]) -
 
     keys = [_key(block, dtype) for block in blocks]
     period = next(p for p in range(1, len(keys) + 1) if keys[p:] == keys[:-p])
-    if 1 < period < _FEWEST <= len(blocks) // period:  # kinds in turn: no need to choose in each step
+    if 1 < period < FEWEST <= len(blocks) // period:  # kinds in turn: no need to choose in each step
         stop = len(blocks) - len(blocks) % period
         turns = [sum(map(tuple, blocks[i : i + period]), ()) for i in range(0, stop, period)]
         return in_sequence(sum(map(tuple, blocks[stop:]), ()), _in_loop(turns, kernels, kwargs), kwargs)

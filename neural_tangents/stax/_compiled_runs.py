@@ -11,7 +11,7 @@ import jax
 from neural_tangents._core.compiled import compiled
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.programs import Programs
-from neural_tangents.stax._blocks import in_sequence
+from neural_tangents.stax._blocks import FEWEST, in_sequence
 from neural_tangents.stax._keywords import Keywords
 from neural_tangents.stax._spec import Step, numbers_of, with_numbers
 from neural_tangents.stax._streaming.explain import observed
@@ -42,10 +42,16 @@ def evaluation(steps: Sequence[Step]) -> Callable[..., Any]:
 def _evaluated(
     programs: Programs, layers: Sequence[Step], run: Run | None, budget: int, kernels: Any, kwargs: dict[str, Any]
 ) -> Any:
-    """The kernels after some layers: slab by slab if they are a run, else at once, compiled if they are of images."""
+    """The kernels after some layers: slab by slab if they are a run, else at once.
+
+    Compiled once for all calls if they are of images, or if they are many and some values are not known: then there may
+    be loops, which would be compiled in each call that only differentiates.
+    """
     taken = functools.reduce(operator.or_, (step.spec.keywords for step in layers), Keywords()).pick(kwargs)
     found, failure = None, None
-    if run is not None or (_known(kernels, taken) and spatial_sizes(kernels) and _are_pure(layers)):
+    of_images = _known(kernels, taken) and spatial_sizes(kernels)
+    may_loop = len(layers) > FEWEST and not is_concrete(kernels)
+    if run is not None or ((of_images or may_loop) and _are_pure(layers)):
 
         def evaluate(layers: Sequence[Step], k: Any, kwargs: dict[str, Any]) -> Any:
             return in_sequence(layers, k, kwargs) if run is None else streamed(run.of(layers), budget, k, kwargs)

@@ -23,7 +23,7 @@ def unrolled(monkeypatch):
 
     def call(fn, *args):
         with monkeypatch.context() as patch:
-            patch.setattr(_blocks, "_FEWEST", 1000)
+            patch.setattr(_blocks, "FEWEST", 1000)
             return fn(*args)
 
     return call

@@ -392,7 +392,7 @@ def test_derivatives_and_batches(name):
 
 def test_memory_budget():
     x1, x2 = (inputs("large pools", n, seed).astype(np.float32) for n, seed in ((2, 13), (1, 14)))
-    net = serial(*NETWORKS["large pools"][0])
+    net = serial(*NETWORKS["large pools"][0], Dense(1))
     with watched() as runs:
         small = net[2](x1, x2, "ntk", memory_budget=4096)
         parallel_ = serial(FanOut(2), parallel(net, net), FanInSum())[2](x1, x2, "ntk", memory_budget=4096)
