@@ -279,12 +279,12 @@ def test_whole_covariances_of_each_batch(name):
     assert_equal(got, want, 1e-12)
 
 
-@pytest.mark.parametrize("name", ["large pools", "normalised"])
+@pytest.mark.parametrize("name", ["pools that do not fit", "normalised"])
 def test_the_size_of_slabs_changes_nothing(name, monkeypatch):
     x1, x2 = inputs(name, 5, seed=7), inputs(name, 2, seed=8)
     with jax.enable_x64(True):
         want = streamed(name, x1, x2)
-        for slab in (1, 200, 5000):
+        for slab in (1, 200):
             monkeypatch.setattr(_compiled_runs, "DEFAULT_BUDGET", 128 * slab)
             assert_equal(streamed(name, x1, x2), want, 1e-12)
 
@@ -362,7 +362,7 @@ def test_eager_calls_compile_once():
     assert not np.allclose(first, second)
 
 
-@pytest.mark.parametrize("name", ["strides", "circular pools"])
+@pytest.mark.parametrize("name", ["valid and same", "circular pools"])
 def test_derivatives_and_batches(name):
     x1, x2 = inputs(name, 1, seed=11), inputs(name, 2, seed=12)
     direction = RANDOM.normal(size=x1.shape)
