@@ -49,7 +49,7 @@ def _evaluated(
     """
     taken = functools.reduce(operator.or_, (step.spec.keywords for step in layers), Keywords()).pick(kwargs)
     found, failure = None, None
-    of_images = _known(kernels, taken) and spatial_sizes(kernels)
+    of_images = bool(_known(kernels, taken) and spatial_sizes(kernels))
     may_loop = len(layers) > FEWEST and not is_concrete(kernels)
     if run is not None or ((of_images or may_loop) and _are_pure(layers)):
 
@@ -57,7 +57,9 @@ def _evaluated(
             return in_sequence(layers, k, kwargs) if run is None else streamed(run.of(layers), budget, k, kwargs)
 
         try:
-            found = _compiled(programs, (run, budget), evaluate, layers, kernels, taken)
+            # A loop is given the numbers of its layers, which would be arguments of a program that others share.
+            shared = run is not None or of_images
+            found = _compiled(programs, (run, budget), evaluate, layers, kernels, taken, shared)
         except jax.errors.JaxRuntimeError:  # out of memory: in another way, more would be needed
             raise
         except Exception as error:
@@ -86,22 +88,24 @@ def _compiled(
     layers: Sequence[Step],
     kernels: Any,
     kwargs: dict[str, Any],
+    shared: bool,
 ) -> Any:
     """`evaluate(layers, kernels, kwargs)`, compiled once for all layers of the same form.
 
     Args:
       programs: those of this network, for layers whose form is not known.
       key: tells apart what is evaluated.
+      shared: whether networks of the same form share the program.
     """
     forms = tuple(step.spec.identity for step in layers)
-    if _are_pure(layers) and all(value is None for value in kwargs.values()):
+    if shared and _are_pure(layers) and all(value is None for value in kwargs.values()):
 
         def of_numbers(numbers: Any, k: Any) -> Any:
             return evaluate(with_numbers(layers, numbers), k, {})
 
-        shared = _SHARED.kept((key, forms), lambda: jax.jit(of_numbers))
+        program = _SHARED.kept((key, forms), lambda: jax.jit(of_numbers))
         try:
-            return shared(tuple(float(x) if isinstance(x, int) else x for x in numbers_of(layers)), kernels)
+            return program(tuple(float(x) if isinstance(x, int) else x for x in numbers_of(layers)), kernels)
         except jax.errors.JaxRuntimeError:
             raise
         except Exception:  # of a layer that cannot take traced numbers, or one that the program below raises as well,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neural_tangents import stax
-from neural_tangents.stax import _blocks
+from neural_tangents.stax import _blocks, _compiled_runs
 from neural_tangents.stax._build import public_layer
 from neural_tangents.stax._spec import Leaf
 
@@ -23,7 +23,8 @@ def unrolled(monkeypatch):
 
     def call(fn, *args):
         with monkeypatch.context() as patch:
-            patch.setattr(_blocks, "FEWEST", 1000)
+            for module in (_blocks, _compiled_runs):
+                patch.setattr(module, "FEWEST", 1000)
             return fn(*args)
 
     return call

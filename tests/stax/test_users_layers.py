@@ -82,7 +82,8 @@ CASES = [(name, True) for name in LAYERS] + [(name, False) for name in ("stale c
 def plain(monkeypatch):
     monkeypatch.setattr(_compiled_runs, "find_run", lambda steps, *_: Next(len(steps), None, ""))
     monkeypatch.setattr(_compiled_runs, "_known", lambda *_: False)
-    monkeypatch.setattr(_blocks, "FEWEST", 1000)
+    for module in (_blocks, _compiled_runs):
+        monkeypatch.setattr(module, "FEWEST", 1000)
 
 
 def outcome(*layers, jit):
