@@ -49,7 +49,7 @@ def marked(name: str):
     return pytest.param(name, marks=pytest.mark.documentation if name.startswith("docs/") else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("name", map(marked, RUN_HERE))
+@pytest.mark.parametrize("name", [marked(name) for name in RUN_HERE])
 def test_snippets_run_in_order(name, tmp_path, monkeypatch):
     """All Python blocks run, one after the other, as a reader would type them, in a folder of their own."""
     monkeypatch.chdir(tmp_path)
