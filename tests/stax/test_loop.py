@@ -9,9 +9,8 @@ X = np.random.RandomState(0).normal(size=(3, 4)).astype(np.float32)
 
 
 def test_kernels_are_packed_into_complex_numbers_on_cpus_only(monkeypatch):
-    net = stax.serial(*[stax.Dense(4, 1.3, 0.2), stax.Relu()] * 6, stax.Dense(1))
-
     def kernels(x):
+        net = stax.serial(*[stax.Dense(4, 1.3, 0.2), stax.Relu()] * 6, stax.Dense(1))  # which keeps its programs
         return net[2](x, None, ("nngp", "ntk"))
 
     packed, want = jax.make_jaxpr(kernels)(X), jax.jit(kernels)(X)
