@@ -43,7 +43,7 @@ def test_a_network_of_the_same_form_is_not_compiled_again(entries, pool, traced,
         got = network(W_std, b_std, pool)[2](X, None, "ntk")
         assert len(traced) == 1
         with monkeypatch.context() as patch:
-            patch.setattr(_compiled_runs, "_compiled", lambda *args: args[2](*args[3:]))
+            patch.setattr(_compiled_runs, "_compiled", lambda *args: args[2](*args[3:6]))
             want = network(W_std, b_std, pool)[2](X, None, "ntk")
         np.testing.assert_allclose(got, want, rtol=1e-5)
         del traced[1:]
