@@ -1,6 +1,5 @@
 """What the README, CONTRIBUTING and docs say is true: their code runs, their commands and files exist."""
 
-import os
 import re
 import subprocess
 import sys
@@ -72,15 +71,13 @@ SLURM = {
 @pytest.mark.parametrize(
     ("script", "printed"), [("several_hosts.py", ""), ("fill.py", "5 of 10 tiles"), ("on_dask.py", "10 of 10 tiles")]
 )
-def test_scripts_run(script, printed, tmp_path):
+def test_scripts_run(script, printed, tmp_path, four_devices):
     """Python blocks with the name of a file are whole scripts."""
     if script == "on_dask.py":
         pytest.importorskip("distributed")
     (text,) = [block[2] for block in FENCED.finditer(TEXTS["docs/big_kernels.md"]) if block[1] == f"python {script}"]
     (tmp_path / script).write_text(text)
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
-    fast = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # to compile
-    environment = {**fast, **os.environ, **SLURM, "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
+    environment = {**four_devices, **SLURM, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and printed in done.stdout, done.stderr[-3000:]
 

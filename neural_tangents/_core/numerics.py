@@ -170,12 +170,6 @@ def _horner(coefficients: tuple[float, ...], z: Array) -> Array:
     return result
 
 
-def acute_angle(c: Array, s: Array) -> Array:
-    """`atan2(s, c)` in [0, pi/2], for points of the unit circle with `c >= 0` and `s >= 0`."""
-    small = _asin_small(jnp.minimum(c, s))
-    return jnp.where(c < s, math.pi / 2 - small, small)
-
-
 def acos_over_root(d: Array) -> Array:
     """`acos(1 - d) / sqrt(d)` for `d` in [0, 1], which is smooth; to about one unit in the last place."""
     coefficients = ACOS_LONG if d.dtype == jnp.float64 else ACOS_SHORT
@@ -195,7 +189,9 @@ def angle(c: Array, s: Array) -> Array:
     Returns:
       The angle, with a small relative error near 0.
     """
-    acute = acute_angle(jnp.abs(c), s)
+    size = jnp.abs(c)
+    small = _asin_small(jnp.minimum(size, s))
+    acute = jnp.where(size < s, math.pi / 2 - small, small)
     return jnp.where(c < 0, math.pi - acute, acute)
 
 

@@ -13,7 +13,7 @@ from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.programs import Programs
 from neural_tangents.stax._blocks import FEWEST, in_sequence
 from neural_tangents.stax._keywords import Keywords
-from neural_tangents.stax._spec import Step, numbers_of, with_numbers
+from neural_tangents.stax._spec import Step, arguments_of, with_numbers
 from neural_tangents.stax._streaming.explain import observed
 from neural_tangents.stax._streaming.runs import Run, find_run, spatial_sizes
 from neural_tangents.stax._streaming.slabs import DEFAULT_BUDGET, streamed
@@ -105,7 +105,7 @@ def _compiled(
 
         program = _SHARED.kept((key, forms), lambda: jax.jit(of_numbers))
         try:
-            return program(tuple(float(x) if isinstance(x, int) else x for x in numbers_of(layers)), kernels)
+            return program(arguments_of(layers), kernels)
         except jax.errors.JaxRuntimeError:
             raise
         except Exception:  # of a layer that cannot take traced numbers, or one that the program below raises as well,

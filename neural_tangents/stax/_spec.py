@@ -352,6 +352,11 @@ def numbers_of(steps: Sequence[Step]) -> tuple[Any, ...]:
     return tuple(x for step in steps if step.spec.form is not None for x in step.spec.form.numbers)
 
 
+def arguments_of(steps: Sequence[Step]) -> tuple[Any, ...]:
+    """The numbers of layers as arguments of a program, which is the same for whole numbers and for others."""
+    return tuple(float(x) if isinstance(x, int) else x for x in numbers_of(steps))
+
+
 def with_numbers(steps: Sequence[Step], numbers: Sequence[Any]) -> tuple[Step, ...]:
     """Layers made again with other numbers, in the order of `numbers_of`."""
     rest = iter(numbers)

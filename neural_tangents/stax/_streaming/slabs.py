@@ -34,7 +34,7 @@ from neural_tangents._core.precision import matmul_precision
 from neural_tangents.stax._blocks import in_sequence
 from neural_tangents.stax._inputs import InputBatches, with_diagonals
 from neural_tangents.stax._loop import compiled_separately
-from neural_tangents.stax._spec import numbers_of, with_numbers
+from neural_tangents.stax._spec import arguments_of, with_numbers
 from neural_tangents.stax._streaming.numba_loop import NumbaLoop
 from neural_tangents.stax._streaming.offsets import OffsetAxis, OffsetKernel, taken
 from neural_tangents.stax._streaming.pool_sums import PoolSum, add_up
@@ -72,7 +72,7 @@ def streamed(
 
     compiled = jax.custom_jvp(functools.partial(of_numbers, loop=NumbaLoop.of))
     compiled.defjvp(lambda primals, tangents: jax.jvp(of_numbers, primals, tangents))
-    return compiled(tuple(float(x) if isinstance(x, int) else x for x in numbers_of(run.steps)), k)
+    return compiled(arguments_of(run.steps), k)
 
 
 def _streamed(

@@ -1,11 +1,11 @@
 """Stores of kernels that can be checked by hand, and processes that fill them."""
 
-import os
 import subprocess
 import sys
 
 import jax.numpy as jnp
 import numpy as np
+from simulated_devices import environment
 
 from neural_tangents._core.tiling.grid import TileSettings
 from neural_tangents.batching import KernelStore
@@ -33,15 +33,9 @@ def make(target, *args, kernel_fn=None, batch_size=4, devices: int = 1, **kwargs
     return create_store(kernel_fn or kernel_pair(), settings, target, args, kwargs)
 
 
-def environment(variables=None) -> dict[str, str]:
-    """Variables of a process that can import what this one can."""
-    fast = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # to compile
-    return {**fast, **(variables or os.environ), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-
-
 def run(script: str, *args, env=None, timeout: float = 120) -> str:
     """Runs a script in another process, and returns what it prints."""
     command = [sys.executable, "-c", script, *map(str, args)]
-    done = subprocess.run(command, env=environment(env), timeout=timeout, capture_output=True, text=True)
+    done = subprocess.run(command, env=env or environment(1), timeout=timeout, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout

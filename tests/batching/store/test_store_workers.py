@@ -12,7 +12,8 @@ import sys
 
 import numpy as np
 import pytest
-from store_cases import environment, run
+from simulated_devices import environment
+from store_cases import run
 
 from neural_tangents.batching import open_store
 
@@ -121,7 +122,7 @@ def fill(engine: str, folder, log="none") -> list:
     script = folder / "script.py"
     script.write_text(SCRIPT)
     command = [sys.executable, script, engine, folder / "store", log, str(KILLS)]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=environment(1), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1]) if done.stdout else []
 
