@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from sweeps import mostly_slow
 
 ROOT = Path(__file__).parents[1]
 GENERATED = {"notebooks"}  # parts of the site that are made when it is built
@@ -44,11 +45,7 @@ def test_pages_have_code():
 RUN_HERE = [name for name, text in TEXTS.items() if python_blocks(text) and "```{code-cell}" not in text]
 
 
-def marked(name: str):
-    return pytest.param(name, marks=pytest.mark.documentation if name.startswith("docs/") else pytest.mark.slow)
-
-
-@pytest.mark.parametrize("name", [marked(name) for name in RUN_HERE])
+@pytest.mark.parametrize("name", mostly_slow(RUN_HERE, ["README.md"]))
 def test_snippets_run_in_order(name, tmp_path, monkeypatch):
     """All Python blocks run, one after the other, as a reader would type them, in a folder of their own."""
     monkeypatch.chdir(tmp_path)

@@ -122,6 +122,7 @@ def test_memory_of_products_is_that_of_a_block():
     assert sizes[1] < sizes[0] / 2
 
 
+@pytest.mark.slow
 def test_products_with_keywords_of_inputs_and_random_keys():
     """Patterns are cut like inputs; a random key is another one for each block, and the same for equal blocks."""
     _, apply_fn, _ = stax.serial(stax.Aggregate(), stax.Dense(4), stax.Dropout(0.5), stax.GlobalAvgPool())
@@ -300,6 +301,7 @@ def test_result_is_a_kernel_function():
     assert repr(batched) == "batch(serial, batch_size=2, device_count=-1)"
 
 
+@pytest.mark.slow
 def test_predictions_with_masks_and_patterns():
     """A network with masks and a graph, through the ensemble, whose test inputs have a pattern of their own."""
     _, _, kernel_fn = stax.serial(stax.Dense(1), stax.Aggregate(), stax.Relu(), stax.GlobalAvgPool(), stax.Dense(1))
@@ -320,6 +322,7 @@ def test_predictions_with_masks_and_patterns():
 # Inputs and results.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 @pytest.mark.parametrize("diagonal_batch", [True, False])
 def test_kernels_in_and_out(batch_size, diagonal_batch):
@@ -397,6 +400,7 @@ def test_masks(masked):
 # Equal inputs, and random keys.
 
 
+@pytest.mark.slow
 def test_dropout_of_equal_inputs():
     """Whether two batches are equal is decided for the batches, not for tiles: duplicates are other inputs."""
     _, _, kernel_fn = stax.serial(stax.Dense(1), stax.Relu(), stax.Dropout(0.5), stax.Dense(1))
@@ -447,6 +451,7 @@ def test_one_call_keeps_its_random_key():
 # Transformations.
 
 
+@pytest.mark.slow
 def test_inside_transformations():
     batched, x3 = nt.batch(KERNEL_FN, 3), inputs(2, 7, 3)
     for x2 in (None, X2):
@@ -462,6 +467,7 @@ def test_inside_transformations():
     assert_equal(kernels.replace(x1_is_x2=True), KERNEL_FN(X1, None))
 
 
+@pytest.mark.slow
 def test_derivatives_of_parameters():
     ntk_fn = nt.empirical_ntk_fn(APPLY_FN)
 

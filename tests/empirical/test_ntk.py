@@ -18,6 +18,7 @@ from finite_networks import (
     normal,
     reduced,
 )
+from sweeps import mostly_slow
 
 import neural_tangents as nt
 
@@ -42,7 +43,10 @@ def kernels_of(
     return {name: jax.tree.leaves(kernel) for name, kernel in found.items()}
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+QUICK = ["mlp", "conv", "attention", "tied", "two outputs", "scan over layers", "slices", "complex inputs", "no rules"]
+
+
+@pytest.mark.parametrize("name", mostly_slow(NETWORKS, QUICK))
 def test_kernel_of_all_outputs(name):
     """No axis is traced, so every entry of the product of the Jacobians is compared."""
     with jax.enable_x64(True):
@@ -112,6 +116,7 @@ def test_defaults_are_the_mean_over_the_last_axis():
     assert_close(nt.empirical_ntk_fn(mlp)(X1, X2, MLP_PARAMS), reduced(truth, (-1,)), 1e-5)
 
 
+@pytest.mark.slow
 def test_automatic_choice():
     with jax.enable_x64(True):
         for net in (CUBE.cast(np.float64), NETWORKS["wrong reverse derivatives"].cast(np.float64)):
@@ -142,6 +147,7 @@ def test_empty_batches(implementation, vmap_axes):
     np.testing.assert_array_equal(traced, np.zeros((3, 3)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", [0, 1, 2, 3])
 @pytest.mark.parametrize("params", [(), {"unused": normal(3)}])
 def test_outputs_that_do_not_depend_on_parameters(implementation, params, dtype):
@@ -221,6 +227,7 @@ def test_axes_of_samples_anywhere():
                 assert_close(kernel[name], reduced(truth))
 
 
+@pytest.mark.slow
 def test_keyword_arguments_that_differ_for_equal_inputs():
     """One batch of inputs is not one batch of samples if keyword arguments are pairs."""
     with jax.enable_x64(True):
@@ -233,6 +240,7 @@ def test_keyword_arguments_that_differ_for_equal_inputs():
                 assert_close(kernel, 6 * reduced(truth, (-1,)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make_key", [jax.random.key, jax.random.PRNGKey])
 def test_dropout(make_key):
     """A batch with itself has one mask; two different batches have masks of their own."""
@@ -336,6 +344,7 @@ def test_a_second_call_without_jit_does_not_compile(implementation, vmap_axes, c
 # How the network is used.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "f",
     [

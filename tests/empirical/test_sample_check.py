@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from finite_networks import ATTENTION_PARAMS, IMAGE1, MLP_PARAMS, TOKENS1, X1, X2, attention_net, mlp
+from sweeps import mostly_slow
 
 import neural_tangents as nt
 from neural_tangents import stax
@@ -39,7 +40,7 @@ DEPENDENT = {
 }
 
 
-@pytest.mark.parametrize("name", DEPENDENT)
+@pytest.mark.parametrize("name", mostly_slow(DEPENDENT, ["BatchNorm", "random, BatchNorm"]))
 def test_samples_that_depend_on_each_other(name):
     f, x, options = DEPENDENT[name]
     axes, keywords = options.get("axes", 0), {k: v for k, v in options.items() if k == "rng"}

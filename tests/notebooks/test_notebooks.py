@@ -52,7 +52,7 @@ def with_sizes(notebook, sizes):
     cell.source = "\n".join(f"{name} = {value}" for name, value in sizes.items())
 
 
-@pytest.mark.documentation
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_runs(script, name, tmp_path, monkeypatch):
     notebook = script.read(name)

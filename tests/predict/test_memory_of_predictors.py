@@ -48,6 +48,7 @@ USES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", USES)
 def test_nothing_is_left_behind(name):
     n, use, most = USES[name]
@@ -90,6 +91,7 @@ print((status("VmHWM") - before) / k.nbytes)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not pathlib.Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak of a process.")
 @pytest.mark.parametrize(("kind", "most"), [("gp_inference", 3), ("gradient_descent_mse", 4)])
 def test_peak(kind, most):

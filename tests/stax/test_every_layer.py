@@ -109,6 +109,7 @@ def test_mapped_is_one_by_one(name):
         np.testing.assert_allclose(got[1], want, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_single_precision_optimised(name, optimised):
     case = CASES[name]
     kernel = jax.jit(lambda x1, x2: case.net[2](x1, x2, **case.of_kernel()), compiler_options=optimised)
@@ -157,6 +158,7 @@ def test_derivatives(name):
             assert all(np.isfinite(result).all() for result in run(x))
 
 
+@pytest.mark.slow
 def test_masks(name):
     """Masks are those of finite networks, and what they cover is zero."""
     case = CASES[name]
@@ -187,6 +189,7 @@ def test_masks(name):
             np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-12, err_msg=field)
 
 
+@pytest.mark.slow
 def test_streamed_is_whole(name, monkeypatch):
     case, runs, streamed = CASES[name], [], _compiled_runs.streamed
     if case.streams is None:

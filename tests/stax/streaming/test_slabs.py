@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from finite_width import compiled
+from sweeps import mostly_slow
 
 from neural_tangents._core.programs import Programs
 from neural_tangents.stax import (
@@ -210,7 +211,10 @@ def assert_equal(got, want, rtol):
     np.testing.assert_array_equal(got.x1_is_x2, want.x1_is_x2)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+QUICK = ["same", "circular", "three axes", "residual", "loops", "flatten"]
+
+
+@pytest.mark.parametrize("name", mostly_slow(NETWORKS, QUICK))
 def test_two_batches(name):
     x1, x2 = inputs(name, 3), inputs(name, 2, seed=1)
     with jax.enable_x64(True):
@@ -224,7 +228,7 @@ IN_ONE_BATCH = [
 ]
 
 
-@pytest.mark.parametrize("name", IN_ONE_BATCH)
+@pytest.mark.parametrize("name", mostly_slow(IN_ONE_BATCH, QUICK))
 def test_one_batch(name):
     """Of one batch, half of the rows are computed."""
     x = inputs(name, 3, seed=2)
@@ -270,6 +274,7 @@ def test_masks(name):
     np.testing.assert_array_equal(got.mask2, want.mask2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["strides", "circular pools", "shortcut with a stride"])
 def test_whole_covariances_of_each_batch(name):
     x1, x2 = inputs(name, 3, seed=5), inputs(name, 2, seed=6)
@@ -279,6 +284,7 @@ def test_whole_covariances_of_each_batch(name):
     assert_equal(got, want, 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pools that do not fit", "normalised"])
 def test_the_size_of_slabs_changes_nothing(name, monkeypatch):
     x1, x2 = inputs(name, 5, seed=7), inputs(name, 2, seed=8)
@@ -362,6 +368,7 @@ def test_eager_calls_compile_once():
     assert not np.allclose(first, second)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["valid and same", "circular pools"])
 def test_derivatives_and_batches(name):
     x1, x2 = inputs(name, 1, seed=11), inputs(name, 2, seed=12)
@@ -390,6 +397,7 @@ def test_derivatives_and_batches(name):
     assert all(np.isfinite(z).all() for z in zeros)
 
 
+@pytest.mark.slow
 def test_memory_budget():
     x1, x2 = (inputs("large pools", n, seed).astype(np.float32) for n, seed in ((2, 13), (1, 14)))
     net = serial(*NETWORKS["large pools"][0], Dense(1))
