@@ -166,6 +166,14 @@ def test_kernels_by_quadrature(load, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 6
 
 
+def test_wrong_labels_are_found(load, tmp_path, capsys):
+    plot = tmp_path / "worst.png"
+    found = run(load("wrong_labels"), plot=plot)
+    assert found["leave one out"] >= 0.99 and found["influence"] > 0.7  # a guess is right half of the time
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert len(capsys.readouterr().out.splitlines()) == 4
+
+
 def test_a_toy_curve(load, tmp_path):
     example, plot = load("toy_curve"), tmp_path / "curve.png"
     moments = run(example, plot=plot, points=41)

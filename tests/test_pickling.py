@@ -40,6 +40,7 @@ RESULTS = {
     "Estimate": lambda: estimates("ntk", standard_error=True),
     "Gaussians": lambda: ENSEMBLE(x_test=X_TEST, compute_cov=True),
     "Gaussian": lambda: ENSEMBLE(1.0, X_TEST, "ntk", True),
+    "Influence": lambda: ENSEMBLE.influence(X_TEST),
     "Diagnostics": lambda: ENSEMBLE.diagnostics(),
     "ODEState": lambda: predict.gradient_descent(lambda f, y: jnp.mean((f - y) ** 2), K_DD, X[:, :1])(
         1.0, predict.ODEState(np.zeros((4, 1)))

@@ -18,6 +18,7 @@ What predictors return:
     Marginals    mean and variances, without the covariance
     Gaussians    predictions by name: `nngp`, `ntk`, `ntkgp`
     ODEState     outputs in training, from which `gradient_descent` can be resumed
+    Influence    what each training point contributes to predictions and to their loss
     Diagnostics  how well a kernel is conditioned, and what was done to invert it
 
 Tools for training and for large training sets:
@@ -34,6 +35,7 @@ from neural_tangents.predict._conjugate_gradients import ConjugateGradients, con
 from neural_tangents.predict._ensemble import GradientDescentMSEEnsemble, gradient_descent_mse_ensemble
 from neural_tangents.predict._gaussian_prediction import Gaussian
 from neural_tangents.predict._gp import GaussianProcess, gp_inference
+from neural_tangents.predict._influence import Influence
 from neural_tangents.predict._learning_rate import max_learning_rate
 from neural_tangents.predict._low_rank import LowRankEnsemble, low_rank_ensemble
 from neural_tangents.predict._marginals import Marginals
@@ -55,6 +57,7 @@ __all__ = [
     "GradientDescent",
     "GradientDescentMSE",
     "GradientDescentMSEEnsemble",
+    "Influence",
     "LowRankEnsemble",
     "Marginals",
     "ODEState",

@@ -23,6 +23,7 @@ from neural_tangents.predict._arguments import (
 )
 from neural_tangents.predict._describe import describe
 from neural_tangents.predict._gaussian_prediction import Gaussian
+from neural_tangents.predict._influence import Influence
 from neural_tangents.predict._kernel_calls import (
     check_kernel_fn,
     check_lengths,
@@ -34,7 +35,7 @@ from neural_tangents.predict._marginals import Marginals
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._posterior import PREDICTIONS, HeldOutKernels, Roles, kernels_needed, learned, posterior
 from neural_tangents.predict._regularisation import Regularisation
-from neural_tangents.predict._results import Gaussians, Names, as_prediction, gaussians, requested
+from neural_tangents.predict._results import Gaussians, Names, as_prediction, gaussians, one_requested, requested
 from neural_tangents.predict._solve import Diagnostics, TrainSystem
 
 
@@ -157,6 +158,47 @@ class GradientDescentMSEEnsemble:
             get, names, lambda name: as_prediction(test.outputs, dtype, *_on_test(s, PREDICTIONS[name], train, test, y))
         )
 
+    def influence(
+        self, x_test: Any, get: str = "ntk", groups: ArrayLike | None = None, **kernel_fn_test_test_kwargs: Any
+    ) -> Influence:
+        """What each training point, or each group of them, contributes to what is predicted after infinite time.
+
+        With `B = K_λ⁻¹`, the prediction of a test point `t` from all points `d`, less that from all but a group `S`, is
+
+            f(t) - f_{-S}(t) = [K_td B]_S B_SS⁻¹ [B y]_S
+
+        so that nothing is trained again. What `diag_reg` adds to the diagonal stays that of the whole training set. At
+        finite times there is no such equation: ensembles that are stopped early have to be computed again.
+
+        Args:
+          x_test: inputs; for what the network makes of its own training points, `x_train`.
+          get: `'nngp'` or `'ntk'`.
+          groups: numbers of training points, `(..., S)`: those of a group along the last axis, and groups of equal size
+            along others; None for each point by itself.
+          **kernel_fn_test_test_kwargs: as for predictions.
+
+        Returns:
+          An `Influence`: `influence.on_predictions`, and `influence.on_loss(y_test)`.
+
+        Raises:
+          ValueError: as predictions; `get` has several names, `trace_axes` has axis 0, or `groups` are seen not to be
+            groups of different points.
+          KeyError: a keyword is for the test set only.
+          NotImplementedError: `get` is an unknown name.
+          TypeError: `groups` has entries that are not integers, or `kernel_fn` returns something other than kernels.
+
+        Source: Cook, "Detection of Influential Observation in Linear Regression", Technometrics 19(1), 1977, equation
+        5, in the form of kernels.
+        """
+        name = one_requested(get, ("nngp", "ntk"), NotImplementedError)
+        keywords, _ = split_keywords(self._keywords, kernel_fn_test_test_kwargs)
+        system = self._train_systems((name,))[name]
+        test_train = evaluate(self._kernel_fn, {"x_test": x_test, "x_train": self._x_train}, (name,), keywords)
+        dtype = common_dtype(self._y_train, system.kernel, *test_train.values())
+        test = HeldOutKernels.create(self._outputs, test_train, {}, working_dtype(dtype))
+        y = self._outputs.columns(self._y_train.astype(working_dtype(dtype)))
+        return Influence.create(name, system, self._outputs, test, y, groups, dtype)
+
     def diagnostics(self) -> dict[str, Diagnostics]:
         """Says how well the matrices `K_λ` are conditioned, and what was done to invert them.
 
@@ -243,7 +285,7 @@ def gradient_descent_mse_ensemble(
 
     Returns:
       A `GradientDescentMSEEnsemble`, a function `predict_fn(t=None, x_test=None, get=None, compute_cov=False,
-      **kernel_fn_test_test_kwargs)` with the method `diagnostics`.
+      **kernel_fn_test_test_kwargs)` with the methods `diagnostics` and `influence`.
 
     Raises:
       ValueError: numbers of inputs and targets disagree, `diag_reg` is no scalar, or it or `noise_variance` is seen to

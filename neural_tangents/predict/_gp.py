@@ -8,11 +8,9 @@ import jax
 from jax.typing import ArrayLike
 
 from neural_tangents._core.old_calls import present_form
-from neural_tangents._core.stored import Matrix
 from neural_tangents._core.types import Axes, Get
 from neural_tangents.predict._arguments import (
     DIAGONAL,
-    as_array_or_stored,
     as_targets,
     check_compute_cov,
     common_dtype,
@@ -20,8 +18,11 @@ from neural_tangents.predict._arguments import (
 )
 from neural_tangents.predict._describe import describe
 from neural_tangents.predict._gaussian_prediction import Gaussian
+from neural_tangents.predict._influence import Influence
+from neural_tangents.predict._left_out import LeftOut
 from neural_tangents.predict._marginals import Marginals
-from neural_tangents.predict._model_selection import leave_one_out, log_marginal_likelihood
+from neural_tangents.predict._model_selection import log_marginal_likelihood
+from neural_tangents.predict._named_kernels import kernels_by_name, needed_kernels
 from neural_tangents.predict._outputs import Outputs
 from neural_tangents.predict._posterior import (
     PREDICTIONS,
@@ -32,12 +33,9 @@ from neural_tangents.predict._posterior import (
     posterior,
 )
 from neural_tangents.predict._regularisation import Regularisation
-from neural_tangents.predict._results import Gaussians, Names, as_prediction, gaussians, requested
+from neural_tangents.predict._results import Gaussians, Names, as_prediction, gaussians, one_requested, requested
 from neural_tangents.predict._solve import Diagnostics
 from neural_tangents.predict._stored_system import System, train_system
-
-# The key of a kernel given as an array: that of whichever name is asked for.
-_UNNAMED = ""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -118,13 +116,11 @@ class GaussianProcess:
         if k_test_train is None:
             return gaussians(get, names, lambda name: learned(self._outputs, self._y_train, spread))
         needed = kernels_needed(names, bool(spread))
-        train = _needed_kernels(self._systems, needed, names, "k_train_train")
-        test_train = _needed_kernels(_kernels_by_name(k_test_train, "k_test_train"), needed, names, "k_test_train")
+        train = needed_kernels(self._systems, needed, names, "k_train_train")
+        test_train = needed_kernels(kernels_by_name(k_test_train, "k_test_train"), needed, names, "k_test_train")
         priors = tuple(dict.fromkeys(PREDICTIONS[name].prior for name in names))
         test_test = (
-            _needed_kernels(_kernels_by_name(k_test_test, "k_test_test"), priors, names, "k_test_test")
-            if spread
-            else {}
+            needed_kernels(kernels_by_name(k_test_test, "k_test_test"), priors, names, "k_test_test") if spread else {}
         )
         dtype = common_dtype(self._y_train, *test_train.values(), *test_test.values())
         test = HeldOutKernels.create(self._outputs, test_train, test_test, working_dtype(dtype), spread == DIAGONAL)
@@ -188,8 +184,70 @@ class GaussianProcess:
 
         Source: Rasmussen, Williams, "Gaussian Processes for Machine Learning", 2006, equation 5.12.
         """
-        found = leave_one_out(self._process(get), self._outputs, self._columns())
+        found = self.leave_out(None, get)
+        return Gaussian(found.mean[:, 0], found.covariance[:, 0, 0])
+
+    def leave_out(self, groups: ArrayLike | None, get: str = "nngp") -> Gaussian:
+        """Predicts the targets of each group of training points from all points that are not in it.
+
+        As `leave_one_out`, with the block `B = [K_λ⁻¹]_SS` of the outputs of a group `S`: nothing is fitted again. What
+        `diag_reg` adds to the diagonal stays that of the whole training set.
+
+        Args:
+          groups: numbers of training points, `(..., S)`: those of a group along the last axis, and groups of equal size
+            along others. For `k`-fold cross-validation, a permutation as `(k, N / k)`. None for each point by itself,
+            `(N, 1)`.
+          get: `'nngp'` for the process with kernel `𝒦`, `'ntkgp'` for that with kernel `Θ`.
+
+        Returns:
+          `Gaussian(mean, covariance)` of the outputs of each group, noise included. The mean has the shape of `groups`,
+          followed by that of `y_train` without its axis 0.
+
+        Raises:
+          ValueError: as `leave_one_out`; or `groups` are seen not to be groups of different points.
+          TypeError: `groups` has entries that are not integers.
+          AttributeError: `get` is an unknown name.
+
+        Source: Rasmussen, Williams, "Gaussian Processes for Machine Learning", 2006, section 5.4.2, for one point; by
+        the inverse of a partitioned matrix, its equation A.12, for a group.
+        """
+        system, y = self._process(get), self._columns()
+        found = LeftOut.create(system, self._outputs, y, groups).predictions(self._outputs, y)
         return Gaussian(*(x.astype(self._y_train.dtype) for x in found))
+
+    def influence(self, k_test_train: Any, get: str = "nngp", groups: ArrayLike | None = None) -> Influence:
+        """What each training point, or each group of them, contributes to predictions on a test set and to their loss.
+
+        With `B = K_λ⁻¹`, the prediction of a test point `t` from all points `d`, less that from all but a group `S`, is
+
+            f(t) - f_{-S}(t) = [K_td B]_S B_SS⁻¹ [B y]_S
+
+        so that nothing is fitted again. What `diag_reg` adds to the diagonal stays that of the whole training set.
+
+        Args:
+          k_test_train: kernels of the test with the training set, as for predictions.
+          get: one of `'nngp'`, `'ntk'`, `'ntkgp'`. Means of the last two are the same.
+          groups: numbers of training points, `(..., S)`, as for `leave_out`; None for each point by itself.
+
+        Returns:
+          An `Influence`: `influence.on_predictions`, and `influence.on_loss(y_test)`.
+
+        Raises:
+          ValueError: as predictions and `leave_out`, or `get` has several names.
+          TypeError: `groups` has entries that are not integers.
+          AttributeError: `get` is an unknown name.
+
+        Source: Cook, "Detection of Influential Observation in Linear Regression", Technometrics 19(1), 1977, equation
+        5, in the form of kernels.
+        """
+        name = one_requested(get, tuple(PREDICTIONS), AttributeError)
+        (needed,) = kernels_needed((name,), False)
+        (system,) = needed_kernels(self._systems, (needed,), (name,), "k_train_train").values()
+        given = kernels_by_name(k_test_train, "k_test_train")
+        test_train = needed_kernels(given, (needed,), (name,), "k_test_train")
+        dtype = common_dtype(self._y_train, *test_train.values())
+        test = HeldOutKernels.create(self._outputs, test_train, {}, working_dtype(dtype))
+        return Influence.create(needed, system, self._outputs, test, self._columns(), groups, dtype)
 
     def __repr__(self) -> str:
         system = next(iter(self._systems.values()))
@@ -212,7 +270,7 @@ class GaussianProcess:
         names = requested(get, tuple(PREDICTIONS), AttributeError)
         if len(names) > 1 or PREDICTIONS[names[0]].prior != PREDICTIONS[names[0]].dynamics:
             raise ValueError(f"Expected `get` to be 'nngp' or 'ntkgp', got {get!r}, which is no Gaussian process.")
-        return next(iter(_needed_kernels(self._systems, kernels_needed(names, False), names, "k_train_train").values()))
+        return next(iter(needed_kernels(self._systems, kernels_needed(names, False), names, "k_train_train").values()))
 
 
 _FROM_INPUTS = "gradient_descent_mse_ensemble(kernel_fn, x_train, y_train, diag_reg=...)(x_test=..., get=...)"
@@ -272,7 +330,7 @@ def gp_inference(
 
     Returns:
       A `GaussianProcess`, a function `predict_fn(get=None, k_test_train=None, k_test_test=None)` with the methods
-      `diagnostics`, `log_marginal_likelihood` and `leave_one_out`.
+      `diagnostics`, `log_marginal_likelihood`, `leave_one_out`, `leave_out` and `influence`.
 
     Raises:
       ValueError: sizes of kernels and targets disagree, there is no kernel, a kernel of the training set is seen to
@@ -303,7 +361,7 @@ def gp_inference(
     outputs = Outputs.create(y_train.shape, trace_axes)
     regularisation = Regularisation(diag_reg, diag_reg_absolute_scale, noise_variance)
     regularisation.check(outputs)
-    given = _kernels_by_name(k_train_train, "k_train_train")
+    given = kernels_by_name(k_train_train, "k_train_train")
     if not given:
         raise ValueError("Expected a kernel in `k_train_train`, got None for both `nngp` and `ntk`.")
     for name, kernel in given.items():
@@ -314,33 +372,3 @@ def gp_inference(
         for name, kernel in given.items()
     }
     return GaussianProcess(systems, outputs, y_train.astype(dtype))
-
-
-def _kernels_by_name(kernels: Any, label: str) -> dict[str, Matrix]:
-    """The kernels by name that a `Kernel` or a named tuple has, or one kernel, which has no name."""
-    if hasattr(kernels, "nngp") or hasattr(kernels, "ntk"):
-        found = {name: getattr(kernels, name, None) for name in ("nngp", "ntk")}
-    else:
-        found = {_UNNAMED: kernels}
-    advice = "Pass kernels that were computed, such as kernel_fn(x1, x2, ('nngp', 'ntk'))."
-    return {
-        name: as_array_or_stored(kernel, f"{label}.{name}" if name else label, advice)
-        for name, kernel in found.items()
-        if kernel is not None or name == _UNNAMED
-    }
-
-
-def _needed_kernels(
-    given: Mapping[str, Any], needed: tuple[str, ...], names: tuple[str, ...], label: str
-) -> dict[str, Any]:
-    """The needed ones of the given kernels; raises `ValueError` if one is not there."""
-    if _UNNAMED in given and len(needed) == 1:
-        return {needed[0]: given[_UNNAMED]}
-    missing = [name for name in needed if name not in given]
-    if missing:
-        got = "one array, which stands for a single kernel" if _UNNAMED in given else f"{tuple(given)}"
-        raise ValueError(
-            f"Predictions {names} need the kernels {needed} in `{label}`, got {got}. Pass a `Kernel` or a named tuple "
-            f"with the fields {needed}, such as kernel_fn(x1, x2, {needed}), or ask for other predictions with `get`."
-        )
-    return {name: given[name] for name in needed}

@@ -46,24 +46,18 @@ class LinearSystem:
         """`log det K_λ`, of the eigenvalues that are not left out, with derivatives of any order."""
         return _log_determinant(self)
 
-    def inverse_blocks(self, size: int) -> jax.Array:
-        """The diagonal blocks of `K_λ⁻¹`, `[M / size, size, size]`, from some of its columns at a time."""
-        total, dtype = len(self.matrix.added), self.matrix.added.dtype
-        if not total:
-            return jnp.zeros((0, size, size), dtype)
-        points = max(1, min(total, _COLUMNS) // size)  # at a time
-        columns = points * size
+    def inverse_blocks(self, rows: jax.Array) -> jax.Array:
+        """The blocks of `K_λ⁻¹` in some rows and the same columns, `[G, R]` -> `[G, R, R]`, a few at a time."""
+        count, size = rows.shape
+        at_once = max(1, min(count, _COLUMNS // size))
 
-        def some(start: jax.Array) -> jax.Array:
-            unit = jnp.zeros((total, columns), dtype)
-            unit = lax.dynamic_update_slice_in_dim(unit, jnp.eye(columns, dtype=dtype), start, 0)
-            corner = lax.dynamic_slice_in_dim(self.solve(unit), start, columns)
-            return jnp.moveaxis(jnp.diagonal(corner.reshape(points, size, points, size), axis1=0, axis2=2), -1, 0)
+        def some(rows: jax.Array) -> jax.Array:
+            unit = jax.nn.one_hot(rows.reshape(-1), len(self.matrix.added), axis=0, dtype=self.matrix.added.dtype)
+            found = self.quadratic(unit, False).reshape(at_once, size, at_once, size)
+            return jnp.moveaxis(jnp.diagonal(found, axis1=0, axis2=2), -1, 0)
 
-        starts = jnp.arange(0, total, columns)
-        found = lax.map(some, jnp.minimum(starts, total - columns))  # the last columns overlap with those before
-        last = (total - columns * (len(starts) - 1)) // size
-        return jnp.concatenate([found[:-1].reshape(-1, size, size), found[-1, points - last :]])
+        padded = jnp.concatenate([rows, jnp.zeros((-count % at_once, size), rows.dtype)])
+        return lax.map(some, padded.reshape(-1, at_once, size)).reshape(-1, size, size)[:count]
 
     def _solve(self, rhs: jax.Array) -> jax.Array:
         with widened(self.in_float64) as wide:

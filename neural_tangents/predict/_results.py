@@ -55,6 +55,14 @@ def requested(get: Get, known: tuple[str, ...], error: type[Exception]) -> tuple
     return names
 
 
+def one_requested(get: str, known: tuple[str, ...], error: type[Exception]) -> str:
+    """The same for one name; raises `ValueError` for several."""
+    names = requested(get, known, error)
+    if len(names) > 1:
+        raise ValueError(f"Expected `get` to be one of {known}, got {get!r}. Ask for one at a time.")
+    return names[0]
+
+
 def gaussians(get: Get, names: tuple[str, ...], predict: Callable[[str], Any]) -> Any:
     """`predict(name)` bare if `get` is a string, otherwise a named tuple `Gaussians` of them all."""
     return select({name: predict(name) for name in names}, get if isinstance(get, str) else names, "Gaussians")

@@ -123,10 +123,9 @@ class TrainSystem:
         """Whether predictions at times `s` take `solve`, and not `spectrum`."""
         return s is None
 
-    def inverse_blocks(self, points: int) -> jax.Array:
-        """The diagonal blocks of `K_λ⁻¹`, one for each of so many points: `[points, M / points, M / points]`."""
-        size = len(self.matrix.added) // max(1, points)
-        return _inverse_blocks(self.linear, size)
+    def inverse_blocks(self, rows: jax.Array) -> jax.Array:
+        """The blocks of `K_λ⁻¹` in some rows and the same columns, `[G, R]` -> `[G, R, R]`."""
+        return _inverse_blocks(self.linear, rows)
 
     def log_determinant(self) -> jax.Array:
         """`log det K_λ`, of the eigenvalues that are not left out."""
@@ -155,6 +154,6 @@ def _solve(linear: LinearSystem, rhs: jax.Array) -> jax.Array:
     return linear.solve(rhs)
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def _inverse_blocks(linear: LinearSystem, size: int) -> jax.Array:
-    return linear.inverse_blocks(size)
+@jax.jit
+def _inverse_blocks(linear: LinearSystem, rows: jax.Array) -> jax.Array:
+    return linear.inverse_blocks(rows)

@@ -150,14 +150,21 @@ def cholesky_log_determinant(factor: StoredMatrix) -> float:
     return 2 * float(np.sum(np.log(diagonal(factor).astype("float64"))))
 
 
-def cholesky_inverse_diagonal(factor: StoredMatrix) -> np.ndarray:
-    """The diagonal of `(L Lᵀ)⁻¹`: sums of squares in the columns of `L⁻¹`, a part of which is in memory at a time."""
-    out = np.empty(factor.shape[0], factor.dtype)
-    for first, part in enumerate(_parts(factor, 0)):
-        columns = np.zeros((len(out), part.stop - part.start), factor.dtype)
-        np.fill_diagonal(columns[part], 1)
-        _forward(factor, columns, first)
-        out[part] = np.sum(np.square(columns), axis=0)
+def cholesky_inverse_blocks(factor: StoredMatrix, rows: np.ndarray) -> np.ndarray:
+    """The blocks of `(L Lᵀ)⁻¹` in some rows and the same columns, `[G, R]` -> `[G, R, R]`.
+
+    They are products of columns of `L⁻¹`, of which as many as rows are read at once are in memory at a time.
+    """
+    count, size = rows.shape
+    out, side = np.empty((count, size, size), factor.dtype), _side(factor.tile_shape[0])
+    at_once = max(1, side // size)
+    for start in range(0, count, at_once):
+        some = rows[start : start + at_once]
+        columns = np.zeros((factor.shape[0], some.size), factor.dtype)
+        columns[some.reshape(-1), np.arange(some.size)] = 1
+        _forward(factor, columns, int(some.min()) // side)
+        halves = np.moveaxis(columns.reshape(-1, *some.shape), 1, 0)
+        out[start : start + at_once] = np.swapaxes(halves, 1, 2) @ halves
     return out
 
 

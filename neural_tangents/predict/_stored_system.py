@@ -91,10 +91,9 @@ class StoredSystem:
         """`log det K_λ`."""
         return jnp.asarray(algebra.cholesky_log_determinant(self._factor), self.dtype)
 
-    def inverse_blocks(self, points: int) -> jax.Array:
-        """The diagonal of `K_λ⁻¹`, whose blocks are numbers, as there is one pair of axes."""
-        inverse = algebra.cholesky_inverse_diagonal(self._factor).astype(self.dtype)
-        return jnp.asarray(inverse).reshape(points, 1, 1)
+    def inverse_blocks(self, rows: jax.Array) -> jax.Array:
+        """The blocks of `K_λ⁻¹` in some rows and the same columns, `[G, R]` -> `[G, R, R]`."""
+        return jnp.asarray(algebra.cholesky_inverse_blocks(self._factor, algebra.on_host(rows)).astype(self.dtype))
 
     def diagnostics(self) -> NoReturn:
         """Raises `ValueError`: there are no eigenvalues."""
