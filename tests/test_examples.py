@@ -168,10 +168,19 @@ def test_kernels_by_quadrature(load, capsys):
 
 def test_wrong_labels_are_found(load, tmp_path, capsys):
     plot = tmp_path / "worst.png"
-    found = run(load("wrong_labels"), plot=plot)
+    found = run(load("wrong_labels"), plot=plot, train=1200)
     assert found["leave one out"] >= 0.99 and found["influence"] > 0.7  # a guess is right half of the time
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+def test_learning_curves_are_predicted(load, tmp_path, capsys):
+    plot = tmp_path / "curve.png"
+    sizes, predicted, errors = run(load("learning_curve"), plot=plot, points=300, draws=10)
+    np.testing.assert_array_equal(sizes, [100, 200])
+    np.testing.assert_allclose(predicted, errors.mean(1), rtol=0.05)
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert len(capsys.readouterr().out.splitlines()) == 5
 
 
 def test_a_toy_curve(load, tmp_path):

@@ -41,6 +41,8 @@ RESULTS = {
     "Gaussians": lambda: ENSEMBLE(x_test=X_TEST, compute_cov=True),
     "Gaussian": lambda: ENSEMBLE(1.0, X_TEST, "ntk", True),
     "Influence": lambda: ENSEMBLE.influence(X_TEST),
+    "KernelSpectrum": lambda: predict.spectrum(K_DD, X[:, :1]),
+    "LearningCurve": lambda: predict.spectrum(K_DD, X[:, :1]).learning_curve([1, 3], 0.1),
     "Diagnostics": lambda: ENSEMBLE.diagnostics(),
     "ODEState": lambda: predict.gradient_descent(lambda f, y: jnp.mean((f - y) ** 2), K_DD, X[:, :1])(
         1.0, predict.ODEState(np.zeros((4, 1)))

@@ -21,6 +21,11 @@ What predictors return:
     Influence    what each training point contributes to predictions and to their loss
     Diagnostics  how well a kernel is conditioned, and what was done to invert it
 
+How many examples a task takes, from the spectrum of a kernel:
+
+    spectrum, KernelSpectrum  eigenvalues of a kernel, and how much of the targets lies along each eigenfunction
+    LearningCurve             errors to expect of training sets of several sizes
+
 Tools for training and for large training sets:
 
     max_learning_rate                       the largest stable learning rate of gradient descent
@@ -36,6 +41,7 @@ from neural_tangents.predict._ensemble import GradientDescentMSEEnsemble, gradie
 from neural_tangents.predict._gaussian_prediction import Gaussian
 from neural_tangents.predict._gp import GaussianProcess, gp_inference
 from neural_tangents.predict._influence import Influence
+from neural_tangents.predict._learning_curve import KernelSpectrum, LearningCurve, spectrum
 from neural_tangents.predict._learning_rate import max_learning_rate
 from neural_tangents.predict._low_rank import LowRankEnsemble, low_rank_ensemble
 from neural_tangents.predict._marginals import Marginals
@@ -58,6 +64,8 @@ __all__ = [
     "GradientDescentMSE",
     "GradientDescentMSEEnsemble",
     "Influence",
+    "KernelSpectrum",
+    "LearningCurve",
     "LowRankEnsemble",
     "Marginals",
     "ODEState",
@@ -68,4 +76,5 @@ __all__ = [
     "gradient_descent_mse_ensemble",
     "low_rank_ensemble",
     "max_learning_rate",
+    "spectrum",
 ]

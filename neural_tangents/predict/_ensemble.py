@@ -187,8 +187,8 @@ class GradientDescentMSEEnsemble:
           NotImplementedError: `get` is an unknown name.
           TypeError: `groups` has entries that are not integers, or `kernel_fn` returns something other than kernels.
 
-        Source: Cook, "Detection of Influential Observation in Linear Regression", Technometrics 19(1), 1977, equation
-        5, in the form of kernels.
+        Source: Cook, "Detection of Influential Observation in Linear Regression", Technometrics 19(1), 1977, in
+        the form of kernels.
         """
         name = one_requested(get, ("nngp", "ntk"), NotImplementedError)
         keywords, _ = split_keywords(self._keywords, kernel_fn_test_test_kwargs)

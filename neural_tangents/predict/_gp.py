@@ -237,8 +237,8 @@ class GaussianProcess:
           TypeError: `groups` has entries that are not integers.
           AttributeError: `get` is an unknown name.
 
-        Source: Cook, "Detection of Influential Observation in Linear Regression", Technometrics 19(1), 1977, equation
-        5, in the form of kernels.
+        Source: Cook, "Detection of Influential Observation in Linear Regression", Technometrics 19(1), 1977, in
+        the form of kernels.
         """
         name = one_requested(get, tuple(PREDICTIONS), AttributeError)
         (needed,) = kernels_needed((name,), False)

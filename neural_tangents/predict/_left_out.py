@@ -49,11 +49,7 @@ class LeftOut(NamedTuple):
           ValueError: kernels do not tell points apart, or groups are seen not to be groups of different points.
           TypeError: `groups` has entries that are not integers.
         """
-        if 0 in outputs.traced:
-            raise ValueError(
-                "Expected kernels that tell training points apart, to leave out one: axis 0 of `y_train` is one of the "
-                f"`trace_axes`, {outputs.traced}. Compute the kernel without it."
-            )
+        outputs.check_points()
         points = outputs.shape[0]
         numbers = jnp.arange(points)[:, None] if groups is None else _as_groups(groups, points)
         count, each = math.prod(numbers.shape[:-1]), len(y) // max(1, points)  # groups; rows of a point

@@ -59,6 +59,14 @@ class Outputs:
         if kernel.shape != expected:
             raise ValueError(self._mismatch(kernel, name, str(expected)))
 
+    def check_points(self) -> None:
+        """Raises `ValueError` if kernels do not tell points apart, so that none can be left out."""
+        if 0 in self.traced:
+            raise ValueError(
+                "Expected kernels that tell training points apart, to leave out some: axis 0 of `y_train` is one of "
+                f"the `trace_axes`, {self.traced}. Compute the kernel without it."
+            )
+
     def held_out(self, k_test_train: Matrix, name: str) -> "Outputs":
         """The outputs on the test set, whose described sizes `k_test_train` tells; checks its other sizes."""
         n = len(self.described)
