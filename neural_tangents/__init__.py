@@ -8,8 +8,8 @@ any library           `empirical_ntk_vp_fn`, `empirical_ntk_operator_fn`: produc
 Large batches         `batch`: kernels in tiles, on several devices; `batching`: stores for long runs
 No closed form        `monte_carlo_kernel_fn`: kernels averaged over draws of finite networks
 
-`empirical` has all names for finite networks, `estimators` networks with the conventions of scikit-learn, and
-`experimental` what is for models of TensorFlow.
+`empirical` has all names for finite networks, `estimators` networks with the conventions of scikit-learn, `tracing`
+kernels of functions of JAX arrays from any library, and `experimental` what is for models of TensorFlow.
 """
 
 from typing import TYPE_CHECKING
@@ -35,6 +35,7 @@ if not TYPE_CHECKING:  # type checkers find missing names by themselves
 else:  # imported when first used
     from neural_tangents import estimators as estimators
     from neural_tangents import experimental as experimental
+    from neural_tangents import tracing as tracing
 
 __version__ = "0.7.0"
 

@@ -40,3 +40,18 @@ def cast_to_varying(x: Any, axes: Sequence[str]) -> Any:
         return lax.pcast(x, axes, to="varying")
     old: Any = lax
     return old.pvary(x, axes)
+
+
+def apply_primitive(eqn: Any, operands: Sequence[Any]) -> list[Any]:
+    """The results of the primitive of an equation, one without functions, for operands of other shapes and types."""
+    results = eqn.primitive.bind(*operands, **eqn.params)
+    return list(results) if eqn.primitive.multiple_results else [results]
+
+
+def user_line(eqn: Any) -> str:
+    """`file:line` of the innermost frame, outside of installed packages, that made an equation; empty if unknown."""
+    traceback = getattr(eqn.source_info, "traceback", None)
+    for frame in traceback.frames if traceback is not None else ():
+        if "site-packages" not in frame.file_name and "neural_tangents/tracing/" not in frame.file_name:
+            return f"{frame.file_name}:{frame.line_num}"
+    return ""

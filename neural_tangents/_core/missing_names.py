@@ -96,7 +96,7 @@ of_package = advising(
         "empirical_direct_ntk_fn": _IMPLEMENTATION.format("JACOBIAN_CONTRACTION"),
         "empirical_ntk_fn_tf": "Use `neural_tangents.experimental.empirical_ntk_fn_tf`.",
     },
-    packages=("estimators", "experimental", "_src"),
+    packages=("estimators", "experimental", "tracing", "_src"),
 )
 
 of_predict = advising(

@@ -1,8 +1,11 @@
-"""Kernels of networks that are plain JAX functions, whatever library they were written with.
+"""Kernels of networks that are functions of JAX arrays, from any library: `lift`.
 
-`LiftError`  what is raised for a network whose infinite-width limit has no closed form, or is not known here
+`lift` traces a function `apply_fn(params, x)` and returns a `Lifted` triple `(init_fn, apply_fn, kernel_fn)`. A network
+that has no kernel at infinite width, or is not understood, is a `LiftError`.
 """
 
 from neural_tangents.tracing._errors import LiftError
+from neural_tangents.tracing._lift import lift
+from neural_tangents.tracing._lifted import Lifted
 
-__all__ = ["LiftError"]
+__all__ = ["LiftError", "Lifted", "lift"]

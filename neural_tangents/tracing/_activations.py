@@ -1,0 +1,169 @@
+"""Entrywise functions of one Gaussian: told apart, and recognised, by their values."""
+
+import dataclasses
+import functools
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from neural_tangents import stax
+from neural_tangents.tracing import _expectations as expectations
+
+_GRID = np.concatenate([-np.geomspace(8, 0.02, 60), np.geomspace(0.02, 8, 61)])
+_TOLERANCE = 1e-7
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Activation:
+    """An entrywise function.
+
+    Attributes:
+      fn: the function, of arrays of any floating type.
+      values: its values on a grid.
+    """
+
+    fn: Callable[[Array], Array]
+    values: np.ndarray
+
+    @functools.cached_property
+    def linear(self) -> tuple[float, float] | None:
+        """`(a, b)` if it is `a x + b`."""
+        a, b = np.polyfit(_GRID, self.values, 1) if np.all(np.isfinite(self.values)) else (np.nan, np.nan)
+        return (_nice(a), _nice(b)) if self.is_close(a * _GRID + b) else None
+
+    @functools.cached_property
+    def slope(self) -> "Activation":
+        """Its derivative."""
+        return activation(expectations.slope(self.fn))
+
+    @functools.cached_property
+    def layer(self) -> Any:
+        """The layer that applies it: one with a closed form if its values are those of one."""
+        return next(filter(None, (find(self) for find in _FAMILIES)), None) or _numerical(self.fn)
+
+    def is_close(self, values: np.ndarray) -> bool:
+        """Whether its values on the grid are these."""
+        scale = _TOLERANCE * (1e-3 + np.abs(self.values))
+        return bool(np.all(np.isfinite(values)) and np.all(np.abs(values - self.values) <= scale))
+
+    def mean(self, q: Array) -> Array:
+        """`E[f(u)]` for variances `q`."""
+        return expectations.mean(self.fn, q)
+
+
+_known: list[Activation] = []
+
+
+def activation(fn: Callable[[Array], Array]) -> Activation:
+    """The function as an `Activation`: the same object for functions with equal values."""
+    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+        values = np.asarray(fn(jnp.asarray(_GRID)), np.float64)
+    values = np.broadcast_to(values, _GRID.shape)
+    for known in _known:
+        if np.array_equal(known.values, values):
+            return known
+    made = Activation(fn, values)
+    _known.append(made)
+    return made
+
+
+def _nice(x: float) -> float:
+    """A number without the rounding error of a short decimal fraction in single precision."""
+    return round(float(x), 6) if abs(x - round(float(x), 6)) < 1e-7 * max(1e-2, abs(x)) else float(x)
+
+
+def _at(fn: Callable[[Array], Array], order: int) -> list[float]:
+    """The function and its derivatives at 0."""
+    values = []
+    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+        for _ in range(order + 1):
+            values.append(float(fn(jnp.zeros(1))[0]))
+            fn = expectations.slope(fn)
+    return values
+
+
+def _half_lines(phi: Activation) -> Any:
+    a, b = phi.values[0] / _GRID[0], phi.values[-1] / _GRID[-1]
+    if not phi.is_close(np.where(_GRID < 0, a, b) * _GRID):
+        return None
+    a, b = _nice(a), _nice(b)
+    return stax.Relu() if (a, b) == (0, 1) else stax.ABRelu(a, b)
+
+
+def _powers(phi: Activation) -> Any:
+    for degree in range(2, 6):
+        if phi.is_close(np.maximum(_GRID, 0) ** degree):
+            return stax.RectifiedMonomial(degree)
+    return stax.Sign() if phi.is_close(np.sign(_GRID)) else None
+
+
+def _polynomials(phi: Activation) -> Any:
+    if not np.all(np.isfinite(phi.values)):
+        return None
+    for degree in range(9):
+        basis = np.vander(_GRID / 8, degree + 1, increasing=True)
+        coefficients = np.linalg.lstsq(basis, phi.values, rcond=None)[0]
+        if phi.is_close(basis @ coefficients):
+            scaled = coefficients / 8.0 ** np.arange(degree + 1)
+            return stax.Polynomial(tuple(_nice(c) if abs(c) > 1e-10 else 0.0 for c in scaled))
+    return None
+
+
+def _erfs(phi: Activation) -> Any:
+    f, df = _at(phi.fn, 1)
+    a = phi.values[-1] - f
+    if not np.isfinite([f, df, a]).all() or not a:
+        return None
+    b = df * math.sqrt(math.pi) / (2 * a)
+    erf = np.vectorize(math.erf)
+    return stax.Erf(_nice(a), _nice(b), _nice(f)) if phi.is_close(a * erf(b * _GRID) + f) else None
+
+
+def _gelus(phi: Activation) -> Any:
+    gelu = _GRID * np.vectorize(math.erfc)(-_GRID / math.sqrt(2)) / 2
+    return stax.Gelu() if phi.is_close(gelu) else None
+
+
+def _sines(phi: Activation) -> Any:
+    d = _at(phi.fn, 3)
+    if not np.isfinite(d).all():
+        return None
+    squared = [-d[i + 2] / d[i] for i in (0, 1) if abs(d[i]) > 1e-8]
+    if not squared or squared[0] <= 0:
+        return None
+    b = math.sqrt(squared[0])
+    a, c = math.hypot(d[0], d[1] / b), math.atan2(d[0], d[1] / b)
+    if not phi.is_close(a * np.sin(b * _GRID + c)):
+        return None
+    return stax.Sin(_nice(a), _nice(b), _nice(c))
+
+
+def _exponentials(phi: Activation) -> Any:
+    f, df, ddf = _at(phi.fn, 2)
+    if not np.isfinite([f, df, ddf]).all() or not f:
+        return None
+    b, c = df / f, ddf / (2 * f)
+    if phi.is_close(f * np.exp(b * _GRID)):
+        return stax.Exp(_nice(f), _nice(b))
+    return stax.Gaussian(_nice(f), _nice(c)) if not df and phi.is_close(f * np.exp(c * _GRID**2)) else None
+
+
+_FAMILIES = (_half_lines, _powers, _polynomials, _erfs, _gelus, _sines, _exponentials)
+
+
+def _numerical(fn: Callable[[Array], Array]) -> Any:
+    """A layer for a function without a closed form."""
+    if hasattr(stax, "Nonlinearity"):
+        return stax.Nonlinearity(fn)
+    slope = expectations.slope(fn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return stax.Elementwise(
+            fn, functools.partial(expectations.pair, fn, fn), functools.partial(expectations.pair, slope, slope)
+        )

@@ -1,0 +1,1 @@
+"""What each primitive of jax does to constants, parameters, numbers that depend on inputs, and activations."""

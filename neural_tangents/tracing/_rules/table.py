@@ -1,0 +1,76 @@
+"""Which rule each primitive has."""
+
+from typing import Any
+
+from neural_tangents.tracing._reading import Reading, Rules
+from neural_tangents.tracing._rules import entrywise, hosts, multiply, pieces, rearrange, weights, windows
+from neural_tangents.tracing._steps import Step
+
+
+def power(reading: Reading, step: Step, operands: Any) -> Any:
+    """`integer_pow`: a product with itself where the exponent is 2."""
+    return (multiply.square if step.params["y"] == 2 else entrywise.entrywise)(reading, step, operands)
+
+
+def plus(reading: Reading, step: Step, operands: Any) -> Any:
+    """The sum of two activations that a step of another kind makes."""
+    return entrywise.two(reading, operands[0], operands[1], 1.0)
+
+
+def stop_gradient(reading: Reading, step: Step, operands: Any) -> Any:
+    """`stop_gradient` of activations or parameters."""
+    reading.fail(
+        step, "gradients are stopped at activations or parameters. Leave parameters out by `trainable=`", operands
+    )
+
+
+RULES = Rules(
+    rules={
+        **dict.fromkeys(entrywise.PRIMITIVES, entrywise.entrywise),
+        "add": entrywise.add,
+        "add_any": entrywise.add,
+        "argmax": windows.no_maximum,
+        "argmin": windows.no_maximum,
+        "argsort": windows.no_maximum,
+        "broadcast_in_dim": rearrange.broadcast_in_dim,
+        "concatenate": rearrange.concatenate,
+        "conv_general_dilated": windows.convolution,
+        "convert_element_type": entrywise.convert,
+        "copy": rearrange.same,
+        "copy_p": rearrange.same,
+        "cumsum": windows.cumulative_sum,
+        "div": multiply.div,
+        "dot_general": weights.dot_general,
+        "dynamic_slice": rearrange.dynamic_slice,
+        "expand_dims": rearrange.expand_dims,
+        "gather": rearrange.gather,
+        "integer_pow": power,
+        "mul": multiply.mul,
+        "neg": entrywise.neg,
+        "optimization_barrier": rearrange.same,
+        "pad": rearrange.pad,
+        "reduce_max": windows.no_maximum,
+        "reduce_min": windows.no_maximum,
+        "reduce_precision": rearrange.same,
+        "reduce_sum": multiply.reduce_sum,
+        "reduce_window_max": windows.no_maximum,
+        "reduce_window_sum": windows.window_sum,
+        "reshape": rearrange.reshape,
+        "rev": rearrange.rev,
+        "select_n": entrywise.select_n,
+        "slice": rearrange.slice_,
+        "sort": windows.no_maximum,
+        "split": rearrange.split_axis,
+        "square": multiply.square,
+        "squeeze": rearrange.squeeze,
+        "stop_gradient": stop_gradient,
+        "sub": entrywise.add,
+        "top_k": windows.no_maximum,
+        "transpose": rearrange.transpose,
+    },
+    helpers={"as_data": entrywise.as_data, "embedding": weights.embedding, "plus": plus},
+    host=hosts.host,
+    parts=pieces.parts,
+    unscaled=hosts.unscaled,
+    root_width=entrywise.ROOT_WIDTH,
+)
