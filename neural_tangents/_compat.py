@@ -49,9 +49,12 @@ def apply_primitive(eqn: Any, operands: Sequence[Any]) -> list[Any]:
 
 
 def user_line(eqn: Any) -> str:
-    """`file:line` of the innermost frame, outside of installed packages, that made an equation; empty if unknown."""
+    """`file:line` of the innermost frame that made an equation, outside of packages, or else outside of jax."""
     traceback = getattr(eqn.source_info, "traceback", None)
-    for frame in traceback.frames if traceback is not None else ():
-        if "site-packages" not in frame.file_name and "neural_tangents/tracing/" not in frame.file_name:
-            return f"{frame.file_name}:{frame.line_num}"
+    frames = traceback.frames if traceback is not None else []
+    frames = [frame for frame in frames if "/neural_tangents/tracing/" not in frame.file_name]
+    for skipped in ("site-packages", "site-packages/jax", "jax/_src"):
+        for frame in frames:
+            if skipped not in frame.file_name:
+                return f"{frame.file_name}:{frame.line_num}"
     return ""

@@ -26,14 +26,19 @@ class Activation:
     Attributes:
       fn: the function, of arrays of any floating type.
       values: its values on a grid.
+      is_bool: whether its values are truth values.
     """
 
     fn: Callable[[Array], Array]
     values: np.ndarray
 
+    is_bool: bool = False
+
     @functools.cached_property
     def linear(self) -> tuple[float, float] | None:
         """`(a, b)` if it is `a x + b`."""
+        if self.is_bool:
+            return None
         a, b = np.polyfit(_GRID, self.values, 1) if np.all(np.isfinite(self.values)) else (np.nan, np.nan)
         return (_nice(a), _nice(b)) if self.is_close(a * _GRID + b) else None
 
@@ -63,12 +68,13 @@ _known: list[Activation] = []
 def activation(fn: Callable[[Array], Array]) -> Activation:
     """The function as an `Activation`: the same object for functions with equal values."""
     with jax.ensure_compile_time_eval(), jax.enable_x64(True):
-        values = np.asarray(fn(jnp.asarray(_GRID)), np.float64)
-    values = np.broadcast_to(values, _GRID.shape)
+        results = np.asarray(fn(jnp.asarray(_GRID)))
+    is_bool = results.dtype == bool
+    values = np.broadcast_to(results.astype(np.float64), _GRID.shape)
     for known in _known:
-        if np.array_equal(known.values, values):
+        if known.is_bool == is_bool and np.array_equal(known.values, values, equal_nan=True):
             return known
-    made = Activation(fn, values)
+    made = Activation(fn, values, is_bool)
     _known.append(made)
     return made
 
@@ -100,6 +106,8 @@ def _powers(phi: Activation) -> Any:
     for degree in range(2, 6):
         if phi.is_close(np.maximum(_GRID, 0) ** degree):
             return stax.RectifiedMonomial(degree)
+    if phi.is_close(_GRID > 0):
+        return stax.RectifiedMonomial(0)
     return stax.Sign() if phi.is_close(np.sign(_GRID)) else None
 
 

@@ -356,16 +356,31 @@ def along(node: Node, axis: int, matrix: np.ndarray, window: Any = None) -> Node
     if matrix.shape == (size, size) and np.array_equal(matrix, np.eye(size)):
         return node
     fin = (*node.fin[:axis], size, *node.fin[axis + 1 :])
+    if isinstance(node, Along) and node.axis == axis and node.window is None and window is None:
+        return along(node.child, axis, matrix @ node.matrix)
     mapped: Node = Along(fin, node, axis, matrix, window)
     if isinstance(node, Phi) and mapped.selects:  # type: ignore[attr-defined]
         mapped = Phi(fin, along(node.child, axis, matrix), node.activation)
     return _interned(mapped, node, ("along", axis, matrix.shape, matrix.tobytes()))
 
 
+def _composed(node: View, order: tuple[int | None, ...], sizes: list[int]) -> tuple[int | None, ...]:
+    """Where the axes of a view of a view are in its origin; one of size 1 that was dropped comes back."""
+    places = [None if axis is None else node.order[axis] for axis in order]
+    for i, place in enumerate(places):
+        dropped = [j for j, n in enumerate(node.split) if n == 1 and j not in places]
+        if place is None and sizes[i] == 1 and dropped:
+            places[i] = dropped[0]
+    return tuple(places)
+
+
 def view(node: Node, split: tuple[int, ...], order: tuple[int | None, ...], new: dict[int, int] | None = None) -> Node:
     """Rearranged axes; `new` has the sizes of new ones, by place. It is done before a nonlinearity too."""
     if split == node.fin and order == tuple(range(len(node.fin))):
         return node
+    if isinstance(node, View) and split == node.fin:
+        sizes = [(new or {})[i] if axis is None else split[axis] for i, axis in enumerate(order)]
+        return view(node.child, node.split, _composed(node, order, sizes), dict(enumerate(sizes)))
     fin = tuple((new or {})[i] if axis is None else split[axis] for i, axis in enumerate(order))
     if isinstance(node, Phi):
         made: Node = Phi(fin, view(node.child, split, order, new), node.activation)

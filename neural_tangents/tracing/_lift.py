@@ -92,7 +92,6 @@ def lift(
     outputs = [_output(reading, value, i) for i, value in enumerate(reading.read())]
     reading.check_uses([output.node for output in outputs])
     direct = Direct(apply_fn, tree, reading, outputs, traces[0][1], example)
-    direct.check()
     return triple(direct, init, parameterization, backend)
 
 

@@ -16,6 +16,8 @@ from neural_tangents._core.types import PyTree
 from neural_tangents.tracing._errors import LiftError
 from neural_tangents.tracing._graph import Node
 from neural_tangents.tracing._inputs_of_batches import Inputs, needed
+from neural_tangents.tracing._layered import layered
+from neural_tangents.tracing._padding import Untranslated
 from neural_tangents.tracing._pairs import Pairs
 from neural_tangents.tracing._reading import Reading
 from neural_tangents.tracing._steps import trace
@@ -76,8 +78,7 @@ class Direct:
         shape = (2, *self.example.shape[1:])
         dtype = self.example.dtype
         x = jax.ShapeDtypeStruct(shape, dtype)
-        for second in (x, None):
-            jax.eval_shape(functools.partial(self.kernels, names=_NAMES), x, second)
+        jax.eval_shape(functools.partial(self.kernels, names=_NAMES), x, x)
 
     def inputs(self, x: Array) -> Inputs:
         """The numbers that depend on a batch of inputs."""
@@ -88,8 +89,7 @@ class Direct:
         """The kernels of each output, by name."""
         first = self.inputs(x1)
         second = first if x2 is None else self.inputs(x2)
-        dtype = jnp.result_type(x1.dtype if jnp.issubdtype(x1.dtype, jnp.floating) else self.dtype, jnp.float32)
-        pairs = Pairs((first, second), (len(x1), len(x1 if x2 is None else x2)), dtype)
+        pairs = Pairs((first, second), (len(x1), len(x1 if x2 is None else x2)), self.kernel_dtype(x1))
         first.fill(lambda node: pairs.mean(node, 0))
         if x2 is not None:
             second.fill(lambda node: pairs.mean(node, 1))
@@ -101,11 +101,12 @@ class Direct:
             found[name] = [self._ordered(output, of_pair(output.node, output.node), pairs) for output in self.outputs]
         return found
 
-    @property
-    def dtype(self) -> Any:
-        """The floating type of the parameters."""
+    def kernel_dtype(self, x: Array) -> Any:
+        """The type of kernels: that of inputs, or of parameters if inputs are whole numbers."""
+        if jnp.issubdtype(x.dtype, jnp.floating):
+            return jnp.result_type(x.dtype, jnp.float32)
         types = [leaf.dtype for leaf in jax.tree.leaves(self.params) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-        return jnp.result_type(*types) if types else jnp.float32
+        return jnp.result_type(*types, jnp.float32)
 
     def _ordered(self, output: Output, array: Any, pairs: Pairs) -> Array:
         """A kernel with the axes of the output: each twice, side by side."""
@@ -146,7 +147,11 @@ def _doubled(x: Array) -> Array:
 
 
 def triple(direct: Direct, init: Callable[[Any], Any] | None, parameterization: str, backend: str) -> Lifted:
-    """The triple of a network, with the back end that was asked for."""
+    """The triple of a network, with the back end that was asked for.
+
+    Raises:
+      LiftError: no network of `stax` layers computes the kernel, and it was asked for.
+    """
 
     def init_fn(rng: Any, input_shape: Any) -> tuple[Any, Any]:
         """Draws parameters; their sizes are those of the network, whatever the shape of inputs."""
@@ -186,9 +191,22 @@ def triple(direct: Direct, init: Callable[[Any], Any] | None, parameterization: 
         made = result_type("AnalyticKernel", names)
         return jax.tree.map(lambda *ks: made(*ks), *trees.values())
 
-    functions: Any = (init_fn, apply_fn, kernel_fn)
+    layers = None
+    if backend != "direct":
+        try:
+            layers = layered(direct)
+        except Untranslated as reason:
+            if backend == "stax":
+                raise LiftError(
+                    f"The network is no sequence of `stax` layers, because of: {reason}. Use `backend='direct'`."
+                ) from None
+    if layers is None:
+        direct.check()
+    functions: Any = (init_fn, apply_fn, kernel_fn if layers is None else layers.kernel_fn)
     lifted = Lifted(*functions)
-    lifted.network, lifted.backend, lifted.table = None, "direct", ""
+    lifted.network = None if layers is None else layers.network
+    lifted.backend = "direct" if layers is None else "stax"
+    lifted.table = ""
     return lifted
 
 

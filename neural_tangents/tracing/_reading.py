@@ -12,7 +12,7 @@ from neural_tangents.tracing._atoms import BATCH, POSITION, REPEATED, Atom, Axes
 from neural_tangents.tracing._errors import LiftError
 from neural_tangents.tracing._graph import Fixed, Host, Node, Weights, walk
 from neural_tangents.tracing._steps import Program, Step
-from neural_tangents.tracing._values import Data, Known, Param, Parts, Value, weights_of
+from neural_tangents.tracing._values import Data, Known, Param, Parts, Value, equal, weights_of
 
 Rule = Callable[["Reading", Step, Sequence[Any]], Any]
 RANDOM = (
@@ -82,6 +82,7 @@ class Reading:
         self.expectations: dict[int, Expectation] = {}
         self.vanishing: set[int] = set()  # sums over channels that are 0
         self.uses: dict[Weights, Step] = {}
+        self.fixed: dict[Any, Fixed] = {}
         self.restrictions: dict[Any, dict[Node, Node]] = {}
         self.count = 0
 
@@ -125,7 +126,9 @@ class Reading:
         try:
             if any(isinstance(v, Known) and v.unscaled for v in operands) and self.rules.on_activations(operands):
                 raise Misfit(self.rules.root_width)
-            if all(isinstance(v, Known) for v in operands):
+            if self.rules.is_zero(step, operands) and not all(isinstance(v, Known) for v in operands):
+                made: Any = self.zeros(step)
+            elif all(isinstance(v, Known) for v in operands):
                 made = self.evaluated(step, other, operands)
             elif any(isinstance(v, Parts) for v in operands):
                 made = self.rules.parts(self, step, operands)
@@ -157,6 +160,14 @@ class Reading:
         return [
             Known((_array(a), _array(b)), number, unscaled) for a, b, number in zip(*runs, step.results, strict=True)
         ]
+
+    def zeros(self, step: Step, unscaled: float = 0.0) -> Known:
+        """The result of a step that is 0 whatever the parameters are."""
+        number = step.results[0]
+        self.vanishing.add(number)
+        dtype = self.programs[0].avals[number].dtype
+        first, second = (np.zeros(shape, dtype) for shape in self.shapes(number))
+        return Known((first, second), number, unscaled)
 
     def fail(self, step: Step, text: str, operands: Sequence[Any] = ()) -> NoReturn:
         """Raises a `LiftError` that says where it happened and which parameters are concerned."""
@@ -204,7 +215,7 @@ class Reading:
         for i, atom in enumerate(self.new_axes(value.number) if first.shape == self.shapes(value.number)[0] else ()):
             if atom is None:
                 axes.append(())
-            elif bool(np.all(first == first.take([0], i))):
+            elif equal(first, first.take([0], i)):
                 axes.append((Atom(atom.kind if atom.kind == BATCH else REPEATED, atom.size),))
             elif atom.kind == BATCH:
                 raise Misfit("the network mixes its inputs: a constant differs between inputs of a batch")
@@ -212,7 +223,7 @@ class Reading:
                 axes.append((atom,))
             if atom is not None and atom.kind == BATCH:
                 first, second = first.take([0], i), second.take([0], i)
-        if not np.array_equal(first, second):
+        if first.shape != second.shape or not equal(first, second):
             raise Misfit("the network mixes its inputs: a constant depends on how many there are")
         return Host(value.number, tuple(axes))
 
@@ -227,8 +238,11 @@ class Reading:
         axes = tuple(tuple(map(renamed, axis)) for axis in value.axes)
         stored = tuple(tuple(map(renamed, axis)) for axis in value.stored)
         fin = {atom.key: atom.size for atom in find(axes, POSITION)}
-        host = dataclasses.replace(value, axes=stored, layout=None)
-        return Data(Fixed(tuple(fin[i] for i in range(len(keys))), host), axes)
+        key = (value.number, value.invert, value.case, stored)
+        if key not in self.fixed:
+            host = dataclasses.replace(value, axes=stored, layout=None)
+            self.fixed[key] = Fixed(tuple(fin[i] for i in range(len(keys))), host)
+        return Data(self.fixed[key], axes)
 
     def used(self, step: Step, param: Param, role: dict[int, Any]) -> Weights:
         """A parameter that meets activations in some role."""
@@ -276,6 +290,13 @@ class Rules:
     parts: Rule
     unscaled: Callable[[Reading, Step, Sequence[Any]], float]
     root_width: str
+
+    @staticmethod
+    def is_zero(step: Step, operands: Sequence[Any]) -> bool:
+        """Whether a step is a product with 0."""
+        if step.name not in ("mul", "dot_general", "conv_general_dilated"):
+            return False
+        return any(isinstance(v, Known) and v.uniform == 0 and not v.unscaled for v in operands)
 
     @staticmethod
     def on_activations(operands: Sequence[Any]) -> bool:

@@ -1,6 +1,7 @@
 """A network as one list of steps: calls are opened, loops of known length unrolled."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from neural_tangents._compat import bind, is_literal, opened, user_line
+from neural_tangents.tracing._custom_calls import agrees
 from neural_tangents.tracing._errors import LiftError
 
 # Calls that are replaced by the steps that they contain, with the name of the parameter that holds these.
@@ -110,9 +112,11 @@ class _Reader:
         for eqn in jaxpr.eqns:
             operands = [number(atom) for atom in eqn.invars]
             inner = _CALLS.get(eqn.primitive.name)
-            if inner is not None:
-                called = next(eqn.params[name] for name in inner if name in eqn.params)
+            called = next((eqn.params[name] for name in inner or () if name in eqn.params), None)
+            if called is not None and (not eqn.primitive.name.startswith("custom") or agrees(jaxpr, eqn, called)):
                 results = self.read(*opened(called), operands)
+            elif eqn.primitive.name in _EXPANDED:
+                results = self.called(functools.partial(_EXPANDED[eqn.primitive.name], **eqn.params), operands)
             elif eqn.primitive.name == "scan" and eqn.params["length"] <= LONGEST_LOOP:
                 results = self.unrolled(eqn, operands)
             else:
@@ -150,8 +154,19 @@ class _Reader:
         return [*carry, *(self.called(_stack, row)[0] for row in rows)]
 
 
-def _stack(*xs: Any) -> Any:
-    return lax.concatenate([lax.expand_dims(x, (0,)) for x in xs], 0)
+def _stack(*xs: Any, axis: int = 0, **_: Any) -> list[Any]:
+    return [lax.concatenate([lax.expand_dims(x, (axis,)) for x in xs], axis)]
+
+
+def _tile(x: Any, *, reps: Sequence[int], **_: Any) -> list[Any]:
+    reps = (1,) * (x.ndim - len(reps)) + tuple(reps)
+    shape = [size for pair in zip(reps, x.shape, strict=True) for size in pair]
+    copies = lax.broadcast_in_dim(x, shape, tuple(range(1, 2 * x.ndim, 2)))
+    return [lax.reshape(copies, [n * size for n, size in zip(reps, x.shape, strict=True)])]
+
+
+# Primitives of some releases, in terms of others.
+_EXPANDED = {"stack": _stack, "tile": _tile}
 
 
 def trace(fn: Any, params: Any, x: Any, batch: int) -> tuple[Program, Any]:

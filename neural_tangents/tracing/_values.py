@@ -28,7 +28,7 @@ class Known:
     def uniform(self) -> float | None:
         """Its entry, if all are equal."""
         first = self.values[0].reshape(-1)[:1]
-        if not first.size or not all(np.all(v == first) for v in self.values):
+        if not first.size or not all(equal(v, first) for v in self.values):
             return None
         return first[0].item()
 
@@ -85,6 +85,11 @@ class Parts:
 
 
 Value = Known | Host | Param | Data | Parts
+
+
+def equal(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether all entries of arrays that broadcast are equal, or both not a number."""
+    return bool(np.all((a == b) | (a != a) & (b != b)))
 
 
 def axis_of(atom: Atom) -> int:

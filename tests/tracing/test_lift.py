@@ -119,6 +119,9 @@ NETWORKS = {
 }
 
 
+BACKENDS = [("direct", "standard"), ("stax", "standard"), ("stax", "ntk")]
+
+
 def structs(shapes, dtype):
     return {name: jax.ShapeDtypeStruct(shape, dtype) for name, shape in shapes.items()}
 
@@ -128,15 +131,15 @@ def draws(shape, dtype, n=2):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("parameterization", ["standard", "ntk"])
-def test_equals_stax(name, parameterization, dtype):
+@pytest.mark.parametrize(("backend", "parameterization"), BACKENDS)
+def test_equals_stax(name, backend, parameterization, dtype):
     f, shapes, variances, network, shape = NETWORKS[name]
     x1, x2 = draws(shape, dtype)
     lifted = tracing.lift(
         *(f, structs(shapes, dtype), x1),
         parameterization=parameterization,
         distribution=lambda path, _: variances[path[2:-2]],
-        backend="direct",
+        backend=backend,
     )
     want_fn = network(parameterization)[2]
     for second in (None, x2):
@@ -176,7 +179,7 @@ def test_says_where_and_what():
         (lambda p, x: jax.random.bernoulli(jax.random.key(0), 0.5, (1, 5)) * x @ p["u"], "deterministic"),
         (lambda p, x: (x @ p["u"]) * p["a"][None, :1], "shared by all channels"),
         (lambda p, x: x @ p["u"] + p["a"][0], "shared by all channels"),
-        (lambda p, x: jax.nn.relu(x @ p["u"]) * jnp.arange(12.0)[None] @ p["w"], "differ between channels"),
+        (lambda p, x: jax.nn.relu(x @ p["u"]) * jnp.arange(12.0)[None] @ p["w"], "differs between channels"),
         (lambda p, x: (x @ p["u"]).sum(-1, keepdims=True) * (x @ p["v"][:5]), "width"),
     ],
 )

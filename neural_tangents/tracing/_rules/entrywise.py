@@ -23,6 +23,7 @@ from neural_tangents.tracing._graph import (
     Weighted,
     is_gaussian,
     times,
+    walk,
 )
 from neural_tangents.tracing._reading import Reading
 from neural_tangents.tracing._steps import Step
@@ -45,6 +46,10 @@ NOT_ONE = (
 MONTE_CARLO = (
     "For a kernel without closed form, average over draws: `neural_tangents.monte_carlo_kernel_fn(init_fn, apply_fn, "
     "key, n_samples)`, with `init_fn = lambda key, shape: ((), init(key))`"
+)
+VARYING = (
+    "activations are combined with constants, or with functions of inputs, whose value differs between channels, so "
+    "that these are not exchangeable"
 )
 PRIMITIVES = (
     "abs acos acosh asin asinh atan atan2 atanh cbrt ceil clamp cos cosh digamma eq erf erf_inv erfc exp exp2 expm1 "
@@ -128,6 +133,9 @@ def entrywise(reading: Reading, step: Step, operands: Sequence[Any]) -> Any:
         raise Misfit("a parameter is transformed, so that its entries are not the independent ones it was drawn as")
     result = fused(reading, step, operands)
     if result is None:
+        nodes = walk([v.node for v in operands if isinstance(v, Data)])
+        if any(isinstance(node, Fixed) and node.host.channels for node in nodes):
+            raise Misfit(f"{VARYING}, and go into a nonlinearity. Multiply them by weights")
         raise Misfit(f"{NOT_ONE}. {MONTE_CARLO}")
     return result
 
@@ -224,9 +232,8 @@ def _affine(node: Node) -> tuple[Node, float]:
 
 
 def added(a: Node, b: Node) -> Node:
-    """The sum of two nodes, as one sum at most."""
-    terms = [t for node in (a, b) for t in (node.terms if isinstance(node, Sum) else (node,))]
-    return Sum(a.fin, tuple(terms))
+    """The sum of two nodes."""
+    return Sum(a.fin, (a, b))
 
 
 def shifted(reading: Reading, value: Data, constant: float) -> Data:

@@ -4,8 +4,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from neural_tangents.tracing._alignment import Aligned, align, is_random
 from neural_tangents.tracing._atoms import BATCH, CHANNEL, POSITION, REPEATED, Atom, Misfit, find, joined, size_of
 from neural_tangents.tracing._graph import (
@@ -26,17 +24,13 @@ from neural_tangents.tracing._rules.entrywise import (
     ROOT_WIDTH,
     SHARED,
     SHARED_TRAINED,
+    VARYING,
     fused,
     negative,
     role_of,
 )
 from neural_tangents.tracing._steps import Step
 from neural_tangents.tracing._values import Data, Known, Param
-
-VARYING = (
-    "activations are multiplied by constants, or by functions of inputs, that differ between channels, so that these "
-    "are not exchangeable"
-)
 
 
 def mul(reading: Reading, step: Step, operands: Sequence[Any]) -> Any:
@@ -174,8 +168,8 @@ def contraction(reading: Reading, step: Step | None, values: Sequence[Any], summ
     hosts = [i for i, value in enumerate(values) if isinstance(value, Host)]
     if hosts:
         node = _with_numbers(aligned, spec, fin, hosts[0])
-    elif reading.products == "mean" and width > 1 and _is_random_sum(aligned):
-        return _zeros(reading, step, 0.0)
+    elif step is not None and reading.products == "mean" and width > 1 and _is_random_sum(aligned):
+        return reading.zeros(step, 0.0)
     else:
         node = _of_two(reading, step, aligned, spec, fin, width, axes)
     result = Data(times(node, factor), axes)
@@ -216,13 +210,6 @@ def _is_random_sum(aligned: Aligned) -> bool:
     return independent(a, b) and not (has_mean(a) and has_mean(b))
 
 
-def _zeros(reading: Reading, step: Any, unscaled: float) -> Known:
-    reading.vanishing.add(step.results[0])
-    dtype = reading.programs[0].avals[step.results[0]].dtype
-    zeros = tuple(np.zeros(shape, dtype) for shape in reading.shapes(step.results[0]))
-    return Known(zeros, step.results[0], unscaled)  # type: ignore[arg-type]
-
-
 def over_channels(reading: Reading, step: Any, value: Data, width: int) -> Any:
     """The sum of an activation over channels: by the law of large numbers, a number for each input."""
     node = value.node.__dict__.get("square") or value.node
@@ -230,7 +217,7 @@ def over_channels(reading: Reading, step: Any, value: Data, width: int) -> Any:
         raise Misfit("a mean over some channels of activations that others share, which stays random at infinite width")
     number = step.results[0]
     if not has_mean(node):
-        return _zeros(reading, step, float(width))
+        return reading.zeros(step, float(width))
     axes = tuple(
         tuple(Atom(REPEATED, atom.size) if atom.kind == CHANNEL else atom for atom in axis) for axis in value.axes
     )

@@ -19,7 +19,7 @@ from neural_tangents.tracing._atoms import (
     reshaped,
     size_of,
 )
-from neural_tangents.tracing._graph import Along, Host, Sum, along, view
+from neural_tangents.tracing._graph import Along, Host, Node, Sum, along, view
 from neural_tangents.tracing._reading import Reading
 from neural_tangents.tracing._restrict import restricted, sliced_param
 from neural_tangents.tracing._steps import Step
@@ -244,9 +244,8 @@ def _like(reading: Reading, step: Step, value: Any, template: Data, axis: int) -
 
 def _one_map(value: Data) -> Data:
     """A sum of maps of one node along one axis, as one map: a circular padding, say."""
-    node = value.node
-    terms = node.terms if isinstance(node, Sum) else ()
-    if not terms or not all(isinstance(t, Along) for t in terms):
+    terms = _terms(value.node)
+    if len(terms) < 2 or not all(isinstance(t, Along) for t in terms):
         return value
     first: Any = terms[0]
     if any(t.child is not first.child or t.axis != first.axis for t in terms):  # type: ignore[attr-defined]
@@ -255,23 +254,27 @@ def _one_map(value: Data) -> Data:
     return Data(along(first.child, first.axis, matrix), value.axes)
 
 
+def _terms(node: Node) -> list[Node]:
+    return [t for term in node.terms for t in _terms(term)] if isinstance(node, Sum) else [node]
+
+
 def gather(reading: Reading, step: Step, operands: Sequence[Any]) -> Any:
     """`gather` of rows: of an activation at constant places, or of a parameter, which is an embedding."""
     value, index = operands
     numbers, sizes = step.params["dimension_numbers"], step.params["slice_sizes"]
     shape = reading.shapes(step.operands[0])[0]
-    taken = list(numbers.start_index_map)
-    whole = all(size == shape[i] for i, size in enumerate(sizes) if i not in taken)
+    taken = [(k, i) for k, i in enumerate(numbers.start_index_map) if sizes[i] != shape[i]]
+    whole = all(size == shape[i] for i, size in enumerate(sizes) if i not in numbers.start_index_map)
     if len(taken) != 1 or not whole or numbers.operand_batching_dims:
         raise Misfit("entries are looked up along several axes at once")
-    (axis,) = taken
+    ((component, axis),) = taken
     if isinstance(value, Param) and not isinstance(index, Data | Param):
-        if tuple(numbers.collapsed_slice_dims) != (axis,):
+        if axis not in numbers.collapsed_slice_dims or component:
             raise Misfit("slices of a parameter at places that depend on inputs")
         return reading.rules.helpers["embedding"](reading, step, [value, index, axis])
     if not isinstance(index, Known):
         raise Misfit("activations are looked up at places that depend on inputs")
-    places = _places(index, shape[axis] - sizes[axis])
+    places = _places(index, component, shape[axis] - sizes[axis])
     if tuple(numbers.collapsed_slice_dims) == (axis,):
         where = [i for i in range(len(reading.shapes(step.results[0])[0])) if i not in numbers.offset_dims]
         result = selected(reading, step, value, axis, places.reshape(-1).tolist())
@@ -286,10 +289,10 @@ def gather(reading: Reading, step: Step, operands: Sequence[Any]) -> Any:
     return selected(reading, step, value, axis, range(int(places), int(places) + sizes[axis]))
 
 
-def _places(index: Known, last: int) -> np.ndarray:
+def _places(index: Known, component: int, last: int) -> np.ndarray:
     if not np.array_equal(*index.values):
         raise Misfit("the network mixes its inputs: an index depends on how many there are")
-    places = index.values[0][..., 0].astype(int)
+    places = index.values[0][..., component].astype(int)
     return np.clip(places, 0, last)
 
 

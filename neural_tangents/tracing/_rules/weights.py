@@ -189,10 +189,11 @@ def embedding(reading: Reading, step: Step, operands: Sequence[Any]) -> Data:
         raise Misfit(MEAN if param.shift else "an embedding with one row")
     host = reading.host_of(index) if isinstance(index, Known) else index
     numbers = step.params["dimension_numbers"]
-    host = dataclasses.replace(host, axes=host.axes[:-1] if len(reading.shapes(step.operands[1])[0]) else host.axes)
+    if host.axes[-1]:  # an index along several axes, of which the first is the one that matters
+        host = dataclasses.replace(host, axes=(*host.axes[:-1], (Atom(REPEATED, host.axes[-1][0].size),)))
     places = {atom.key: i for i, atom in enumerate(sorted(find(host.axes, POSITION), key=lambda a: a.key))}
     sizes = {places[a.key]: a.size for a in find(host.axes, POSITION)}
-    whole = placed_host(dataclasses.replace(host, axes=(*host.axes, ())), places)
+    whole = placed_host(host, places)
     role = {axis_of(a): "channel" for a in (a for x in param.axes for a in x)}
     role[axis_of(param.axes[axis][0])] = "row"
     weights = reading.used(step, param, role)

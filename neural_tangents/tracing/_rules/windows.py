@@ -210,4 +210,7 @@ def cumulative_sum(reading: Reading, step: Step, operands: Sequence[Any]) -> Dat
 
 def no_maximum(reading: Reading, step: Step, operands: Sequence[Any]) -> Any:
     """Maxima and orders of activations."""
-    raise Misfit(f"`{step.name}` of activations has no kernel at infinite width; use average pooling")
+    raise Misfit(
+        f"`{step.name}` of activations, which are random at infinite width: use average pooling. For a softmax, scale "
+        "products of queries and keys by 1/d and pass `products='mean'`, use q = k, or no softmax"
+    )
