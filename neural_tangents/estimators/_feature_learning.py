@@ -8,6 +8,9 @@ import numpy as np
 from neural_tangents.estimators._network_kernel import NetworkKernel
 from neural_tangents.estimators._ridge import Ridge
 
+# An error of standardised targets that is rounding.
+_NOTHING = 1e-20
+
 
 class Fit(NamedTuple):
     """Ridge regression with the kernel `K(M^½ x, M^½ x')`.
@@ -48,8 +51,8 @@ def learn_features(
         coefficients = last.ridge.solve(last.noise, y)
         matrix = gradient_outer_product(kernel, get, x, coefficients, last.ridge.weights, last.matrix)
         trace = np.trace(matrix)
-        if not trace > 0:
-            break  # a constant: no direction matters
+        if not trace > 0 or last.error < _NOTHING:
+            break  # of a constant, no direction matters
         last = fit(matrix * (len(matrix) / trace))
         best = min(best, last, key=lambda found: found.error)
     return best

@@ -1,0 +1,36 @@
+"""With as many columns as points, and weights, predictions by kernels of low rank are exact."""
+
+import numpy as np
+import pytest
+
+from neural_tangents import stax
+from neural_tangents.estimators._exact_predictor import ExactPredictor
+from neural_tangents.estimators._low_rank_predictor import LowRankPredictor, WeightedKernel
+from neural_tangents.estimators._network_kernel import NetworkKernel
+from neural_tangents.estimators._ridge import Ridge
+
+RNG = np.random.RandomState(0)
+X, Y, WEIGHTS, X_TEST = (RNG.normal(size=s) for s in ((24, 3), (24, 2), 24, (5, 3)))
+WEIGHTS = 0.5 + WEIGHTS**2
+KERNEL = NetworkKernel(stax.serial(stax.Dense(1, 1.5, 0.3), stax.Relu(), stax.Dense(1, 1.5, 0.3)))
+
+
+@pytest.mark.parametrize("get", ["nngp", "ntk"])
+def test_whole_rank_is_exact(get, dtype):
+    ridge = Ridge.of(KERNEL.matrix(X, None, get), WEIGHTS, 1e-7)
+    exact = ExactPredictor(KERNEL, get, X, ridge, 0.1, ridge.solve(0.1, Y))
+    found = LowRankPredictor.of(KERNEL, get, X, Y, WEIGHTS, 0.1, rank=24, seed=1)
+    tolerance = dict(rtol=5e-3, atol=5e-3) if dtype == "float32" else dict(rtol=1e-6, atol=1e-6)
+    for name in ("mean", "variance", "covariance"):
+        one, two = getattr(found, name)(X_TEST), getattr(exact, name)(X_TEST)
+        assert one.dtype == "float64"
+        np.testing.assert_allclose(one, two, **tolerance)
+
+
+def test_weighted_kernel():
+    root = np.sqrt(WEIGHTS)
+    k = KERNEL.matrix(X, None, "ntk")
+    found = WeightedKernel(KERNEL)((X, root), None, "ntk")
+    np.testing.assert_allclose(found, root[:, None] * k * root, rtol=1e-5)
+    cross = WeightedKernel(KERNEL)((X_TEST, np.ones(5)), (X, root), "ntk")
+    np.testing.assert_allclose(cross, KERNEL.matrix(X_TEST, X, "ntk") * root, rtol=1e-5)
