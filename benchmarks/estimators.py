@@ -4,11 +4,11 @@
     python benchmarks/estimators.py                      # all data sets: some minutes on two cores
     python benchmarks/estimators.py --only concrete wine --splits 1
 
-Of each data set up to 400 points are taken, and split at random, three quarters for training. All methods see inputs of
-mean 0 and variance 1, and tune themselves by the training set alone: estimators of this library choose their ridge, and
-whether to learn features, by leaving one out; those of scikit-learn have a grid of six settings and three folds, but for
-Gaussian processes, whose hyper-parameters maximise the marginal likelihood. Errors are root mean squares in units of the
-standard deviation of the targets, and shares of wrong classes. Prints errors, ranks and times as tables in Markdown.
+Of each data set up to 400 points are taken, and split at random, three quarters for training. All methods see inputs
+of mean 0 and variance 1, and tune themselves by the training set alone. Estimators of this library choose their ridge,
+and whether to learn features, by leaving one out; those of scikit-learn choose one of six settings in three folds, but
+for Gaussian processes, whose hyper-parameters maximise the marginal likelihood. Errors are root mean squares in units
+of the standard deviation of the targets, and shares of wrong classes. Prints errors, ranks and times in Markdown.
 """
 
 import argparse
@@ -161,34 +161,38 @@ def row(*cells: Any) -> str:
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
+def measured(name: str, seed: int) -> list[tuple[float, float]]:
+    """Error and time of each method on one split of a data set."""
+    data = DATA[name]()
+    train, test = split(data, seed)
+    return [error_of(model, train, test) for model in models(data.are_classes).values()]
+
+
+def report(found: dict[str, Any]) -> None:
+    """Prints ranks and times, from errors and times of each method by data set, `(methods, 2)`."""
+    are_classes = np.array([DATA[name]().are_classes for name in found])
+    results = np.array([*found.values()])
+    print("\n" + row("", *models(True)))
+    print(row(*["---"] * (len(models(True)) + 1)))
+    for label, chosen in (("regression", ~are_classes), ("classification", are_classes), ("all", are_classes | True)):
+        if chosen.any():
+            mean = ranks(results[chosen, :, 0]).mean(axis=0)
+            print(row(f"mean rank, {label} ({chosen.sum()})", *[f"{rank:.2f}" for rank in mean]))
+    print(row("median CPU time, s", *[f"{seconds:.2f}" for seconds in np.median(results[:, :, 1], axis=0)]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=DATA, default=list(DATA), metavar="DATA", help=", ".join(DATA))
     parser.add_argument("--splits", type=int, default=2)
     args = parser.parse_args()
-    names = list(models(True))
-    print(row("data", "points", "inputs", *names))
-    print(row(*["---"] * (len(names) + 3)))
-    found, kinds = [], []
+    print(row("data", *models(True)))
+    print(row(*["---"] * (len(models(True)) + 1)))
+    found = {}
     for name in args.only:
-        data = DATA[name]()
-        results = []
-        for seed in range(args.splits):
-            train, test = split(data, seed)
-            results.append([error_of(model, train, test) for model in models(data.are_classes).values()])
-        means = np.mean(results, axis=0)
-        found.append(means)
-        kinds.append(data.are_classes)
-        print(row(name, min(len(data.x), POINTS), data.x.shape[1], *[f"{e:.3f}" for e in means[:, 0]]), flush=True)
-    all_found, are_classes = np.array(found), np.array(kinds)
-    print()
-    print(row("", *names))
-    print(row(*["---"] * (len(names) + 1)))
-    for label, chosen in (("regression", ~are_classes), ("classification", are_classes), ("all", are_classes | True)):
-        if chosen.any():
-            mean = ranks(all_found[chosen, :, 0]).mean(axis=0)
-            print(row(f"mean rank, {label} ({chosen.sum()})", *[f"{rank:.2f}" for rank in mean]))
-    print(row("median CPU time, s", *[f"{seconds:.2f}" for seconds in np.median(all_found[:, :, 1], axis=0)]))
+        found[name] = np.mean([measured(name, seed) for seed in range(args.splits)], axis=0)
+        print(row(name, *[f"{error:.3f}" for error in found[name][:, 0]]), flush=True)
+    report(found)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 import neural_tangents as nt
-from neural_tangents import batching, empirical, experimental, predict, stax
+from neural_tangents import batching, empirical, estimators, experimental, predict, stax
 
 PACKAGES = {
     **{"stax": stax, "predict": predict, "empirical": empirical, "batching": batching, "experimental": experimental},
+    "estimators": estimators,
     "neural_tangents": nt,
 }
 PUBLIC = {

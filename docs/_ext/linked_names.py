@@ -9,9 +9,10 @@ from sphinx import addnodes
 from sphinx.transforms import SphinxTransform
 
 import neural_tangents as nt
-from neural_tangents import batching, empirical, predict, stax, typing
+from neural_tangents import batching, empirical, estimators, predict, stax, typing
 
 MODULES = {"": nt, "stax": stax, "predict": predict, "empirical": empirical, "batching": batching, "typing": typing}
+MODULES["estimators"] = estimators
 
 
 def targets() -> dict[str, str]:

@@ -76,7 +76,7 @@ _CLASSIFICATION = dict(
     of_each="",
     classes="\n    classes_                        classes, in order",
     standardised="the one-hot targets at different inputs, less their mean",
-    data="load_iris",
+    data="load_breast_cancer",
     score=0.9,
 )
 

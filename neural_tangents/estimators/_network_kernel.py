@@ -29,8 +29,8 @@ _PROGRAMS = Programs(most=64)
 @functools.cache
 def default_network() -> Any:
     """A fully-connected network with three hidden layers of ReLU."""
-    dense = stax.Dense(512, W_std=2**0.5, b_std=0.3)
-    return stax.serial(*[dense, stax.Relu()] * 3, stax.Dense(1, W_std=1.0, b_std=0.3))
+    dense = stax.Dense(512, W_std=2**0.5, b_std=1.0)
+    return stax.serial(*[dense, stax.Relu()] * 3, stax.Dense(1, W_std=1.0, b_std=1.0))
 
 
 def check_network(network: Any, hyperparameters: Any) -> None:
@@ -116,6 +116,10 @@ class NetworkKernel:
         self, x: np.ndarray, x_train: np.ndarray, coefficients: np.ndarray, root: np.ndarray, get: str
     ) -> Iterator[np.ndarray]:
         """Gradients of `f(x) = K(root x, root x_train) c` at each `x`, for some of these at a time: `(n, T, C)`."""
+        width = x.shape[1]
+        if self.network is None:
+            root = _widened(root)
+            x, x_train, root = (_with_zeros(a, axis, root.shape[1]) for a, axis in ((x, 1), (x_train, 1), (root, 0)))
         x, x_train, root = (_as_input(a) for a in (x, x_train, root))
         train = _padded(x_train, multiple=LARGEST)
         c = np.zeros((len(train), coefficients.shape[1]), x.dtype)
@@ -123,7 +127,7 @@ class NetworkKernel:
         for start in range(0, len(x), 4 * SMALLEST):
             some = x[start : start + 4 * SMALLEST]
             found = self._program("gradients", _gradients)(self.values, _padded(some), train, c, root, get)
-            yield np.asarray(found, np.float64)[: len(some)]
+            yield np.asarray(found, np.float64)[: len(some), :, :width]
 
     def _program(self, name: str, compute: Callable[..., Any]) -> Callable[..., Any]:
         network = default_network() if self.network is None else self.network
@@ -188,7 +192,13 @@ def _widened(x: np.ndarray) -> np.ndarray:
     """
     width = x.shape[1]
     wide = max(4, 1 << (width - 1).bit_length())
-    return np.pad(x * np.sqrt(wide / width), ((0, 0), (0, wide - width)))
+    return _with_zeros(x * np.sqrt(wide / width), 1, wide)
+
+
+def _with_zeros(a: np.ndarray, axis: int, size: int) -> np.ndarray:
+    """A matrix with zeros after its last row or column, up to some size."""
+    more = size - a.shape[axis]
+    return np.pad(a, ((0, more), (0, 0)) if axis == 0 else ((0, 0), (0, more)))
 
 
 def _padded(x: np.ndarray, multiple: int = 0) -> np.ndarray:

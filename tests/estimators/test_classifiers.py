@@ -42,8 +42,9 @@ def test_draws_have_the_probabilities_of_classes():
 
 def test_probabilities_of_noisy_labels():
     """Where 30 % of labels are flipped, probabilities are near 70 %."""
-    x = RNG.uniform(-1, 1, size=(600, 1))
-    y = (x[:, 0] > 0) ^ (RNG.uniform(size=600) < 0.3)
+    rng = np.random.RandomState(0)
+    x = rng.uniform(-1, 1, size=(600, 1))
+    y = (x[:, 0] > 0) ^ (rng.uniform(size=600) < 0.3)
     p = NNGPClassifier().fit(x, y).predict_proba(np.array([[-0.6], [0.6]]))
     np.testing.assert_allclose([p[0, 0], p[1, 1]], 0.7, atol=0.08)
 

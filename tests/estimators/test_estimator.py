@@ -77,9 +77,10 @@ def test_copies_of_a_network_share_programs(count_compilations):
 @pytest.mark.parametrize("name", ["NTKRegressor", "NNGPClassifier"])
 def test_weights_are_repetitions(name):
     """Also for spread and likelihood, and whatever the order of rows."""
-    counts = RNG.randint(0, 4, len(X))
+    rng = np.random.RandomState(0)
+    counts = rng.randint(0, 4, len(X))
     y = np.digitize(Y, [-0.5, 0.5]) if name == "NNGPClassifier" else Y
-    rows = RNG.permutation(np.arange(len(X)).repeat(counts))
+    rows = rng.permutation(np.arange(len(X)).repeat(counts))
     weighted = getattr(estimators, name)().fit(X, y, counts)
     repeated = getattr(estimators, name)().fit(X[rows], y[rows])
     assert weighted.alpha_ == pytest.approx(repeated.alpha_, rel=1e-3)
@@ -129,9 +130,10 @@ def test_ridge_of_zero_interpolates():
 
 def test_many_points_are_predicted_by_few_columns():
     """Also with weights, and as well as by some of the points."""
-    x = RNG.uniform(-2, 2, size=(300, 2))
-    y, weights = np.sin(2 * x[:, 0]) + x[:, 1] ** 2, RNG.uniform(0.5, 2, 300)
-    new = RNG.uniform(-2, 2, size=(40, 2))
+    rng = np.random.RandomState(0)
+    x = rng.uniform(-2, 2, size=(300, 2))
+    y, weights = np.sin(2 * x[:, 0]) + x[:, 1] ** 2, rng.uniform(0.5, 2, 300)
+    new = rng.uniform(-2, 2, size=(40, 2))
     whole = NTKRegressor(alpha=1e-2).fit(x, y, weights)
     fitted = NTKRegressor(alpha=1e-2, max_exact=200, random_state=0).fit(x, y, weights)
     assert type(fitted._predictor).__name__ == "LowRankPredictor"

@@ -41,10 +41,11 @@ def test_loss_and_gradient(scale, alpha):
 
 def test_finds_what_targets_were_drawn_with():
     """The bias and the noise of a function that a network of known hyper-parameters has drawn."""
+    rng = np.random.RandomState(0)
     with jax.enable_x64(True):
-        x = RNG.normal(size=(120, 1))
+        x = rng.normal(size=(120, 1))
         k = np.asarray(network(3.0, 1.0)[2](x, None, "nngp"))
-        y = np.linalg.cholesky(k + 1e-9 * np.eye(120)) @ RNG.normal(size=(120, 8)) + 0.2 * RNG.normal(size=(120, 8))
+        y = np.linalg.cholesky(k + 1e-9 * np.eye(120)) @ rng.normal(size=(120, 8)) + 0.2 * rng.normal(size=(120, 8))
         options = dict(standardize=False, normalize_y=False, alpha="ml", output_scale=1.0)
         fitted = NNGPRegressor(network, hyperparameters=VALUES, **options).fit(x, y)
         assert fitted.hyperparameters_["W_std"] == pytest.approx(3.0, rel=0.3)

@@ -55,7 +55,8 @@ def test_keeps_the_best_of_all_fits():
 @pytest.mark.parametrize("estimator", [NTKRegressor, NNGPRegressor])
 def test_finds_the_inputs_that_matter(estimator):
     """Two of eight, of which only the difference matters."""
-    x = RNG.normal(size=(160, 8))
+    rng = np.random.RandomState(0)
+    x = rng.normal(size=(160, 8))
     y = np.sin(1.5 * (x[:, 2] - x[:, 5]))
     plain, learned = estimator().fit(x[:100], y[:100]), estimator(feature_learning=3).fit(x[:100], y[:100])
     matrix = learned.feature_matrix_
@@ -67,7 +68,8 @@ def test_finds_the_inputs_that_matter(estimator):
 
 
 def test_of_classes_and_of_a_constant():
-    x = RNG.normal(size=(60, 6))
+    rng = np.random.RandomState(0)
+    x = rng.normal(size=(60, 6))
     fitted = NNGPClassifier(feature_learning=2).fit(x, x[:, 1] > 0)
     assert np.argmax(np.diagonal(fitted.feature_matrix_)) == 1
     constant = NTKRegressor(feature_learning=2).fit(x, np.full(60, 3.0))

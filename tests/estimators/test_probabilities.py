@@ -27,8 +27,9 @@ def test_against_quadrature(classes):
 
 
 def test_against_draws():
+    rng = np.random.RandomState(0)
     mean, stddev, n = np.array([[0.2, 0.0, -0.3, 0.1]]), np.array([0.4]), 100_000
-    largest = np.argmax(mean + stddev[:, None] * RNG.normal(size=(n, 4)), axis=1)
+    largest = np.argmax(mean + stddev[:, None] * rng.normal(size=(n, 4)), axis=1)
     found = probabilities_of_largest(mean, stddev)[0]
     error = np.sqrt(found * (1 - found) / n)
     assert np.all(np.abs(np.bincount(largest, minlength=4) / n - found) < 4.5 * error)

@@ -97,10 +97,11 @@ def test_draws():
 
 def test_uncertainty_covers_new_targets():
     """Of targets from the prior, with noise, about as many are within an interval as it says."""
-    x = RNG.normal(size=(300, 2))
+    rng = np.random.RandomState(0)
+    x = rng.normal(size=(300, 2))
     network = stax.serial(stax.Dense(1, 1.5, 0.5), stax.Erf(), stax.Dense(1, 3.0, 0.0))
     k = np.asarray(network[2](x, None, "nngp"), np.float64)
-    y = np.linalg.cholesky(k + 1e-4 * np.eye(300)) @ RNG.normal(size=(300, 20)) + 0.3 * RNG.normal(size=(300, 20))
+    y = np.linalg.cholesky(k + 1e-4 * np.eye(300)) @ rng.normal(size=(300, 20)) + 0.3 * rng.normal(size=(300, 20))
     fitted = NNGPRegressor(network, standardize=False).fit(x[:150], y[:150])
     mean, std = fitted.predict(x[150:], return_std=True)
     z = (y[150:] - mean) / np.sqrt(std**2 + fitted.noise_variance_)
