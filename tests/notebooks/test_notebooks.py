@@ -23,6 +23,7 @@ SMALL = {
     "elementwise_nonlinearities": {"N_ANGLES": 13, "DEGREES": [32], "N_TRAIN": 60, "N_TEST": 40},
     "empirical_ntk_fcn": {"N_IMAGES": 8, "WIDTHS": [16, 64, 256], "DRAWS": 8, "TIMED_WIDTH": 32, "STEPS": 50},
     "empirical_ntk_resnet": {"N_CLASSES": 2, "N_TRAIN": 8, "N_TEST": 10, "N_TIMED": 4, "CHANNELS": 4, "STEPS": 40},
+    "estimators": {"N_CURVE": 15, "DEPTHS": [1, 2], "N_DIGITS": 100, "N_FEATURES": 10, "N_LEARNED": 250},
     "function_space_linearization": {"N_TRAIN": 12, "N_TEST": 12, "WIDTH": 256, "STEPS": 100},
     "influence": {"N_POINTS": 20, "N_TRAIN": 300, "N_TEST": 100},
     "learning_curves": {"N_SPHERE": 120, "DRAWS": 8, "N_IMAGES": 300, "SIZES": [50, 150]},
