@@ -18,25 +18,33 @@ import numpy as np
 
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.kernel import Kernel
+from neural_tangents._core.trees import tree_leaves
 from neural_tangents.stax._loop import form_of, scan
 from neural_tangents.stax._spec import Step, numbers_of, with_numbers
-
-# Fewer blocks are unrolled: XLA fuses them into one pass over memory, and few blocks compile fast.
-# Chosen with the cases `fc_*` of `benchmarks/cases.py` on two cores of a CPU.
-FEWEST = 5
 
 Block = Sequence[Step]
 
 
+def fewest(kernels: Any) -> int:
+    """Up to how many blocks are unrolled.
+
+    Of images, few blocks compile fast, and windows keep XLA from fusing one layer into the next. Without windows, it
+    does fuse them, and computes a layer again for each use of its results in the next one: three layers so take four
+    times as long as in a loop, and five take nine times as long.
+    """
+    return 2 if all(len(k.shape1) == 2 for k in tree_leaves(kernels)) else 5
+
+
 def in_sequence(steps: Block, kernels: Any, kwargs: Mapping[str, Any]) -> Any:
     """Passes kernels through layers one after the other; many blocks of layers are compiled as a loop over them."""
-    if len(steps) <= FEWEST or is_concrete(kernels):
+    few = fewest(kernels)
+    if len(steps) <= few or is_concrete(kernels):
         return _one_by_one(steps, kernels, kwargs)
     # After the first layer kernels have the form in which layers return them; that of the inputs is another one.
     kernels, steps = steps[0].kernel(kernels, kwargs), steps[1:]
     try:
         form, places = _most_frequent_form(steps, kernels, kwargs)
-        while len(places) > FEWEST:
+        while len(places) > few:
             start = in_sequence(steps[: places[0]], kernels, kwargs)
             if form_of(start) == form:
                 break
@@ -129,7 +137,7 @@ def _in_loop(blocks: Sequence[Block], kernels: Any, kwargs: Mapping[str, Any]) -
 
     keys = [_key(block, dtype) for block in blocks]
     period = next(p for p in range(1, len(keys) + 1) if keys[p:] == keys[:-p])
-    if 1 < period < FEWEST <= len(blocks) // period:  # kinds in turn: no need to choose in each step
+    if 1 < period < 5 <= len(blocks) // period:  # kinds in turn: no need to choose in each step
         stop = len(blocks) - len(blocks) % period
         turns = [sum(map(tuple, blocks[i : i + period]), ()) for i in range(0, stop, period)]
         return in_sequence(sum(map(tuple, blocks[stop:]), ()), _in_loop(turns, kernels, kwargs), kwargs)

@@ -11,7 +11,7 @@ import jax
 from neural_tangents._core.compiled import compiled
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.programs import Programs
-from neural_tangents.stax._blocks import FEWEST, in_sequence
+from neural_tangents.stax._blocks import fewest, in_sequence
 from neural_tangents.stax._keywords import Keywords
 from neural_tangents.stax._spec import Step, arguments_of, with_numbers
 from neural_tangents.stax._streaming.explain import observed
@@ -50,7 +50,7 @@ def _evaluated(
     taken = functools.reduce(operator.or_, (step.spec.keywords for step in layers), Keywords()).pick(kwargs)
     found, failure = None, None
     of_images = bool(_known(kernels, taken) and spatial_sizes(kernels))
-    may_loop = len(layers) > FEWEST and not is_concrete(kernels)
+    may_loop = not is_concrete(kernels) and len(layers) > fewest(kernels)
     if run is not None or ((of_images or may_loop) and _are_pure(layers)):
 
         def evaluate(layers: Sequence[Step], k: Any, kwargs: dict[str, Any]) -> Any:

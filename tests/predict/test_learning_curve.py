@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
-from sklearn.datasets import load_digits
 
 from neural_tangents import predict
 from neural_tangents.predict import KernelSpectrum
@@ -66,7 +65,7 @@ def test_the_effective_regularisation_solves_its_equation(dtype):
 
 def test_errors_of_digits_at_any_fraction_of_them():
     """Training sets are drawn from the points of the kernel, and the others are tested on."""
-    data, rng = load_digits(), np.random.default_rng(1)
+    data, rng = pytest.importorskip("sklearn.datasets").load_digits(), np.random.default_rng(1)
     order = rng.permutation(1797)[:300]
     kernel, y = np.exp(-cdist(data.data[order], data.data[order]) / 40), np.eye(10)[data.target[order]] - 0.1
     with jax.enable_x64(True):

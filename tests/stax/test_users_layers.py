@@ -83,7 +83,7 @@ def plain(monkeypatch):
     monkeypatch.setattr(_compiled_runs, "find_run", lambda steps, *_: Next(len(steps), None, ""))
     monkeypatch.setattr(_compiled_runs, "_known", lambda *_: False)
     for module in (_blocks, _compiled_runs):
-        monkeypatch.setattr(module, "FEWEST", 1000)
+        monkeypatch.setattr(module, "fewest", lambda kernels: 1000)
 
 
 def outcome(*layers, jit):
