@@ -8,7 +8,9 @@ import subprocess
 import sys
 import unittest.mock
 
+import numpy as np
 import pytest
+from sklearn import dummy, linear_model
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "benchmarks"
@@ -139,3 +141,50 @@ def test_command_line_lists_the_cases(harness):
     names = [line.partition(":")[0] for line in listed.splitlines()]
     assert names == [case.name for case in harness.cases.CASES]
     assert len(set(names)) == len(names)
+
+
+@pytest.fixture
+def compared(monkeypatch):
+    """The script that compares estimators, as its command line sees it."""
+    pytest.importorskip("mlxtend")
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    with unittest.mock.patch.dict(sys.modules):
+        sys.modules.pop("estimators", None)
+        yield importlib.import_module("estimators")
+
+
+def test_ranks_of_estimators(compared):
+    errors = np.array([[0.3, 0.1, 0.2], [0.5, 0.5, 0.1], [1.0, 1.0, 1.0]])
+    assert compared.ranks(errors).tolist() == [[3, 1, 2], [2.5, 2.5, 1], [2, 2, 2]]
+
+
+def test_splits_of_estimators(compared):
+    data = compared.Data(np.arange(1000.0)[:, None], np.arange(1000) % 2, True)
+    train, test = compared.split(data, 0)
+    assert len(train.x) == 300 and len(test.x) == 100 and not set(train.x[:, 0]) & set(test.x[:, 0])
+    assert train.y.mean() == test.y.mean() == 0.5 and np.array_equal(train.y, train.x[:, 0] % 2)
+    assert np.array_equal(compared.split(data, 0)[0].x, train.x)
+
+
+def test_table_of_estimators(compared, monkeypatch, capsys):
+    """A line is predicted by a line, and not by its mean."""
+    x = np.linspace(-1, 1, 40)[:, None]
+    monkeypatch.setattr(compared, "DATA", {"line": lambda: compared.Data(x, 3 * x[:, 0], False)})
+    models = {"mean": dummy.DummyRegressor(), "line": linear_model.LinearRegression()}
+    monkeypatch.setattr(compared, "models", lambda are_classes: models)
+    monkeypatch.setattr(sys, "argv", ["estimators.py"])
+    compared.main()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == ["data", "mean", "line"]
+    assert rows[2][0] == "line" and float(rows[2][1]) > 0.8 and rows[2][2] == "0.000"
+    assert ["mean rank, regression (1)", "2.00", "1.00"] in rows and ["mean rank, all (1)", "2.00", "1.00"] in rows
+
+
+def test_all_methods_are_estimators(compared):
+    assert [*compared.models(True)] == [*compared.models(False)]
+    x = np.random.RandomState(0).normal(size=(40, 2))
+    train = compared.Data(x, x[:, 0], False)
+    error, seconds = compared.error_of(compared.ScaledSVR(), train, train)
+    shifted = compared.Data(x, 1e3 + 1e2 * x[:, 0], False)
+    assert compared.error_of(compared.ScaledSVR(), shifted, shifted)[0] == pytest.approx(error, rel=1e-3)
+    assert error < 0.5 and seconds >= 0

@@ -63,10 +63,10 @@ class KernelEstimator(BaseEstimator):
         kernel = NetworkKernel(self.network, None if self.hyperparameters is None else dict(self.hyperparameters))
         scale = None if isinstance(self.output_scale, str) else float(self.output_scale)
         found = None
-        if self.hyperparameters is not None:
-            alpha = None if isinstance(self.alpha, str) else float(self.alpha)
-            kernel, found = Evidence(kernel, self._get, x, y, weights, scale, alpha).maximised()
         eps = float(jnp.finfo(jnp.result_type(float)).eps)
+        if self.hyperparameters is not None:
+            alpha = None if isinstance(self.alpha, str) else float(self.alpha) or 8 * eps
+            kernel, found = Evidence(kernel, self._get, x, y, weights, scale, alpha).maximised()
 
         def fit(matrix: np.ndarray | None) -> Fit:
             moved = x if matrix is None else x @ square_root(matrix, len(matrix))
