@@ -1,7 +1,7 @@
 """Classification by infinite networks, with the conventions of scikit-learn."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class _KernelClassifier(ClassifierMixin, KernelEstimator):
         self.max_exact = max_exact
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "_KernelClassifier":
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Learns classes.
 
         Args:

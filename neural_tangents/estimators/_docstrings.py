@@ -33,19 +33,17 @@ Args:
     a gigabyte; time grows with the cube of the number, and memory with its square.
   random_state: a seed, or a `numpy.random.RandomState`, for what is chosen at random, where it is.
 
-After `fit`, estimators have the attributes
-
-    alpha_                          α
-    output_scale_                   s
-    noise_variance_                 of targets of weight 1, s α k̄ in the units of the targets{of_each}
-    leave_one_out_error_            the mean squared error of predictions of each point from all others
-    log_marginal_likelihood_value_  of the Gaussian process with kernel s ({kernel} + α k̄ W⁻¹), s as given, or the best
-    hyperparameters_                what was learned, by name; None if nothing was asked for
-    feature_matrix_                 M; None for the identity
-    n_features_in_                  the number of features
-    feature_names_in_               names of the columns of a data frame{classes}
-
-of which error and likelihood are those of {standardised}.
+Attributes:
+  alpha_: `α`.
+  output_scale_: `s`.
+  noise_variance_: of targets of weight 1: `s α k̄` in the units of the targets{of_each}.
+  leave_one_out_error_: the mean squared error of predictions of each point from all others, of {standardised}.
+  log_marginal_likelihood_value_: of the same targets, for the Gaussian process with kernel `s ({kernel} + α k̄ W⁻¹)`,
+    with `s` as given, or the best.
+  hyperparameters_: what was learned, by name; None if nothing was asked for.
+  feature_matrix_: `M`; None for the identity.
+  n_features_in_: the number of features.
+  feature_names_in_: names of the columns of a data frame.{classes}
 
 Source: Lee et al., "Wide Neural Networks of Any Depth Evolve as Linear Models Under Gradient Descent", 2019,
 https://arxiv.org/abs/1902.06720; Rasmussen, Williams, "Gaussian Processes for Machine Learning", 2006, sections 5.4.1
@@ -66,7 +64,7 @@ _REGRESSION = dict(
     argument="normalize_y: whether to standardise targets.",
     of_each="; one for each, if there are several",
     classes="",
-    standardised="the standardised targets at different inputs",
+    standardised="standardised targets at different inputs",
     data="load_diabetes",
     score=0.3,
 )
@@ -74,8 +72,8 @@ _CLASSIFICATION = dict(
     targets="and targets are not scaled.",
     argument="class_weight: weights by class, 1 for others; 'balanced' for equal total weights of classes; None for 1.",
     of_each="",
-    classes="\n    classes_                        classes, in order",
-    standardised="the one-hot targets at different inputs, less their mean",
+    classes="\n  classes_: the classes, in order.",
+    standardised="one-hot targets less their mean, at different inputs",
     data="load_breast_cancer",
     score=0.9,
 )

@@ -1,6 +1,6 @@
 """Regression by infinite networks, with the conventions of scikit-learn."""
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class _KernelRegressor(MultiOutputMixin, RegressorMixin, KernelEstimator):
         self.max_exact = max_exact
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "_KernelRegressor":
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Learns targets.
 
         Args:

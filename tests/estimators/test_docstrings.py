@@ -15,9 +15,11 @@ RNG = np.random.RandomState(0)
 def test_arguments_and_attributes(name):
     estimator = getattr(estimators, name)
     text = inspect.getdoc(estimator)
-    named = set(re.findall(r"^  (\w+): ", text, flags=re.MULTILINE))
-    assert named == set(inspect.signature(estimator).parameters)
-    attributes = set(re.findall(r"^    (\w+_)  ", text, flags=re.MULTILINE))
+    arguments, attributes = (
+        set(re.findall(r"^  (\w+): ", part, flags=re.MULTILINE))
+        for part in text.partition("Args:")[2].split("Attributes:")
+    )
+    assert arguments == set(inspect.signature(estimator).parameters)
     fitted = estimator(alpha=1.0).fit(RNG.normal(size=(6, 2)), [0, 1] * 3)
     public = {key for key in vars(fitted) if key.endswith("_") and not key.startswith("_")}
     assert attributes == public | {"feature_names_in_"}  # of data frames only
