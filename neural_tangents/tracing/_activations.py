@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,8 @@ from jax import Array
 
 from neural_tangents import stax
 from neural_tangents.tracing import _expectations as expectations
+from neural_tangents.tracing._errors import LiftError
+from neural_tangents.tracing._kinks import MOST, kinks
 
 _GRID = np.concatenate([-np.geomspace(8, 0.02, 60), np.geomspace(0.02, 8, 61)])
 _TOLERANCE = 1e-7
@@ -43,6 +44,22 @@ class Activation:
         return (_nice(a), _nice(b)) if self.is_close(a * _GRID + b) else None
 
     @functools.cached_property
+    def rough(self) -> expectations.Rough:
+        """The function with the places where it is not smooth.
+
+        Raises:
+          LiftError: there are too many.
+        """
+        fns, fn = [], self.fn
+        for _ in range(3):
+            fns.append(_on_doubles(fn))
+            fn = expectations.slope(fn)
+        places = kinks(fns[0], (fns[1], fns[2]))
+        if len(places) > MOST:
+            raise LiftError("A nonlinearity has too many kinks or jumps for its expectations to be computed.")
+        return expectations.Rough(self.fn, places)
+
+    @functools.cached_property
     def slope(self) -> "Activation":
         """Its derivative."""
         return activation(expectations.slope(self.fn))
@@ -50,7 +67,7 @@ class Activation:
     @functools.cached_property
     def layer(self) -> Any:
         """The layer that applies it: one with a closed form if its values are those of one."""
-        return next(filter(None, (find(self) for find in _FAMILIES)), None) or _numerical(self.fn)
+        return next(filter(None, (find(self) for find in _FAMILIES)), None) or _numerical(self.rough)
 
     def is_close(self, values: np.ndarray) -> bool:
         """Whether its values on the grid are these."""
@@ -59,7 +76,17 @@ class Activation:
 
     def mean(self, q: Array) -> Array:
         """`E[f(u)]` for variances `q`."""
-        return expectations.mean(self.fn, q)
+        return expectations.mean(self.rough, q)
+
+
+def _on_doubles(fn: Callable[[Array], Array]) -> Callable[[np.ndarray], np.ndarray]:
+    """A function of arrays of NumPy, in double precision."""
+
+    def of_numpy(x: np.ndarray) -> np.ndarray:
+        with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+            return np.asarray(fn(jnp.asarray(x, np.float64)), np.float64)
+
+    return of_numpy
 
 
 _known: list[Activation] = []
@@ -165,13 +192,8 @@ def _exponentials(phi: Activation) -> Any:
 _FAMILIES = (_half_lines, _powers, _polynomials, _erfs, _gelus, _sines, _exponentials)
 
 
-def _numerical(fn: Callable[[Array], Array]) -> Any:
+def _numerical(fn: expectations.Rough) -> Any:
     """A layer for a function without a closed form."""
-    if hasattr(stax, "Nonlinearity"):
-        return stax.Nonlinearity(fn)
-    slope = expectations.slope(fn)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return stax.Elementwise(
-            fn, functools.partial(expectations.pair, fn, fn), functools.partial(expectations.pair, slope, slope)
-        )
+    moment = functools.partial(expectations.pair, fn, fn)
+    slope_moment = functools.partial(expectations.pair, fn.slope, fn.slope)
+    return stax.Elementwise(fn.fn, moment, slope_moment)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from neural_tangents._compat import bind, opened
+from neural_tangents._compat import bind, is_literal, opened
 
 _known: dict[tuple[str, ...], bool] = {}
 _TOLERANCE = 1e-3
@@ -24,7 +24,8 @@ def agrees(jaxpr: Any, eqn: Any, inner: Any) -> bool:
     """
     body, constants = opened(inner)
     shapes = [atom.aval for atom in eqn.invars]
-    floats = [i for i, aval in enumerate(shapes) if jnp.issubdtype(aval.dtype, jnp.floating)]
+    literal = [is_literal(atom) for atom in eqn.invars]
+    floats = [i for i, aval in enumerate(shapes) if not literal[i] and jnp.issubdtype(aval.dtype, jnp.floating)]
     if not floats:
         return True
     forward = eqn.primitive.name == "custom_jvp_call"
@@ -46,7 +47,7 @@ def agrees(jaxpr: Any, eqn: Any, inner: Any) -> bool:
 
         return product
 
-    values = [_numbers(aval, i) for i, aval in enumerate(shapes)]
+    values = [atom.val if literal[i] else _numbers(atom.aval, i) for i, atom in enumerate(eqn.invars)]
     direction = [_numbers(shapes[i], 10 + i) for i in floats]
     key = tuple(_without_shapes(str(jax.make_jaxpr(derivative(flag))(values, direction))) for flag in (True, False))
     if key not in _known:

@@ -1,5 +1,6 @@
 """Expectations of functions of Gaussians that have no closed form, by quadrature between kinks."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -11,12 +12,32 @@ from jax import Array, lax
 from neural_tangents._core.numerics import as_floats, correlation, safe_reciprocal, safe_sqrt, sine
 
 Entrywise = Callable[[Array], Array]
-KINKS = (0.0,)  # where functions are taken to be rough
 _REACH, _NODES = 9.0, 28
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rough:
+    """An entrywise function that is smooth between some places.
+
+    Attributes:
+      fn: the function.
+      kinks: the places, in order.
+    """
+
+    fn: Entrywise
+    kinks: tuple[float, ...]
+
+    def __call__(self, x: Array) -> Array:
+        return self.fn(x)
+
+    @functools.cached_property
+    def slope(self) -> "Rough":
+        """The derivative, between these places."""
+        return Rough(slope(self.fn), self.kinks)
+
+
 def slope(fn: Entrywise) -> Entrywise:
-    """The derivative of an entrywise function; equal objects for equal functions."""
+    """The derivative of an entrywise function."""
     return functools.partial(_slope, fn)
 
 
@@ -37,30 +58,30 @@ def _nodes(ends: list[Array]) -> tuple[Array, Array]:
     return jnp.concatenate(xs), jnp.concatenate(ws)
 
 
-def _ends(center: Array, inverse_scale: Array) -> list[Array]:
+def _ends(kinks: tuple[float, ...], center: Array, inverse_scale: Array) -> list[Array]:
     """Ends of panels: where `center + x / inverse_scale` meets a kink."""
-    marks = [jnp.clip((kink - center) * inverse_scale, -_REACH, _REACH) for kink in KINKS]
+    marks = [jnp.clip((kink - center) * inverse_scale, -_REACH, _REACH) for kink in kinks]
     full = jnp.full_like(center, _REACH)
     return [-full, *marks, full]
 
 
-def mean(fn: Entrywise, q: Array) -> Array:
+def mean(fn: Rough, q: Array) -> Array:
     """`E[f(u)]` for Gaussian `u` of mean 0 and variance `q`, entry by entry."""
     (q,) = as_floats(q)
     root = safe_sqrt(q)
-    x, w = _nodes(_ends(jnp.zeros_like(root), safe_reciprocal(root)))
+    x, w = _nodes(_ends(fn.kinks, jnp.zeros_like(root), safe_reciprocal(root)))
     return jnp.sum(w * fn(root[None] * x), axis=0)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def pair(f: Entrywise, g: Entrywise, k: Array, q1: Array, q2: Array) -> Array:
+def pair(f: Rough, g: Rough, k: Array, q1: Array, q2: Array) -> Array:
     """`E[f(u) g(v)]` for Gaussian `u`, `v` of variances `q1`, `q2` and covariance `k`, entry by entry."""
     rho = correlation(k, q1, q2)
     return _sum(f, g, rho, sine(rho), safe_sqrt(q1), safe_sqrt(q2))
 
 
 @pair.defjvp
-def _pair_jvp(f: Entrywise, g: Entrywise, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+def _pair_jvp(f: Rough, g: Rough, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     # In `k` the derivative is that of the derivatives; at fixed correlation the sum is smooth in standard deviations.
     k, q1, q2 = primals
     dk, dq1, dq2 = tangents
@@ -70,16 +91,16 @@ def _pair_jvp(f: Entrywise, g: Entrywise, primals: tuple, tangents: tuple) -> tu
     value, scaled = jax.jvp(
         functools.partial(_sum, f, g, rho, sine(rho)), (root1, root2), (root1 * dlog1, root2 * dlog2)
     )
-    return value, scaled + pair(slope(f), slope(g), k, q1, q2) * (dk - k * (dlog1 + dlog2))
+    return value, scaled + pair(f.slope, g.slope, k, q1, q2) * (dk - k * (dlog1 + dlog2))
 
 
-def _sum(f: Entrywise, g: Entrywise, rho: Array, s: Array, root1: Array, root2: Array) -> Array:
-    xs, ws = _nodes(_ends(jnp.zeros_like(root1), safe_reciprocal(root1)))
+def _sum(f: Rough, g: Rough, rho: Array, s: Array, root1: Array, root2: Array) -> Array:
+    xs, ws = _nodes(_ends(f.kinks, jnp.zeros_like(root1), safe_reciprocal(root1)))
 
     @jax.checkpoint
     def term(x: Array, w: Array, rho: Array, s: Array, root1: Array, root2: Array) -> Array:
         center = root2 * rho * x
-        ys, vs = _nodes(_ends(center, safe_reciprocal(root2 * s)))
+        ys, vs = _nodes(_ends(g.kinks, center, safe_reciprocal(root2 * s)))
         return w * f(root1 * x) * jnp.sum(vs * g(center[None] + (root2 * s)[None] * ys), axis=0)
 
     def step(total: Array, node: tuple[Array, Array]) -> tuple[Array, None]:

@@ -102,9 +102,10 @@ class Linear(Node):
       child: what is multiplied.
       weights: the weights.
       width: how many channels of the child each output adds up; 1 for those of inputs.
+      channels: whether channels of the child are added up; if not, each has weights of its own.
+      geometry: of a convolution, for its translation.
       axes: what happens to each finite axis of the child: `"keep"`; `"own"`, weights differ along it; `"sum"`, it is
         contracted; or an array `[P, K]` of positions, -1 for zeros, which the K weights at each of P places meet.
-      geometry: of a convolution, for its translation.
     """
 
     child: Node
@@ -239,6 +240,13 @@ class Weighted(Node):
     spec: tuple[str, str, str]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stopped(Node):
+    """An activation whose derivatives count as 0."""
+
+    child: Node
+
+
 MAPS = Times | View | Along | Weighted
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -274,10 +282,11 @@ def walk(nodes: Iterable[Node]) -> list[Node]:
 @_kept
 def sources(node: Node) -> frozenset[Any]:
     """The parts of parameters that make its channels random, given what is summed over many channels below."""
-    if isinstance(node, Linear | Bias | Embedding):
+    if isinstance(node, Bias | Embedding) or isinstance(node, Linear) and node.channels:
         return frozenset({node.weights.place})
     below = frozenset().union(*(sources(child) for child in node.children))
-    return below | {node.weights.place} if isinstance(node, Scale) and node.weights.variance else below
+    own = isinstance(node, Scale) and node.weights.variance or isinstance(node, Linear)
+    return below | {node.weights.place} if own else below  # type: ignore[attr-defined]
 
 
 def line_of(*nodes: Node) -> str:
@@ -302,7 +311,7 @@ def is_gaussian(node: Node) -> bool:
         return node.width > 1 and is_gaussian(node.first) and is_gaussian(node.second)
     if isinstance(node, Scale):
         return not node.weights.variance and is_gaussian(node.child)
-    return isinstance(node, MAPS | Sum) and all(map(is_gaussian, node.children))
+    return isinstance(node, MAPS | Sum | Stopped) and all(map(is_gaussian, node.children))
 
 
 @_kept
@@ -326,13 +335,13 @@ def is_shared(node: Node) -> bool:
     """Whether something in it is shared by several channels."""
     if isinstance(node, Product) and node.shared:
         return True
-    return not isinstance(node, Linear) and any(map(is_shared, node.children))
+    return not (isinstance(node, Linear) and node.channels) and any(map(is_shared, node.children))
 
 
 @_kept
 def scales(node: Node) -> frozenset[Scale]:
     """The trained scales of single channels that it depends on in the same channel."""
-    if isinstance(node, Linear):
+    if isinstance(node, Stopped) or isinstance(node, Linear) and node.channels:
         return frozenset()
     below = frozenset().union(*(scales(child) for child in node.children))
     return below | {node} if isinstance(node, Scale) and node.weights.rate else below

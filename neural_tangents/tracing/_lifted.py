@@ -21,6 +21,7 @@ from neural_tangents.tracing._padding import Untranslated
 from neural_tangents.tracing._pairs import Pairs
 from neural_tangents.tracing._reading import Reading
 from neural_tangents.tracing._steps import trace
+from neural_tangents.tracing._table import table
 
 _NAMES = ("nngp", "ntk")
 
@@ -206,7 +207,7 @@ def triple(direct: Direct, init: Callable[[Any], Any] | None, parameterization: 
     lifted = Lifted(*functions)
     lifted.network = None if layers is None else layers.network
     lifted.backend = "direct" if layers is None else "stax"
-    lifted.table = ""
+    lifted.table = table(direct.reading, [output.node for output in direct.outputs], lifted.backend)
     return lifted
 
 

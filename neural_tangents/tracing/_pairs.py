@@ -23,6 +23,7 @@ from neural_tangents.tracing._graph import (
     Product,
     Scale,
     ScaleDerivative,
+    Stopped,
     Sum,
     independent,
     is_gaussian,
@@ -118,6 +119,11 @@ class Pairs:
             array = this(a, b.child, sides, own)
             batch = 0 if own else 1
             return None if array is None else mapped(b, array, lead + len(a.fin), batch, self.hosts[sides[1]])
+        if isinstance(a, Stopped) or isinstance(b, Stopped):
+            if this == self.tangent:
+                return None
+            first, second = (node.child if isinstance(node, Stopped) else node for node in (a, b))
+            return self.second(first, second, sides, own)
         if isinstance(a, Sum):
             return _added([this(term, b, sides, own) for term in a.terms])
         if isinstance(b, Sum):
@@ -183,7 +189,8 @@ class Pairs:
         if independent(a, b):
             return None
         if isinstance(a, Linear) and isinstance(b, Linear):
-            inner = _added([self.tangent(a.child, b.child, sides, own), self._by_scales(a.child, b.child, sides, own)])
+            scaled = self._by_scales(a.child, b.child, sides, own) if a.channels else None
+            inner = _added([self.tangent(a.child, b.child, sides, own), scaled])
             lead, terms = 1 if own else 2, []
             if inner is not None and a.weights.variance:
                 terms.append(a.weights.variance * a.width * contracted(a, b, inner, lead))
@@ -232,6 +239,8 @@ class Pairs:
         if isinstance(a, MAPS):
             below = self.mean(a.child, side)
             return None if below is None else mapped(a, below, 1, 0, self.hosts[side])
+        if isinstance(a, Stopped):
+            return self.mean(a.child, side)
         if isinstance(a, Sum):
             return _added([self.mean(term, side) for term in a.terms])
         if isinstance(a, Fixed):
@@ -332,9 +341,9 @@ def _moments(a: Phi, b: Phi, k: Array, q1: Array, q2: Array, one: bool, own: boo
 
     def moments(k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
         if a.activation is not b.activation:
-            f, g = a.activation, b.activation
+            f, g = a.activation.rough, b.activation.rough
             r1, r2 = jnp.broadcast_to(q1[:, None], k.shape), jnp.broadcast_to(q2[None], k.shape)
-            return expectations.pair(f.fn, g.fn, k, r1, r2), expectations.pair(f.slope.fn, g.slope.fn, k, r1, r2)
+            return expectations.pair(f, g, k, r1, r2), expectations.pair(f.slope, g.slope, k, r1, r2)
         before = Kernel(
             *(k, jnp.ones_like(k), q1, None if one else q2, one, True, False, False, True, False),
             *((len(q1), 1), (len(q2), 1), 0, 1),

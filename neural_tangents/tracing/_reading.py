@@ -127,6 +127,11 @@ class Reading:
             if any(isinstance(v, Known) and v.unscaled for v in operands) and self.rules.on_activations(operands):
                 raise Misfit(self.rules.root_width)
             if self.rules.is_zero(step, operands) and not all(isinstance(v, Known) for v in operands):
+                if any(isinstance(v, Known) and v.vanished for v in operands) and self.rules.has_weights(operands):
+                    raise Misfit(
+                        "weights multiply means over channels of mean 0, which vanish at infinite width, so that what "
+                        "depends on them is not random"
+                    )
                 made: Any = self.zeros(step)
             elif all(isinstance(v, Known) for v in operands):
                 made = self.evaluated(step, other, operands)
@@ -157,17 +162,19 @@ class Reading:
         with jax.ensure_compile_time_eval():
             runs = [s.run([v.values[i] for v in operands]) for i, s in enumerate((step, other))]
         unscaled = self.rules.unscaled(self, step, operands)
+        vanished = any(v.vanished for v in operands)
         return [
-            Known((_array(a), _array(b)), number, unscaled) for a, b, number in zip(*runs, step.results, strict=True)
+            Known((_array(a), _array(b)), number, unscaled, vanished)
+            for a, b, number in zip(*runs, step.results, strict=True)
         ]
 
-    def zeros(self, step: Step, unscaled: float = 0.0) -> Known:
+    def zeros(self, step: Step, unscaled: float = 0.0, vanished: bool = False) -> Known:
         """The result of a step that is 0 whatever the parameters are."""
         number = step.results[0]
         self.vanishing.add(number)
         dtype = self.programs[0].avals[number].dtype
         first, second = (np.zeros(shape, dtype) for shape in self.shapes(number))
-        return Known((first, second), number, unscaled)
+        return Known((first, second), number, unscaled, vanished=vanished)
 
     def fail(self, step: Step, text: str, operands: Sequence[Any] = ()) -> NoReturn:
         """Raises a `LiftError` that says where it happened and which parameters are concerned."""
@@ -297,6 +304,11 @@ class Rules:
         if step.name not in ("mul", "dot_general", "conv_general_dilated"):
             return False
         return any(isinstance(v, Known) and v.uniform == 0 and not v.unscaled for v in operands)
+
+    @staticmethod
+    def has_weights(operands: Sequence[Any]) -> bool:
+        """Whether some of the operands are parameters."""
+        return any(isinstance(v, Param) for v in operands)
 
     @staticmethod
     def on_activations(operands: Sequence[Any]) -> bool:

@@ -109,7 +109,7 @@ def _restricted(node: Node, new_weights: Any, done: dict[Node, Node]) -> Node:
         fields["weights"] = new_weights(node.weights)
     if isinstance(node, Sum):
         fields["terms"] = tuple(_restricted(t, new_weights, done) for t in node.terms)
-    elif not isinstance(node, Linear):
+    elif not isinstance(node, Linear) or not node.channels:
         for name, value in fields.items():
             if isinstance(value, Node):
                 fields[name] = _restricted(value, new_weights, done)

@@ -28,14 +28,14 @@ def derivative(node: Node, place: Any) -> Node | None:
     Raises:
       LiftError: a nonlinearity follows a sum of scaled and other activations.
     """
-    if isinstance(node, Linear) or all(scale.weights.place != place for scale in scales(node)):
+    if all(scale.weights.place != place for scale in scales(node)):
         return None
     if isinstance(node, Scale):
         if node.weights.place == place:
             return ScaleDerivative(node.fin, node.child, node.own)
         below = derivative(node.child, place)
         return None if below is None else Scale(node.fin, below, node.weights, node.mean, node.own)
-    if isinstance(node, MAPS):
+    if isinstance(node, MAPS | Linear):
         below = derivative(node.child, place)
         return None if below is None else _with_child(node, below)
     if isinstance(node, Sum):

@@ -57,7 +57,7 @@ def translated(node: Node) -> Translation:
 
 class _Translator:
     def __init__(self) -> None:
-        self.emitted: set[Node] = set()
+        self.emitted: set[Any] = set()
         self.found: tuple[Node, tuple[int, ...]] | None = None
         self.dominators: dict[Node, list[Node | None]] = {}
 
@@ -121,9 +121,11 @@ class _Translator:
 
     def linear(self, node: Linear, bias: Bias | None, stop: Node | None) -> list[Any]:
         """A layer with weights, and what comes before it."""
-        if node in self.emitted:
+        if node.weights.place in self.emitted:
             raise Untranslated("an activation that several branches share")
-        self.emitted.add(node)
+        self.emitted.add(node.weights.place)
+        if not node.channels or sources(node.child) and n_channels(node.child) != node.width:
+            raise Untranslated("weights in groups")
         if bias is not None and any(bias.own):
             raise Untranslated("a bias for each position")
         spatial = [i for i, kind in enumerate(node.axes) if not _is(kind, "sum")]
@@ -171,7 +173,7 @@ class _Translator:
         if not fits:
             raise Untranslated("a parameter with a rate of its own")
         rule, b_std = fits[0], None if bias is None else bias.weights.variance**0.5
-        n_out = int(np.prod([len(weights.box[i]) for i, name in enumerate(weights.names) if name is not None]))
+        n_out = n_channels(node)
         std = (weights.variance * fan_in) ** 0.5
         if window is None:
             return stax.Dense(n_out, std, b_std, parameterization=rule)
@@ -198,6 +200,16 @@ class _Translator:
         if any(pad != (0, 0) for pad in pads) or not np.isclose(factor * float(np.prod(shape)), 1, rtol=1e-6):
             raise Untranslated("a pool with padding, or that is no mean")
         return [*self.layers(node, stop), stax.AvgPool(shape, strides, "VALID")]
+
+
+def n_channels(node: Node) -> int:
+    """How many channels an activation has."""
+    while not isinstance(node, Linear):
+        random = [child for child in node.children if sources(child)]
+        if not random:
+            raise Untranslated(type(node).__name__)
+        node = random[0]
+    return int(np.prod([len(node.weights.box[i]) for i, name in enumerate(node.weights.names) if name is not None]))
 
 
 def _is(kind: Any, name: str) -> bool:

@@ -18,11 +18,13 @@ class Known:
       values: for each of the two batch sizes of the traces, its value.
       number: of the value in the program.
       unscaled: if it is a sum over channels of mean 0, not yet divided by their number, how many it adds up.
+      vanished: whether it is made of means over channels, which are 0 at infinite width.
     """
 
     values: tuple[np.ndarray, np.ndarray]
     number: int
     unscaled: float = 0.0
+    vanished: bool = False
 
     @functools.cached_property
     def uniform(self) -> float | None:

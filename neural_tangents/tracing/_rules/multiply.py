@@ -169,7 +169,7 @@ def contraction(reading: Reading, step: Step | None, values: Sequence[Any], summ
     if hosts:
         node = _with_numbers(aligned, spec, fin, hosts[0])
     elif step is not None and reading.products == "mean" and width > 1 and _is_random_sum(aligned):
-        return reading.zeros(step, 0.0)
+        return reading.zeros(step)
     else:
         node = _of_two(reading, step, aligned, spec, fin, width, axes)
     result = Data(times(node, factor), axes)
@@ -217,7 +217,7 @@ def over_channels(reading: Reading, step: Any, value: Data, width: int) -> Any:
         raise Misfit("a mean over some channels of activations that others share, which stays random at infinite width")
     number = step.results[0]
     if not has_mean(node):
-        return reading.zeros(step, float(width))
+        return reading.zeros(step, float(width), vanished=True)
     axes = tuple(
         tuple(Atom(REPEATED, atom.size) if atom.kind == CHANNEL else atom for atom in axis) for axis in value.axes
     )

@@ -206,7 +206,8 @@ def concatenate(reading: Reading, step: Step, operands: Sequence[Any]) -> Any:
         raise Misfit("parameters are joined with something that is not an activation")
     atoms = [a for v in operands if isinstance(v, Data) for a in v.axes[axis]]
     if any(a.kind == CHANNEL for a in atoms) or not atoms and _is_channel(operands, axis):
-        return Parts(axis, tuple(operands))
+        parts = (reading.host_of(v) if isinstance(v, Known) else v for v in operands)
+        return Parts(axis, tuple(reading.as_data(v) if isinstance(v, Host) else v for v in parts))
     sizes = [reading.shapes(number)[0][axis] for number in step.operands]
     total, start, terms = sum(sizes), 0, []
     template = next(v for v in operands if isinstance(v, Data))
@@ -269,7 +270,7 @@ def gather(reading: Reading, step: Step, operands: Sequence[Any]) -> Any:
         raise Misfit("entries are looked up along several axes at once")
     ((component, axis),) = taken
     if isinstance(value, Param) and not isinstance(index, Data | Param):
-        if axis not in numbers.collapsed_slice_dims or component:
+        if sizes[axis] != 1 or component:
             raise Misfit("slices of a parameter at places that depend on inputs")
         return reading.rules.helpers["embedding"](reading, step, [value, index, axis])
     if not isinstance(index, Known):

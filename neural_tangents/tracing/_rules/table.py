@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from neural_tangents.tracing._graph import Stopped
 from neural_tangents.tracing._reading import Reading, Rules
 from neural_tangents.tracing._rules import entrywise, hosts, multiply, pieces, rearrange, weights, windows
 from neural_tangents.tracing._steps import Step
+from neural_tangents.tracing._values import Data
 
 
 def power(reading: Reading, step: Step, operands: Any) -> Any:
@@ -18,9 +20,19 @@ def plus(reading: Reading, step: Step, operands: Any) -> Any:
 
 
 def stop_gradient(reading: Reading, step: Step, operands: Any) -> Any:
-    """`stop_gradient` of activations or parameters."""
+    """`stop_gradient`."""
+    (value,) = operands
+    if isinstance(value, Data):
+        return Data(Stopped(value.node.fin, value.node), value.axes)
+    reading.fail(step, "gradients are stopped at parameters. Leave them out by `trainable=`", operands)
+
+
+def other_derivative(reading: Reading, step: Step, operands: Any) -> Any:
+    """A call whose derivative is not that of what it computes."""
     reading.fail(
-        step, "gradients are stopped at activations or parameters. Leave parameters out by `trainable=`", operands
+        step,
+        "a function of activations or parameters has a derivative of its own (`custom_jvp`, `custom_vjp`), which is "
+        "not that of its values: its tangent kernel is not known",
     )
 
 
@@ -38,6 +50,9 @@ RULES = Rules(
         "convert_element_type": entrywise.convert,
         "copy": rearrange.same,
         "copy_p": rearrange.same,
+        "custom_jvp_call": other_derivative,
+        "custom_vjp_call": other_derivative,
+        "custom_vjp_call_jaxpr": other_derivative,
         "cumsum": windows.cumulative_sum,
         "div": multiply.div,
         "dot_general": weights.dot_general,

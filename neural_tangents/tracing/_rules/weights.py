@@ -199,7 +199,9 @@ def embedding(reading: Reading, step: Step, operands: Sequence[Any]) -> Data:
     weights = reading.used(step, param, role)
     fin = tuple(sizes[i] for i in range(len(sizes)))
     node: Node = Embedding(fin, weights, whole, (False,) * len(fin))
-    placed, rest = list(whole.axes[:-1]), [a for i, a in enumerate(param.axes) if i != axis]
+    collapsed = numbers.collapsed_slice_dims
+    placed = list(whole.axes[:-1])
+    rest = [() if i == axis else a for i, a in enumerate(param.axes) if i not in collapsed]
     axes: list[Any] = []
     for i in range(len(reading.shapes(step.results[0])[0])):
         if i in numbers.offset_dims:

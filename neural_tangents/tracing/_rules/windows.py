@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from neural_tangents.tracing._atoms import BATCH, CHANNEL, LEAF, POSITION, REPEATED, Atom, Misfit, joined
+from neural_tangents.tracing._atoms import BATCH, CHANNEL, LEAF, POSITION, REPEATED, Atom, Misfit, joined, size_of
 from neural_tangents.tracing._graph import Host, Linear, Node, view
 from neural_tangents.tracing._reading import Reading
 from neural_tangents.tracing._rules.rearrange import mapped, replaced, with_position
@@ -60,9 +60,15 @@ def convolution(reading: Reading, step: Step, operands: Sequence[Any]) -> Data:
         tuple(shape[i] for i in spatial),
     )
     x = _spatial(x, spatial)
-    role = {axis_of(a): "channel" for a in _leaf_atoms(param, w_out)}
+    w_atoms = _leaf_atoms(param, w_out)
+    role: dict[int, Any] = {axis_of(a): "channel" for a in w_atoms}
     width, entries = _features(reading, x, param, feature, w_in, groups, role)
-    channels = joined(tuple(map(param.channel, _leaf_atoms(param, w_out))))
+    depthwise = groups > 1 and width == 1
+    channels = joined(tuple(map(param.channel, w_atoms)))
+    if depthwise:
+        if size_of(channels) != groups:
+            raise Misfit("a depthwise convolution with several filters for each channel")
+        reading.names.unite(list(x.axes[feature]), list(channels))
     windows: list[tuple[int, Atom, np.ndarray]] = []
     for i, (axis, w_axis) in enumerate(zip(spatial, w_spatial, strict=True)):
         places = window_places(
@@ -71,7 +77,9 @@ def convolution(reading: Reading, step: Step, operands: Sequence[Any]) -> Data:
         )
         role.update({axis_of(a): "window" for a in _leaf_atoms(param, w_axis)})
         windows.append((_order(param, w_axis), x.axes[axis][0], places))
-    return _windowed(reading, step, x, param, numbers, windows, entries, (width, channels, role), geometry)
+    return _windowed(
+        reading, step, x, param, numbers, windows, entries, (width, channels, role, not depthwise), geometry
+    )
 
 
 def _leaf_atoms(param: Param, axis: int) -> tuple[Atom, ...]:
@@ -106,9 +114,11 @@ def _features(
 ) -> tuple[int, list[tuple[int, Atom]]]:
     """The number of channels that are summed, and finite axes that are."""
     inner, mine = x.axes[feature], _leaf_atoms(param, w_in)
-    if groups != 1:
-        raise Misfit("a convolution in groups")
     role.update({axis_of(a): "in" for a in mine})
+    if groups != 1:
+        if any(atom.kind != CHANNEL for atom in inner):
+            raise Misfit("a convolution of inputs in groups, so that channels are not exchangeable")
+        return int(np.prod([atom.size for atom in inner])) // groups, []
     if not inner:
         return 1, []
     if all(atom.kind == CHANNEL for atom in inner):
@@ -129,10 +139,10 @@ def _windowed(
     numbers: Any,
     windows: Sequence[tuple[int, Atom, np.ndarray]],
     entries: Sequence[tuple[int, Atom]],
-    parts: tuple[int, tuple[Atom, ...], dict[int, Any]],
+    parts: tuple[int, tuple[Atom, ...], dict[int, Any], bool],
     geometry: Geometry,
 ) -> Data:
-    width, channels, role = parts
+    width, channels, role, mixes = parts
     batch = x.axes[numbers.lhs_spec[0]]
     if any(atom.kind == CHANNEL for atom in batch):
         raise Misfit(SOME)
@@ -146,7 +156,7 @@ def _windowed(
     fin = (*(atom.size for atom in kept), *(sizes[i] for i in by_axis))
     weights = reading.used(step, param, role)
     what = ("keep",) * len(kept) + tuple(kind for _, _, kind in others)
-    node: Node = Linear(fin, child, weights, width, what, True, geometry)
+    node: Node = Linear(fin, child, weights, width, what, mixes, geometry)
     key = {atom.key: i for i, atom in enumerate(kept)}
     axes: list[Any] = [()] * len(x.axes)
     axes[numbers.out_spec[0]] = tuple(
