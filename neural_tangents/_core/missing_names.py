@@ -65,14 +65,15 @@ def advising(
         if known[name]:
             text += f". {known[name]}"
         elif not name.startswith("_"):
-            close = difflib.get_close_matches(name, sys.modules[module].__all__, 1, cutoff=0.75)
+            public = sys.modules[module].__all__
+            same = [other for other in public if other.lower() == name.lower()]
+            close = same or difflib.get_close_matches(name, public, 1, cutoff=0.75)
             text += f". Did you mean {close[0]!r}?" if close else ""
         raise AttributeError(text, name=name)
 
     return __getattr__
 
 
-_NUMERICAL = "Use `stax.ElementwiseNumerical(fn, deg)`, which finds the kernel by quadrature"
 _NO_LIMIT = "It has no infinite-width limit in closed form"
 _MSE_ENSEMBLE = "Use `predict.gradient_descent_mse_ensemble(kernel_fn, x_train, y_train)(x_test=x_test)`"
 _MOMENTUM = "Use `predict.gradient_descent(loss, k_train_train, y_train, learning_rate, momentum)`."
@@ -115,14 +116,6 @@ of_predict = advising(
 of_stax = advising(
     "neural_tangents.stax",
     {
-        "Tanh": f"{_NUMERICAL}, with `jnp.tanh`, or `stax.Erf`, which has almost the same shape.",
-        "Sigmoid": f"{_NUMERICAL}, with `jax.nn.sigmoid`, or `stax.Sigmoid_like`, which has almost the same shape.",
-        "Softplus": f"{_NUMERICAL}, with `jax.nn.softplus`.",
-        "Elu": f"{_NUMERICAL}, with `jax.nn.elu`.",
-        "Selu": f"{_NUMERICAL}, with `jax.nn.selu`.",
-        "Silu": f"{_NUMERICAL}, with `jax.nn.silu`, or `stax.Gelu`, which has almost the same shape.",
-        "Swish": f"{_NUMERICAL}, with `jax.nn.silu`, or `stax.Gelu`, which has almost the same shape.",
-        "Mish": f"{_NUMERICAL}, with `jax.nn.mish`.",
         "Softmax": f"{_NO_LIMIT}. Attention has its own: `stax.GlobalSelfAttention`.",
         "LogSoftmax": f"{_NO_LIMIT}. Leave it out, and put it into the loss of `predict.gradient_descent`.",
         "MaxPool": f"{_NO_LIMIT}. Use `stax.AvgPool` or `stax.SumPool`.",

@@ -17,7 +17,10 @@ Nonlinearities    `Relu`, `LeakyRelu`, `ABRelu`, `Abs`, `Sign`, `RectifiedMonomi
                   `Erf`, `Sigmoid_like`, `Gelu`: made of the error function
                   `Sin`, `Cos`, `Rbf`, `Exp`, `ExpNormalized`, `Gaussian`, `Gabor`: made of exponentials
                   `Monomial`, `Polynomial`, `Hermite`: polynomials
-                  `Elementwise`, `ElementwiseNumerical`: your own, from a known kernel or by quadrature
+                  `Tanh`, `Sigmoid`, `Silu` or `Swish`, `Softplus`, `Mish`, `Squareplus`, `LogCosh`, `Softsign`: smooth
+                  `Elu`, `Selu`, `HardTanh`, `Relu6`: with kinks
+                  `Nonlinearity`: your own; `nonlinearity_error` says how accurate its kernel is
+                  `Elementwise`, `ElementwiseNumerical`: your own, from a known kernel or by simple quadrature
 Your own layers   `layer`, `requires`, `supports_masking`; `Diagonal` and `Bool` say what a layer requires
 Memory            `explain` says which layers are evaluated in bounded memory, and why others are not
 Masked inputs     `MaskedArray`, `unmask_fn`
@@ -45,12 +48,27 @@ from neural_tangents.stax._layers.pool import AvgPool, SumPool
 from neural_tangents.stax._layers.resize import ImageResize
 from neural_tangents.stax._layers.shape import Flatten, Identity
 from neural_tangents.stax._nonlinearities.abrelu import ABRelu, Abs, LeakyRelu, Relu
+from neural_tangents.stax._nonlinearities.activations import (
+    Elu,
+    LogCosh,
+    Mish,
+    Selu,
+    Sigmoid,
+    Silu,
+    Softplus,
+    Softsign,
+    Squareplus,
+    Swish,
+    Tanh,
+)
 from neural_tangents.stax._nonlinearities.elementwise import Elementwise
 from neural_tangents.stax._nonlinearities.erf import Erf, Sigmoid_like
 from neural_tangents.stax._nonlinearities.exponential import Exp, ExpNormalized
 from neural_tangents.stax._nonlinearities.gabor import Gabor
 from neural_tangents.stax._nonlinearities.gaussian import Gaussian
 from neural_tangents.stax._nonlinearities.gelu import Gelu
+from neural_tangents.stax._nonlinearities.own_function import Nonlinearity, nonlinearity_error
+from neural_tangents.stax._nonlinearities.piecewise_linear import HardTanh, Relu6
 from neural_tangents.stax._nonlinearities.polynomial import Hermite, Monomial, Polynomial
 from neural_tangents.stax._nonlinearities.quadrature import ElementwiseNumerical
 from neural_tangents.stax._nonlinearities.rectified_monomial import RectifiedMonomial
@@ -81,6 +99,7 @@ __all__ = [
     "Dropout",
     "Elementwise",
     "ElementwiseNumerical",
+    "Elu",
     "Erf",
     "Exp",
     "ExpNormalized",
@@ -95,27 +114,41 @@ __all__ = [
     "GlobalAvgPool",
     "GlobalSelfAttention",
     "GlobalSumPool",
+    "HardTanh",
     "Hermite",
     "Identity",
     "ImageResize",
     "Index",
     "LayerNorm",
     "LeakyRelu",
+    "LogCosh",
     "MaskedArray",
+    "Mish",
     "Monomial",
+    "Nonlinearity",
     "Padding",
     "Polynomial",
     "PositionalEmbedding",
     "Rbf",
     "RectifiedMonomial",
     "Relu",
+    "Relu6",
+    "Selu",
+    "Sigmoid",
     "Sigmoid_like",
     "Sign",
+    "Silu",
     "Sin",
     "Slice",
+    "Softplus",
+    "Softsign",
+    "Squareplus",
     "SumPool",
+    "Swish",
+    "Tanh",
     "explain",
     "layer",
+    "nonlinearity_error",
     "parallel",
     "repeat",
     "requires",

@@ -75,6 +75,23 @@ with warnings.catch_warnings():
     HERMITE = stax.Hermite(2)
     NUMERICAL = stax.ElementwiseNumerical(jnp.square, 4)  # is exact for polynomials of low degree
 
+# Layers whose tests would be those of `Silu`, `Selu` or `HardTanh` again: they differ in nothing but the function.
+LIKE_OTHERS = (
+    *(
+        "Elu",
+        "LogCosh",
+        "Mish",
+        "Nonlinearity",
+        "Relu6",
+        "Sigmoid",
+        "Softplus",
+        "Softsign",
+        "Squareplus",
+        "Swish",
+        "Tanh",
+    ),
+)
+
 CASES = {
     # Nonlinearities.
     "ABRelu": Case(stax.ABRelu(0.3, 1.2)),
@@ -98,6 +115,20 @@ CASES = {
     "Sigmoid_like": Case(stax.Sigmoid_like()),
     "Sign": Case(stax.Sign()),
     "Sin": Case(stax.Sin(0.8, 1.1, 0.2)),
+    "Elu": Case(stax.Elu(0.8)),
+    "HardTanh": Case(stax.HardTanh()),
+    "LogCosh": Case(stax.LogCosh()),
+    "Mish": Case(stax.Mish()),
+    "Nonlinearity": Case(stax.Nonlinearity(jnp.arctan)),
+    "Relu6": Case(stax.Relu6()),
+    "Selu": Case(stax.Selu()),
+    "Sigmoid": Case(stax.Sigmoid()),
+    "Silu": Case(stax.Silu()),
+    "Softplus": Case(stax.Softplus()),
+    "Softsign": Case(stax.Softsign()),
+    "Squareplus": Case(stax.Squareplus()),
+    "Swish": Case(stax.Swish()),
+    "Tanh": Case(stax.Tanh()),
     # Layers with weights.
     "Dense": Case(stax.Dense(5, 1.2, 0.3)),
     "Conv": Case(stax.Conv(5, (3,), None, "SAME", 1.2, 0.3)),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import layer_cases
 import numpy as np
 import pytest
-from layer_cases import BRANCHES, CASES, X1, X2
+from layer_cases import BRANCHES, CASES, LIKE_OTHERS, X1, X2
 
 from neural_tangents import stax
 from neural_tangents._core.kernel import Kernel
@@ -24,7 +24,7 @@ COVARIANCES = ("nngp", "ntk", "cov1", "cov2")
 KEY = jax.random.key(0)
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=[name for name in CASES if name not in LIKE_OTHERS])
 def name(request):
     """Each layer in turn, so that its tests follow each other and share what they compile."""
     return request.param

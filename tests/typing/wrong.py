@@ -15,7 +15,7 @@ stax.Conv(8, (3, 3), pading="SAME")  # error: misspelt keyword argument
 stax.Conv(8, filter_shape=3)  # error: one size, where a tuple is expected
 stax.Conv(8)  # error: no size of windows
 stax.Dense("wide")  # error: text for a number of units
-stax.Tanh()  # error: no such layer
+stax.MaxPool((2, 2))  # error: no such layer
 stax.serial(stax.Dense(8), stax.Relu)  # error: a factory instead of the layer it makes
 stax.serial([stax.Dense(8), stax.Relu()])  # error: layers as one list
 stax.repeat(stax.Relu(), "3")  # error: text for a number of copies

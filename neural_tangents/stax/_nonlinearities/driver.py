@@ -45,7 +45,10 @@ def nonlinearity(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
             prepared = k.layout.spread(dual.prepare(q1), dual.prepare(q2))
             if k.distance is None or dual.with_distance is None:
                 nngp = k.layout.tie(k.nngp, k.layout.spread(q1, q2)[0]) if k.one_batch else k.nngp
-                nngp, k_dot = dual.pair_moments(nngp, *prepared)
+                if dual.in_layout is None:
+                    nngp, k_dot = dual.pair_moments(nngp, *prepared)
+                else:
+                    nngp, k_dot = dual.in_layout(nngp, q1, q2, k.layout.spread)
             else:
                 nngp, k_dot, distance = dual.with_distance(k.nngp, *prepared, k.distance)
         return k.replace(

@@ -10,12 +10,14 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import dual_truth as truth
+import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.special import erf as scipy_erf
-from scipy.special import eval_hermitenorm, ndtr
+from scipy.special import eval_hermitenorm, expit, ndtr
 
 from neural_tangents import stax
+from neural_tangents.stax._nonlinearities import activations, own_function, piecewise_linear
 from neural_tangents.stax._nonlinearities.abrelu import abrelu
 from neural_tangents.stax._nonlinearities.dual import Dual
 from neural_tangents.stax._nonlinearities.elementwise import custom
@@ -43,6 +45,7 @@ class Case(NamedTuple):
       sharpness: one over the length on which `f` varies.
       reach: beyond so many standard deviations nothing counts.
       variances: of the inputs for which it is compared with quadrature.
+      kinks: where `f` has kinks, if not at 0.
     """
 
     dual: Dual
@@ -53,6 +56,7 @@ class Case(NamedTuple):
     sharpness: float = 1.0
     reach: float = 10.0
     variances: np.ndarray = truth.VARIANCES
+    kinks: tuple[float, ...] = ()
 
 
 def normal_density(x):
@@ -130,6 +134,59 @@ def approximate_gelu(x):
     return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
 
+def selu_case():
+    scale, alpha = 1.0507009873554804934, 1.6732632423543772848
+
+    def f(x):
+        return scale * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+    def df(x):
+        return scale * np.where(x > 0, 1, alpha * np.exp(np.minimum(x, 0)))
+
+    return Case(activations.ACTIVATIONS["Selu"], f, df, (stax.Selu,))
+
+
+def elu_case(alpha, *layers):
+    def f(x):
+        return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+    return Case(activations.elu(alpha), f, lambda x: np.where(x > 0, 1, alpha * np.exp(np.minimum(x, 0))), layers)
+
+
+def squareplus_case(b, *layers):
+    def f(x):
+        return (x + np.sqrt(x * x + b)) / 2
+
+    return Case(activations.squareplus(b), f, lambda x: (1 + x / np.sqrt(x * x + b)) / 2, layers)
+
+
+def clipped_case(pieces, fn, low, high, *layers):
+    def df(x):
+        return np.where((x > low) & (x < high), 1.0, 0.0)
+
+    dual = piecewise_linear.piecewise_linear(fn, pieces)
+    return Case(dual, lambda x: np.clip(x, low, high), df, layers, kinks=(low, high))
+
+
+def activation_case(name, f, df):
+    layer = getattr(stax, name)
+    return Case(activations.ACTIVATIONS[name], f, df, (layer, stax.Swish) if name == "Silu" else (layer,))
+
+
+def softplus(x):
+    return np.logaddexp(0, x)
+
+
+def own(x):
+    """A function that is no layer, smooth but for a kink at 0."""
+    return jnp.exp(-jnp.abs(x)) + x / 2
+
+
+def own_clipped(x):
+    """The same, linear between kinks that are not at 0."""
+    return jnp.clip(x, -0.5, 2.0)
+
+
 def cubed(x):
     return x**3
 
@@ -199,6 +256,41 @@ INEXACT = {
         cubed,
         None,
         (partial(stax.Elementwise, cubed, given_moment, given_slope),),
+    ),
+}
+
+# Those by series and by integrals, compared with nested quadrature for variances from 1e-3 to 100.
+SERIES = {
+    "tanh": activation_case("Tanh", np.tanh, lambda x: 1 / np.cosh(np.clip(x, -300, 300)) ** 2),
+    "logistic": activation_case("Sigmoid", expit, lambda x: expit(x) * expit(-x)),
+    "silu": activation_case("Silu", lambda x: x * expit(x), lambda x: expit(x) * (1 + x * expit(-x))),
+    "softplus": activation_case("Softplus", softplus, expit),
+    "mish": activation_case(
+        "Mish",
+        lambda x: x * np.tanh(softplus(x)),
+        lambda x: np.tanh(softplus(x)) + x * expit(x) / np.cosh(np.minimum(softplus(x), 300)) ** 2,
+    ),
+    "softsign": activation_case("Softsign", lambda x: x / (1 + np.abs(x)), lambda x: 1 / (1 + np.abs(x)) ** 2),
+    "log cosh": activation_case(
+        "LogCosh", lambda x: np.abs(x) + np.log1p(np.exp(-2 * np.abs(x))) - math.log(2), np.tanh
+    ),
+    "selu": selu_case(),
+    "elu": elu_case(0.8, partial(stax.Elu, 0.8)),
+    "squareplus": squareplus_case(4.0, stax.Squareplus),
+    "hard tanh": clipped_case(piecewise_linear.HARD_TANH, jax.nn.hard_tanh, -1.0, 1.0, stax.HardTanh),
+    "relu 6": clipped_case(piecewise_linear.RELU_6, jax.nn.relu6, 0.0, 6.0, stax.Relu6),
+    "own": Case(
+        own_function.own(own),
+        lambda x: np.exp(-np.abs(x)) + x / 2,
+        lambda x: -np.sign(x) * np.exp(-np.abs(x)) + 0.5,
+        (partial(stax.Nonlinearity, own),),
+    ),
+    "own clipped": Case(
+        own_function.own(own_clipped, kinks=(-0.5, 2.0)),
+        lambda x: np.clip(x, -0.5, 2.0),
+        lambda x: np.where((x > -0.5) & (x < 2), 1.0, 0.0),
+        (partial(stax.Nonlinearity, own_clipped, kinks=(-0.5, 2.0)),),
+        kinks=(-0.5, 2.0),
     ),
 }
 

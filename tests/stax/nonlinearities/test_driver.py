@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from dual_cases import CASES, COEFFICIENTS, DUALS, INEXACT
+from dual_cases import CASES, COEFFICIENTS, DUALS, INEXACT, SERIES
 from finite_width import compiled
 
 from neural_tangents import stax
@@ -292,7 +292,7 @@ def test_kernels_with_one_covariance_for_each_variance(name, shape):
 # By the name that a layer is tested under: the call that makes it, and the record and function that it should have.
 LAYERS = {
     f"{name}: {getattr(call, 'func', call).__name__}": (call, case)
-    for name, case in {**CASES, **INEXACT}.items()
+    for name, case in {**CASES, **INEXACT, **SERIES}.items()
     for call in case.layers
 }
 WARNINGS = {"Hermite": "unit variance", "ElementwiseNumerical": "approximate"}

@@ -1,0 +1,116 @@
+"""Records of nonlinearities whose moments are known as functions of angles and standard deviations."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from neural_tangents._core.cosine_distance import of_covariance
+from neural_tangents._core.numerics import as_floats, length, safe_reciprocal
+from neural_tangents.stax._nonlinearities.dual import Dual
+
+# Two arrays, one for each batch of inputs, as arrays that broadcast against the covariance: `Layout.spread`.
+Spread = Callable[[Array, Array], tuple[Array, Array]]
+
+# Below this distance, derivatives of the second moment are those there: they may be infinite for parallel inputs.
+_FLOOR = {"float32": 1e-4, "float64": 1e-8}
+# At most so many pairs with standard deviations of their own at a time.
+_BLOCK = 2**14
+
+
+class Pairs(NamedTuple):
+    """Pairs of Gaussians.
+
+    Attributes:
+      k: covariances, of which only the signs matter.
+      distance: cosine distances.
+      r1: standard deviations of the first batch.
+      r2: standard deviations of the second batch.
+    """
+
+    k: Array
+    distance: Array
+    r1: Array
+    r2: Array
+
+    def signed(self, value: Array, odd: bool) -> Array:
+        """An expectation of an even or odd function, from that for the acute angle."""
+        return jnp.where(self.k < 0, -value, value) if odd else value
+
+
+# `(pairs, spread, shortest) -> (E[f(u) f(v)], E[f'(u) f'(v)])`. If `shortest`, the derivatives need not be right.
+Moments = Callable[[Pairs, Spread, bool], tuple[Array, ...]]
+
+
+def polar(fn: Callable[[Array], Array], moments: Moments, square: Callable[[Array], Array], vanishes: bool) -> Dual:
+    """The record of a nonlinearity.
+
+    Args:
+      fn: the nonlinearity, applied entrywise.
+      moments: its moments. Its derivatives at fixed angles are taken automatically.
+      square: `E[f(u)^2]` as a function of standard deviations.
+      vanishes: whether it is known that `fn(0) = 0`.
+    """
+
+    def in_layout(k: Array, q1: Array, q2: Array, spread: Spread, shortest: bool = True) -> tuple[Array, Array]:
+        k, q1, q2 = as_floats(k, q1, q2)
+        exact = [x.astype(jnp.promote_types(k.dtype, jnp.float32)) for x in (k, q1, q2)]
+        nngp, k_dot = _differentiable(moments, spread, shortest, *exact)
+        return nngp.astype(k.dtype), k_dot.astype(k.dtype)
+
+    def pair_moments(k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
+        k, q1, q2 = as_floats(k, q1, q2)
+        if k.size <= _BLOCK or not k.shape == q1.shape == q2.shape:
+            return in_layout(k, q1, q2, _as_they_are, False)
+        padded = [jnp.pad(x.ravel(), (0, -x.size % _BLOCK)).reshape(-1, _BLOCK) for x in (k, q1, q2)]
+        results = lax.map(lambda block: in_layout(block[0], block[1], block[2], _as_they_are, False), tuple(padded))
+        nngp, k_dot = (x.ravel()[: k.size].reshape(k.shape) for x in results)
+        return nngp, k_dot
+
+    def variance(q: Array) -> Array:
+        (q,) = as_floats(q)
+        return square(length(q.astype(jnp.promote_types(q.dtype, jnp.float32)))).astype(q.dtype)
+
+    return Dual(fn=fn, pair_moments=pair_moments, variance=variance, vanishes=vanishes, in_layout=in_layout)
+
+
+def _as_they_are(a: Array, b: Array) -> tuple[Array, Array]:
+    return a, b
+
+
+def _differentiable(
+    moments: Moments, spread: Spread, shortest: bool, k: Array, q1: Array, q2: Array
+) -> tuple[Array, ...]:
+    def distances(k: Array, q1: Array, q2: Array) -> Array:
+        return of_covariance(k, *spread(length(q1), length(q2))).value
+
+    @jax.custom_jvp
+    def of_covariances(k: Array, q1: Array, q2: Array) -> tuple[Array, ...]:
+        return moments(Pairs(k, distances(k, q1, q2), length(q1), length(q2)), spread, shortest)
+
+    @of_covariances.defjvp
+    def of_covariances_jvp(primals: tuple, tangents: tuple) -> tuple[Any, Any]:
+        """At a given angle, moments are smooth functions of the deviations. In `k`, that of the first is the second."""
+        (k, q1, q2), (dk, dq1, dq2) = primals, tangents
+        distance = distances(k, q1, q2)
+
+        @jax.checkpoint
+        def at_angle(q1: Array, q2: Array) -> tuple[Array, ...]:
+            return moments(Pairs(k, distance, length(q1), length(q2)), spread, False)
+
+        @jax.checkpoint
+        def second(distance: Array) -> Array:
+            return moments(Pairs(k, distance, length(q1), length(q2)), spread, False)[1]
+
+        values, changes = jax.jvp(at_angle, (q1, q2), (dq1, dq2))
+        away = jnp.maximum(distance, _FLOOR[k.dtype.name])
+        _, by_distance = jax.jvp(second, (away,), (jnp.ones_like(away),))
+        inverse1, inverse2 = spread(safe_reciprocal(length(q1)), safe_reciprocal(length(q2)))
+        curvature = jnp.where(k < 0, by_distance, -by_distance) * (inverse1 * inverse2)
+        dlog1, dlog2 = spread(safe_reciprocal(q1) * dq1 / 2, safe_reciprocal(q2) * dq2 / 2)
+        turn = dk - k * (dlog1 + dlog2)
+        return values, (changes[0] + values[1] * turn, changes[1] + curvature * turn)
+
+    return of_covariances(k, q1, q2)
