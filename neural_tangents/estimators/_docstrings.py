@@ -29,8 +29,8 @@ Args:
     iterations, that with the smallest squared error of leaving one out is kept. 0 for no such learning.
   standardize: whether to standardise inputs.
   {argument}
-  max_exact: for how many different inputs a kernel matrix is decomposed, at most. 4,000 take some ten seconds and half
-    a gigabyte; time grows with the cube of the number, and memory with its square.
+  max_exact: for how many different inputs a kernel matrix is decomposed, at most. 4,000 take some 40 seconds of one
+    core and a gigabyte; time grows with the cube of the number, and memory with its square.
   random_state: a seed, or a `numpy.random.RandomState`, for what is chosen at random, where it is.
 
 Attributes:
