@@ -12,7 +12,7 @@ from jax import Array, lax
 from neural_tangents._core.numerics import as_floats, correlation, safe_reciprocal, safe_sqrt, sine
 
 Entrywise = Callable[[Array], Array]
-_REACH, _NODES = 9.0, 28
+_ENDS, _NODES = (-8.0, -3.5, 3.5, 8.0), 18  # of panels, besides kinks; nodes of each
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,9 +60,9 @@ def _nodes(ends: list[Array]) -> tuple[Array, Array]:
 
 def _ends(kinks: tuple[float, ...], center: Array, inverse_scale: Array) -> list[Array]:
     """Ends of panels: where `center + x / inverse_scale` meets a kink."""
-    marks = [jnp.clip((kink - center) * inverse_scale, -_REACH, _REACH) for kink in kinks]
-    full = jnp.full_like(center, _REACH)
-    return [-full, *marks, full]
+    marks = [jnp.clip((kink - center) * inverse_scale, _ENDS[0], _ENDS[-1]) for kink in kinks]
+    ends = jnp.sort(jnp.stack([*(jnp.full_like(center, end) for end in _ENDS), *marks]), axis=0)
+    return list(ends)
 
 
 def mean(fn: Rough, q: Array) -> Array:

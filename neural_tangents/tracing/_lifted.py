@@ -13,6 +13,7 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.layer import Layer
 from neural_tangents._core.selection import canonical_get, check_names, result_type
 from neural_tangents._core.types import PyTree
+from neural_tangents.tracing._description import table
 from neural_tangents.tracing._errors import LiftError
 from neural_tangents.tracing._graph import Node
 from neural_tangents.tracing._inputs_of_batches import Inputs, needed
@@ -21,7 +22,6 @@ from neural_tangents.tracing._padding import Untranslated
 from neural_tangents.tracing._pairs import Pairs
 from neural_tangents.tracing._reading import Reading
 from neural_tangents.tracing._steps import trace
-from neural_tangents.tracing._table import table
 
 _NAMES = ("nngp", "ntk")
 

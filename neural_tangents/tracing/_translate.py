@@ -22,7 +22,6 @@ from neural_tangents.tracing._graph import (
     walk,
 )
 from neural_tangents.tracing._padding import Untranslated, Window, window_of
-from neural_tangents.tracing._scaled_activations import scaled_layer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +89,7 @@ class _Translator:
         if isinstance(node, Phi):
             return [*self.layers(node.child, stop), node.activation.layer]
         if isinstance(node, Times) and isinstance(node.child, Phi):
-            return [*self.layers(node.child.child, stop), scaled_layer(node.child.activation, node.factor)]
+            return [*self.layers(node.child.child, stop), node.child.activation.times(node.factor).layer]
         if isinstance(node, Times) and isinstance(node.child, Linear):
             weights, square = node.child.weights, node.factor**2
             weights = dataclasses.replace(weights, variance=weights.variance * square, rate=weights.rate * square)

@@ -1,0 +1,57 @@
+"""Nonlinearities that are recognised by their values."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from neural_tangents import stax
+from neural_tangents.tracing._activations import activation
+
+
+@pytest.mark.parametrize(
+    ("f", "layer"),
+    [
+        (jax.nn.relu, stax.Relu()),
+        (lambda x: x * (x > 0), stax.Relu()),
+        (lambda x: jnp.where(x >= 0, x, 0.2 * x), stax.LeakyRelu(0.2)),
+        (jnp.abs, stax.Abs()),
+        (lambda x: 2 * jax.lax.erf(3 * x) + 1, stax.Erf(2.0, 3.0, 1.0)),
+        (lambda x: jax.nn.gelu(x, approximate=False), stax.Gelu()),
+        (lambda x: 2 * jnp.sin(x / 2 + 1), stax.Sin(2.0, 0.5, 1.0)),
+        (lambda x: jnp.cos(3 * x), stax.Cos(1.0, 3.0)),
+        (lambda x: x**3 - x, stax.Polynomial([0, -1, 0, 1])),
+        (lambda x: jnp.maximum(x, 0) ** 2, stax.RectifiedMonomial(2)),
+        (lambda x: (x > 0) * 1.0, stax.RectifiedMonomial(0)),
+        (lambda x: 3 * jnp.exp(x / 4), stax.Exp(3.0, 0.25)),
+        (lambda x: jnp.exp(-(x**2)), stax.Gaussian()),
+        (jnp.sign, stax.Sign()),
+    ],
+)
+def test_recognises(f, layer):
+    kernel_fn, want_fn = (stax.serial(stax.Dense(1), phi)[2] for phi in (activation(f).layer, layer))
+    x = jnp.asarray(np.random.RandomState(0).normal(size=(3, 4)), jnp.float32)
+    assert not repr(activation(f).layer).startswith("Elementwise")
+    for got, want in zip(kernel_fn(x, None, ("nngp", "ntk")), want_fn(x, None, ("nngp", "ntk")), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+def test_others_by_quadrature():
+    f = jnp.tanh
+    with pytest.warns(UserWarning, match="approximate"):
+        reference = stax.ElementwiseNumerical(f, 160)
+    x = jnp.asarray(np.random.RandomState(0).normal(size=(3, 4)), jnp.float32)
+    kernel_fn, want_fn = (stax.serial(stax.Dense(1), phi)[2] for phi in (activation(f).layer, reference))
+    for got, want in zip(kernel_fn(x, None, ("nngp", "ntk")), want_fn(x, None, ("nngp", "ntk")), strict=True):
+        np.testing.assert_allclose(got, want, rtol=2e-5)
+
+
+def test_equal_functions_are_one():
+    assert activation(jnp.tanh) is activation(lambda x: 1 * jnp.tanh(x))
+    assert activation(lambda x: x > 0) is not activation(lambda x: (x > 0) * 1.0)
+    assert activation(jnp.tanh).times(2.0) is activation(lambda x: 2 * jnp.tanh(x))
+
+
+def test_linear():
+    assert activation(lambda x: 3 * x - 0.5).linear == (3, -0.5)
+    assert activation(jnp.sin).linear is None and activation(lambda x: x != x).linear is None
