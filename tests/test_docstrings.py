@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 import neural_tangents as nt
-from neural_tangents import batching, empirical, estimators, experimental, predict, stax
+from neural_tangents import batching, empirical, estimators, experimental, predict, stax, tracing
 
 PACKAGES = {
     **{"stax": stax, "predict": predict, "empirical": empirical, "batching": batching, "experimental": experimental},
-    "estimators": estimators,
+    **{"estimators": estimators, "tracing": tracing},
     "neural_tangents": nt,
 }
 PUBLIC = {
@@ -55,7 +55,16 @@ stax.serial stax.Dense stax.Conv stax.Relu predict.gp_inference predict.gradient
 empirical.empirical_ntk_fn empirical.linearize
 """.split()
 
-EXAMPLES_SEE = {"nt": nt, "stax": stax, "predict": predict, "empirical": empirical, "jax": jax, "jnp": jnp, "np": np}
+EXAMPLES_SEE = {
+    "nt": nt,
+    "stax": stax,
+    "predict": predict,
+    "empirical": empirical,
+    "tracing": tracing,
+    "jax": jax,
+    "jnp": jnp,
+    "np": np,
+}
 
 SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Warns|Source|Example|Examples|Yields|Note):", re.MULTILINE)
 

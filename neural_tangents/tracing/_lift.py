@@ -7,10 +7,10 @@ import jax
 import numpy as np
 
 from neural_tangents._core.types import PyTree
-from neural_tangents.tracing._atoms import CHANNEL, POSITION, REPEATED
+from neural_tangents.tracing._atoms import BATCH, CHANNEL, REPEATED, find
 from neural_tangents.tracing._distribution import given_distribution, read_initialiser
 from neural_tangents.tracing._errors import LiftError
-from neural_tangents.tracing._graph import Node, Phi, is_gaussian, scales, sources
+from neural_tangents.tracing._graph import Node, Phi, is_gaussian, scales, sources, view
 from neural_tangents.tracing._lifted import Direct, Lifted, Output, triple
 from neural_tangents.tracing._reading import Leaf, Reading
 from neural_tangents.tracing._rules.table import RULES
@@ -156,15 +156,21 @@ def _output(reading: Reading, value: Any, i: int) -> Output:
     order = []
     for axis in value.axes:
         kinds = {atom.kind for atom in axis}
-        if CHANNEL in kinds and POSITION in kinds:
+        if len(kinds) > 1 and kinds & {CHANNEL, BATCH}:
             raise LiftError(
-                f"An axis of output {i} joins positions and channels. Keep them apart, or {advice.lower()}{where}"
+                f"An axis of output {i} joins positions, channels or inputs. Keep them apart, or {advice.lower()}{where}"
             )
-        if REPEATED in kinds:
-            raise LiftError(f"Output {i} repeats its entries. Return them once.{where}")
-        positions = [atom.key for atom in axis if atom.kind == POSITION]
-        order += [positions] if positions else []
-    return Output(node, tuple(map(tuple, order)))
+        if CHANNEL in kinds or BATCH in kinds:
+            continue
+        group = []
+        for atom in axis:
+            if atom.kind == REPEATED:
+                node = view(node, node.fin, (*range(len(node.fin)), None), dict(enumerate((*node.fin, atom.size))))
+            group.append(len(node.fin) - 1 if atom.kind == REPEATED else atom.key)
+        order.append(tuple(group))
+    if not find(value.axes, CHANNEL) and order and not order[-1] and not value.axes[-1]:
+        order.pop()  # the channel axis, of size 1
+    return Output(node, tuple(order))
 
 
 def _without_constants(node: Node) -> Node:

@@ -84,8 +84,8 @@ def selected(reading: Reading, step: Step, value: Any, axis: int, indices: Seque
     if not atoms or indices == list(range(size_of(atoms))):
         return value
     if len(atoms) > 1:
-        raise Misfit("entries are taken along an axis that was merged of several")
-    (atom,) = atoms
+        value = merged(value, axis)
+    (atom,) = value.axes[axis]
     if atom.kind == BATCH:
         raise Misfit("the network mixes its inputs: it takes some of a batch")
     if atom.kind == REPEATED:
@@ -98,6 +98,30 @@ def selected(reading: Reading, step: Step, value: Any, axis: int, indices: Seque
     matrix = np.zeros((len(indices), atom.size))
     matrix[np.arange(len(indices)), indices] = 1
     return mapped(value, atom, matrix)
+
+
+def merged(value: Any, axis: int) -> Any:
+    """An activation whose finite axes, which make up one axis together, are one.
+
+    Raises:
+      Misfit: the axis is made of other factors too.
+    """
+    atoms = value.axes[axis]
+    if not isinstance(value, Data) or any(atom.kind != POSITION for atom in atoms):
+        raise Misfit("an axis that was merged of several is changed")
+    mine = [atom.key for atom in atoms]
+    rest = [i for i in range(len(value.node.fin)) if i not in mine]
+    node = view(value.node, value.node.fin, (*rest, *mine))
+    fin = (*(value.node.fin[i] for i in rest), size_of(atoms))
+    node = view(node, fin, tuple(range(len(fin))))
+    place = {key: i for i, key in enumerate(rest)}
+
+    def renamed(a: Atom) -> Atom:
+        return dataclasses.replace(a, key=place[a.key]) if a.kind == POSITION else a
+
+    joint = Atom(POSITION, size_of(atoms), len(rest))
+    axes = ((joint,) if i == axis else tuple(map(renamed, a)) for i, a in enumerate(value.axes))
+    return Data(node, tuple(axes))
 
 
 def mapped(value: Data, atom: Atom, matrix: np.ndarray, window: Any = None) -> Data:
@@ -175,9 +199,9 @@ def pad(reading: Reading, step: Step, operands: Sequence[Any]) -> Any:
     for axis, (low, high, inside) in enumerate(step.params["padding_config"]):
         if not (low or high or inside):
             continue
-        if any(a.kind != POSITION for a in value.axes[axis]) or len(value.axes[axis]) > 1:
-            raise Misfit("an axis that is not one of positions is padded")
         value = with_position(value, axis)
+        if any(a.kind != POSITION for a in value.axes[axis]):
+            raise Misfit("an axis that is not one of positions is padded")
         (atom,) = value.axes[axis]
         at = low + np.arange(atom.size) * (inside + 1)
         size = low + high + (atom.size - 1) * (inside + 1) + 1
@@ -189,7 +213,9 @@ def pad(reading: Reading, step: Step, operands: Sequence[Any]) -> Any:
 
 
 def with_position(value: Data, axis: int) -> Data:
-    """An activation whose axis of size 1 is a finite axis."""
+    """An activation of which an axis of size 1, or one of several positions, is one finite axis."""
+    if len(value.axes[axis]) > 1 and all(atom.kind == POSITION for atom in value.axes[axis]):
+        return merged(value, axis)
     if value.axes[axis]:
         return value
     fin = value.node.fin
@@ -214,7 +240,7 @@ def concatenate(reading: Reading, step: Step, operands: Sequence[Any]) -> Any:
     for value, size in zip(operands, sizes, strict=True):
         data = _like(reading, step, value, template, axis)
         data = with_position(data, axis)
-        if any(a.kind != POSITION for a in data.axes[axis]) or len(data.axes[axis]) > 1:
+        if any(a.kind != POSITION for a in data.axes[axis]):
             raise Misfit("activations are joined along an axis that is not one of positions")
         matrix = np.zeros((total, size))
         matrix[start : start + size] = np.eye(size)
