@@ -38,8 +38,13 @@ class Lifted(Layer):
     """A network of JAX functions with its infinite-width limit: a triple `(init_fn, apply_fn, kernel_fn)`.
 
     Attributes:
+      init_fn: `(rng, input_shape) -> (output_shape, params)` draws parameters, by the initialiser that was lifted.
+      apply_fn: `(params, x) -> outputs` applies the function that was lifted.
+      kernel_fn: `(x1, x2, get)` gives the kernels of the infinite network; with the back end of layers, all that kernel
+        functions of `stax` do.
       network: the network of `stax` layers that computes the kernel, a triple; None if there is none.
       backend: what computes the kernel, `"stax"` or `"direct"`.
+      table: what `describe` returns.
     """
 
     network: Layer | None
