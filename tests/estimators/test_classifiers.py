@@ -43,10 +43,10 @@ def test_draws_have_the_probabilities_of_classes():
 def test_probabilities_of_noisy_labels():
     """Where 30 % of labels are flipped, probabilities are near 70 %."""
     rng = np.random.RandomState(0)
-    x = rng.uniform(-1, 1, size=(600, 1))
-    y = (x[:, 0] > 0) ^ (rng.uniform(size=600) < 0.3)
+    x = rng.uniform(-1, 1, size=(250, 1))
+    y = (x[:, 0] > 0) ^ (rng.uniform(size=250) < 0.3)
     p = NNGPClassifier().fit(x, y).predict_proba(np.array([[-0.6], [0.6]]))
-    np.testing.assert_allclose([p[0, 0], p[1, 1]], 0.7, atol=0.08)
+    np.testing.assert_allclose([p[0, 0], p[1, 1]], 0.7, atol=0.1)
 
 
 def test_weights_of_classes_are_weights_of_points():
@@ -76,9 +76,9 @@ def test_balanced_counts_weights():
 @pytest.mark.parametrize("classifier", [NTKClassifier, NNGPClassifier])
 def test_public_data(classifier):
     x, y = load_digits(return_X_y=True)
-    fitted = classifier(standardize=False).fit(x[:500], y[:500])
-    assert fitted.score(x[500:800], y[500:800]) > 0.91
-    assert log_loss(y[500:800], fitted.predict_proba(x[500:800])) < 0.5
+    fitted = classifier(standardize=False).fit(x[:250], y[:250])
+    assert fitted.score(x[250:500], y[250:500]) > 0.82
+    assert log_loss(y[250:500], fitted.predict_proba(x[250:500])) < 0.7
     x, y = load_iris(return_X_y=True)
     assert classifier().fit(x[::2], y[::2]).score(x[1::2], y[1::2]) > 0.9
 
