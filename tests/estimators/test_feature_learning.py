@@ -69,9 +69,9 @@ def test_finds_the_inputs_that_matter(estimator):
 
 def test_of_classes_and_of_a_constant():
     rng = np.random.RandomState(0)
-    x = rng.normal(size=(60, 6))
+    x = rng.normal(size=(100, 8))  # as above: no more programs
     fitted = NNGPClassifier(feature_learning=2).fit(x, x[:, 1] > 0)
     assert np.argmax(np.diagonal(fitted.feature_matrix_)) == 1
-    constant = NTKRegressor(feature_learning=2).fit(x, np.full(60, 3.0))
+    constant = NTKRegressor(feature_learning=2).fit(x, np.full(100, 3.0))
     assert constant.feature_matrix_ is None
     np.testing.assert_allclose(constant.predict(x), 3.0)
