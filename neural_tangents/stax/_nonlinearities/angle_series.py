@@ -41,7 +41,7 @@ def expectations(
     middle = (least + most) / 2
     routes: list[Callable[[Pairs], Any]] = [
         lambda pairs: _by_angle(functions, pairs, spread),
-        lambda pairs: tuple(_of_one_deviation(parts, pairs, middle) for parts in functions),
+        lambda pairs: tuple(_of_one_deviation(parts, pairs, spread, middle) for parts in functions),
     ]
     index = jnp.where(most - least <= 8 * jnp.finfo(most.dtype).eps * most, 1, 0)
     series = [part.hermite for parts in functions for part in parts]
@@ -62,13 +62,14 @@ def square(parts: Sequence[Part], r: Array) -> Array:
     return total
 
 
-def _of_one_deviation(parts: Sequence[Part], pairs: Pairs, r: Array) -> Array:
+def _of_one_deviation(parts: Sequence[Part], pairs: Pairs, spread: Spread, r: Array) -> Array:
     total, y = jnp.zeros_like(pairs.k), place_of_distance(pairs.distance, safe_sqrt)
     for table in (part.angle for part in parts):
         h = _functions(table, r)
         terms = jnp.einsum("jab,a,b->j", jnp.asarray(table.core, h.dtype), h, h, precision=matmul_precision())
         total += pairs.signed(_chebyshev_sum(terms, y), table.odd)
-    return total
+    # A layout may have entries that stand for no pair, which must stay zero.
+    return total * jnp.multiply(*spread(jnp.ones_like(pairs.r1), jnp.ones_like(pairs.r2)))
 
 
 def _by_hermite(parts: Sequence[Part], pairs: Pairs, spread: Spread) -> Array:

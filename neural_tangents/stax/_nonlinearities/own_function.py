@@ -52,7 +52,7 @@ def Nonlinearity(
       kinks: where `f` has kinks, if not at 0. By default none. Needed if `f` is linear in between: other functions
         with kinks away from 0 have kernels of lower accuracy.
       tolerance: of errors relative to `sqrt(K(x, x) K(y, y))`, by default 1e-9. A larger one gives shorter series. In
-        single precision errors of 5e-7 are tolerated in any case.
+        single precision errors of 1e-6 are tolerated in any case.
 
     Raises:
       TypeError: `fn` or `derivative` is not a function, `kinks` are not numbers, or `tolerance` is not one.

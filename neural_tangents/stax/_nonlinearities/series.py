@@ -15,7 +15,7 @@ from neural_tangents.stax._nonlinearities.function_tables import Function, Funct
 from neural_tangents.stax._nonlinearities.polar import Pairs, Spread, polar
 
 # The accuracy that float32 allows.
-_SINGLE = 5e-7
+_SINGLE = 1e-6
 
 
 def series(label: str, fn: Function, derivative: Function | None, tolerance: float, vanishes: bool) -> Dual:

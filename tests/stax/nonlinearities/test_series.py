@@ -86,3 +86,16 @@ def test_functions_of_traced_values():
         stax.Nonlinearity(jnp.tanh, tolerance=0)
     with pytest.raises(TypeError, match="function as `fn`"):
         stax.Nonlinearity(3)
+
+
+def test_images_of_one_variance():
+    """Evaluated slab by slab, where some entries stand for no pair of positions, and at once."""
+    x = np.random.RandomState(0).normal(size=(2, 4, 3))
+    x /= np.sqrt(np.mean(x**2, axis=-1, keepdims=True))
+    layers = [stax.Conv(1, (1,)), stax.Silu(), stax.Conv(1, (3,), padding="SAME"), stax.GlobalAvgPool()]
+    kernels = layers[0][2](x, diagonal_spatial=False)
+    for layer in layers[1:]:
+        kernels = layer[2](kernels)
+    streamed = stax.serial(*layers)[2](x)
+    for name in ("nngp", "ntk"):
+        np.testing.assert_allclose(getattr(streamed, name), getattr(kernels, name), rtol=1e-5)
