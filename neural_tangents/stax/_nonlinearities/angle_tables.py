@@ -163,12 +163,13 @@ def angle_tables(fn: Entrywise) -> list[AngleTable]:
     tiny = np.array([1e-3, 2e-3])
     tiny_squares = [np.diagonal(square) for square in rule.moments(fn, tiny, 0.0)]
     largest = sum(squares)
+    present = [np.any(square > 1e-24 * largest) for square in squares]
     # Functions may vanish near 0.
     squares = [np.maximum(square, 1e-40 * np.max(largest)) for square in squares]
     return [
         _part(bool(odd), s, np.stack([m[odd] for m in moments]), squares[odd], tiny_squares[odd])
         for odd in (0, 1)
-        if np.any(squares[odd] > 1e-24 * largest)
+        if present[odd]
     ]
 
 

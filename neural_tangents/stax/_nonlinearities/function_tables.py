@@ -89,7 +89,8 @@ class _Complete(NamedTuple):
             left[table.odd] = left[table.odd] - table(_CHECKED, _CHECKED_ANGLES)
         size = np.sqrt(np.diagonal(self.checks[0][0] + self.checks[1][0]))
         size = np.maximum(size, 1e-6 * np.max(size))  # functions may vanish near 0
-        return float(np.max((np.abs(left[0]) + np.abs(left[1])) / (size[:, None] * size)))
+        error = float(np.max((np.abs(left[0]) + np.abs(left[1])) / (size[:, None] * size)))
+        return min(error, 1.0) if np.isfinite(error) else 1.0
 
     def hermite(self, tables: Sequence[AngleTable], largest: float, tolerance: float) -> list[HermiteTable | None]:
         def part(odd: bool) -> Callable[[np.ndarray], np.ndarray]:
