@@ -119,7 +119,7 @@ NETWORKS = {
 }
 
 
-BACKENDS = [("direct", "standard"), ("stax", "standard"), ("stax", "ntk")]
+CASES = [("direct", "standard", "float64"), ("stax", "ntk", "float64"), ("stax", "standard", "float32")]
 
 
 def structs(shapes, dtype):
@@ -131,8 +131,13 @@ def draws(shape, dtype, n=2):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize(("backend", "parameterization"), BACKENDS)
+@pytest.mark.parametrize(("backend", "parameterization", "dtype"), CASES)
 def test_equals_stax(name, backend, parameterization, dtype):
+    with jax.enable_x64(dtype == "float64"):
+        check_equal_to_stax(name, backend, parameterization, np.dtype(dtype))
+
+
+def check_equal_to_stax(name, backend, parameterization, dtype):
     f, shapes, variances, network, shape = NETWORKS[name]
     x1, x2 = draws(shape, dtype)
     lifted = tracing.lift(

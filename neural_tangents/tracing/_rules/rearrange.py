@@ -292,28 +292,35 @@ def gather(reading: Reading, step: Step, operands: Sequence[Any]) -> Any:
     shape = reading.shapes(step.operands[0])[0]
     taken = [(k, i) for k, i in enumerate(numbers.start_index_map) if sizes[i] != shape[i]]
     whole = all(size == shape[i] for i, size in enumerate(sizes) if i not in numbers.start_index_map)
-    if len(taken) != 1 or not whole or numbers.operand_batching_dims:
-        raise Misfit("entries are looked up along several axes at once")
-    ((component, axis),) = taken
+    if not whole or numbers.operand_batching_dims:
+        raise Misfit("entries are looked up in several arrays at once")
     if isinstance(value, Param) and not isinstance(index, Data | Param):
-        if sizes[axis] != 1 or component:
+        if len(taken) != 1 or taken[0][0] or sizes[taken[0][1]] != 1:
             raise Misfit("slices of a parameter at places that depend on inputs")
-        return reading.rules.helpers["embedding"](reading, step, [value, index, axis])
+        return reading.rules.helpers["embedding"](reading, step, [value, index, taken[0][1]])
     if not isinstance(index, Known):
         raise Misfit("activations are looked up at places that depend on inputs")
-    places = _places(index, component, shape[axis] - sizes[axis])
-    if tuple(numbers.collapsed_slice_dims) == (axis,):
-        where = [i for i in range(len(reading.shapes(step.results[0])[0])) if i not in numbers.offset_dims]
-        result = selected(reading, step, value, axis, places.reshape(-1).tolist())
-        axes = [a for i, a in enumerate(result.axes) if i != axis]
-        if len(where) == 1:
-            axes.insert(where[0], result.axes[axis])
-        elif where:
-            raise Misfit("entries are looked up by an index with several axes")
-        return with_axes(result, tuple(axes))
-    if places.size != 1:
-        raise Misfit("several slices are looked up")
-    return selected(reading, step, value, axis, range(int(places), int(places) + sizes[axis]))
+    where = [i for i in range(len(reading.shapes(step.results[0])[0])) if i not in numbers.offset_dims]
+    gone: list[int] = []
+    chosen: tuple[Atom, ...] = ()
+    for component, axis in taken:
+        places = _places(index, component, shape[axis] - sizes[axis])
+        if axis not in numbers.collapsed_slice_dims:
+            if places.size and np.any(places != places.flat[0]):
+                raise Misfit("several slices are looked up")
+            value = selected(reading, step, value, axis, range(places.flat[0], places.flat[0] + sizes[axis]))
+        elif gone or len(where) > 1:
+            raise Misfit("entries are looked up along several axes at once")
+        else:
+            value = selected(reading, step, value, axis, places.reshape(-1).tolist())
+            gone, chosen = [axis], value.axes[axis]
+    ones = [i for i in numbers.collapsed_slice_dims if i not in gone]
+    axes = [a for i, a in enumerate(value.axes) if i not in (*gone, *ones)]
+    if gone and where:
+        axes.insert(where[0], chosen)
+    elif where:
+        raise Misfit("entries are looked up by an index along no axis")
+    return with_axes(value, tuple(axes))
 
 
 def _places(index: Known, component: int, last: int) -> np.ndarray:
