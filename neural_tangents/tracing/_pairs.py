@@ -69,8 +69,8 @@ class Pairs:
             size *= n
         if size > LARGEST:
             raise MemoryError(
-                f"A covariance of all pairs of {lead} inputs at {a.fin} and {b.fin} positions takes {size / 2**30:.0f} GiB, "
-                "more than is allowed. Compute the kernel in smaller batches, by `nt.batch`, or of smaller inputs."
+                f"A covariance of all pairs of {lead} inputs at {a.fin} and {b.fin} positions takes {size / 2**30:.0f} "
+                "GiB, more than is allowed. Compute the kernel in smaller batches, by `nt.batch`, or of smaller inputs."
             )
 
     def second(self, a: Node, b: Node, sides: tuple[int, int] = (0, 1), own: bool = False) -> Any:
