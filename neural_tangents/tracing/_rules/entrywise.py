@@ -44,8 +44,8 @@ NOT_ONE = (
     "several of them. Put weights on the branch before it"
 )
 MONTE_CARLO = (
-    "For a kernel without closed form, average over draws: `neural_tangents.monte_carlo_kernel_fn(init_fn, apply_fn, "
-    "key, n_samples)`, with `init_fn = lambda key, shape: ((), init(key))`"
+    "For a kernel without closed form, average over draws: `neural_tangents.monte_carlo_kernel_fn(lambda key, shape: "
+    "((), init(key)), lambda params, x: apply_fn(params, x), key, n_samples)`"
 )
 VARYING = (
     "activations are combined with constants, or with functions of inputs, whose value differs between channels, so "
@@ -149,7 +149,7 @@ def convert(reading: Reading, step: Step, operands: Sequence[Any]) -> Any:
         return entrywise(reading, step, operands)
     if isinstance(value, Param) and jnp.issubdtype(step.params["new_dtype"], jnp.floating):
         return value
-    raise Misfit("activations are made whole numbers")
+    raise Misfit("activations are made whole or complex numbers")
 
 
 def add(reading: Reading, step: Step, operands: Sequence[Any]) -> Any:
