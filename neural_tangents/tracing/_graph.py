@@ -7,8 +7,8 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from neural_tangents.tracing._activations import Activation
 from neural_tangents.tracing._atoms import POSITION, find
+from neural_tangents.tracing._recognised import Activation
 
 
 @dataclasses.dataclass(frozen=True)

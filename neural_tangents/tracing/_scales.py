@@ -5,7 +5,6 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
-from neural_tangents.tracing._activations import Activation, activation
 from neural_tangents.tracing._errors import LiftError
 from neural_tangents.tracing._graph import (
     MAPS,
@@ -20,6 +19,7 @@ from neural_tangents.tracing._graph import (
     scales,
     times,
 )
+from neural_tangents.tracing._recognised import Activation, activation
 
 
 def derivative(node: Node, place: Any) -> Node | None:

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jax import Array
 
 from neural_tangents._compat import apply_primitive
-from neural_tangents.tracing._activations import activation
 from neural_tangents.tracing._alignment import align, is_random
 from neural_tangents.tracing._atoms import CHANNEL, Misfit
 from neural_tangents.tracing._graph import (
@@ -26,6 +25,7 @@ from neural_tangents.tracing._graph import (
     walk,
 )
 from neural_tangents.tracing._reading import Reading
+from neural_tangents.tracing._recognised import activation
 from neural_tangents.tracing._steps import Step
 from neural_tangents.tracing._values import Data, Known, Param, axis_of
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neural_tangents import stax
-from neural_tangents.tracing._activations import activation
+from neural_tangents.tracing._recognised import activation
 
 
 @pytest.mark.parametrize(
