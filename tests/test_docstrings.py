@@ -55,7 +55,16 @@ stax.serial stax.Dense stax.Conv stax.Relu predict.gp_inference predict.gradient
 empirical.empirical_ntk_fn empirical.linearize
 """.split()
 
-EXAMPLES_SEE = {"nt": nt, "stax": stax, "predict": predict, "empirical": empirical, "jax": jax, "jnp": jnp, "np": np}
+EXAMPLES_SEE = {
+    "nt": nt,
+    "stax": stax,
+    "predict": predict,
+    "empirical": empirical,
+    "tracing": tracing,
+    "jax": jax,
+    "jnp": jnp,
+    "np": np,
+}
 
 SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Warns|Source|Example|Examples|Yields|Note):", re.MULTILINE)
 

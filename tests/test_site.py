@@ -13,13 +13,15 @@ from pathlib import Path
 import pytest
 
 import neural_tangents as nt
-from neural_tangents import batching, empirical, estimators, predict, stax, typing
+from neural_tangents import batching, empirical, estimators, predict, stax, tracing, typing
 from neural_tangents._core import missing_names, old_calls
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-MODULES = {"": nt, "stax": stax, "predict": predict, "empirical": empirical, "batching": batching, "typing": typing}
-MODULES["estimators"] = estimators
+MODULES = {
+    **{"": nt, "stax": stax, "predict": predict, "empirical": empirical, "batching": batching},
+    **{"estimators": estimators, "tracing": tracing, "typing": typing},
+}
 
 
 def extension(name):
