@@ -9,10 +9,12 @@ from sphinx import addnodes
 from sphinx.transforms import SphinxTransform
 
 import neural_tangents as nt
-from neural_tangents import batching, empirical, estimators, predict, stax, typing
+from neural_tangents import batching, empirical, estimators, predict, stax, tracing, typing
 
-MODULES = {"": nt, "stax": stax, "predict": predict, "empirical": empirical, "batching": batching, "typing": typing}
-MODULES["estimators"] = estimators
+MODULES = {
+    **{"": nt, "stax": stax, "predict": predict, "empirical": empirical, "batching": batching},
+    **{"estimators": estimators, "tracing": tracing, "typing": typing},
+}
 
 
 def targets() -> dict[str, str]:
