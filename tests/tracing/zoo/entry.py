@@ -17,7 +17,7 @@ RNG = np.random.RandomState(0)
 VECTORS = RNG.normal(size=(5, 5)).astype(np.float32)
 IMAGES = RNG.normal(size=(4, 5, 6, 2)).astype(np.float32)
 SEQUENCES = RNG.normal(size=(4, 4, 3)).astype(np.float32)
-TOKENS = RNG.randint(0, 6, (4, 4))
+TOKENS = RNG.randint(0, 6, (4, 4)).astype(np.int32)
 WIDTH = 16
 
 # Frameworks begin biases with zeros: these are no part of the NNGP, and move with `standard` parameterization.
