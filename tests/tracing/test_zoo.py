@@ -56,10 +56,10 @@ def test_agrees(entry, parameterization):
     check(entry, parameterization)
 
 
-@pytest.mark.parametrize("entry, parameterization", with_truth(HOSTILE))
-def test_agrees_or_is_refused(entry, parameterization):
+@pytest.mark.parametrize("name", [name for name, entry in HOSTILE.items() if not isinstance(entry.truth, str)])
+def test_agrees_or_is_refused(name):
     try:
-        check(entry, parameterization)
+        check(HOSTILE[name], "ntk")
     except LiftError as error:
         assert len(str(error)) > 40
 

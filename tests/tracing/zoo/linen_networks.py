@@ -39,6 +39,7 @@ def activation(f, layer, **options):
         hidden = [Dense(WIDTH, parameterization=p), layer()] * 2
         return stax.serial(*hidden, Dense(3, parameterization=p))
 
+    options = {"parameterizations": ("ntk",), **options}  # layers are the same in all: one shows both
     return sequential(VECTORS, [nn.Dense(WIDTH), f, nn.Dense(WIDTH), f, nn.Dense(3)], truth, **options)
 
 
@@ -389,7 +390,7 @@ def he_init(model_width):
 ntk_only = {"parameterizations": ("ntk",)}
 
 NETWORKS = {
-    "relu": activation(nn.relu, stax.Relu),
+    "relu": activation(nn.relu, stax.Relu, parameterizations=("ntk", "standard")),
     "exact gelu": activation(lambda x: nn.gelu(x, approximate=False), stax.Gelu),
     "tanh": activation(nn.tanh, lambda: numerical(jnp.tanh), rtol=1e-4),
     "silu": activation(nn.silu, lambda: numerical(jax.nn.silu), rtol=1e-4),
