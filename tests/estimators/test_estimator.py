@@ -14,6 +14,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils.estimator_checks import check_estimator
+from sweeps import mostly_slow
 
 from neural_tangents import estimators, stax
 from neural_tangents.estimators import NNGPRegressor, NTKClassifier, NTKRegressor
@@ -22,7 +23,7 @@ RNG = np.random.RandomState(0)
 X, Y = RNG.normal(size=(20, 3)), RNG.normal(size=20)
 
 
-@pytest.mark.parametrize("name", estimators.__all__)
+@pytest.mark.parametrize("name", mostly_slow(estimators.__all__, ["NTKRegressor", "NNGPClassifier"]))
 def test_checks_of_scikit_learn(name, monkeypatch):
     """None fails, and none is skipped."""
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")  # without it, one is

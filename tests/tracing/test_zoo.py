@@ -19,11 +19,12 @@ FRAMEWORKS = {
 ZOO = {f"{f}: {name}": entry for f, module in FRAMEWORKS.items() for name, entry in module.NETWORKS.items()}
 HOSTILE = {**hostile_networks.NETWORKS, **surprising.NETWORKS}
 BOTH = "nngp", "ntk"
+EXACT = ["linen: relu", "linen: he", "linen: cnn", "linen: resnet", "linen: gated", "nnx: mlp", "haiku: mlp"]
 
 
 def with_truth(entries):
     return [
-        pytest.param(entry, p, id=f"{name}, {p}")
+        pytest.param(entry, p, id=f"{name}, {p}", marks=() if name in EXACT else pytest.mark.slow)
         for name, entry in entries.items()
         if not isinstance(entry.truth, str)
         for p in entry.parameterizations
@@ -56,6 +57,7 @@ def test_agrees(entry, parameterization):
     check(entry, parameterization)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, entry in HOSTILE.items() if not isinstance(entry.truth, str)])
 def test_agrees_or_is_refused(name):
     try:
@@ -68,9 +70,6 @@ def test_agrees_or_is_refused(name):
 def test_is_refused(entry):
     with pytest.raises(LiftError, match=entry.truth):
         lift(entry.apply, entry.init, entry.x[:3], **entry.options)
-
-
-EXACT = ["linen: relu", "linen: he", "linen: cnn", "linen: resnet", "linen: gated", "nnx: mlp", "haiku: mlp"]
 
 
 @pytest.mark.parametrize("name", EXACT)
