@@ -83,6 +83,7 @@ def test_implementations_of_the_empirical_ntk_agree(load, capsys):
     assert capsys.readouterr().out.count("largest relative difference") == len(results)
 
 
+@pytest.mark.slow
 def test_a_wide_network_trains_like_its_linearisation(load, capsys):
     example = load("weight_space")
     options = {"train": 100, "test": 200, "steps": 50}
@@ -99,6 +100,7 @@ def test_a_wide_network_trains_like_its_linearisation(load, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 2 * (3 + len(wide))
 
 
+@pytest.mark.slow
 def test_the_empirical_ntk_predicts_training_of_a_wide_network(load, capsys):
     example = load("function_space")
     options = {"train": 32, "test": 32, "steps": 300}
@@ -112,6 +114,7 @@ def test_the_empirical_ntk_predicts_training_of_a_wide_network(load, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 2 * (3 + len(wide))
 
 
+@pytest.mark.slow
 def test_hyperparameters_are_learned(load, capsys):
     losses, errors, noise = run(load("hyperparameters"), train=40, steps=60)
     assert losses[-1] < losses[0] - 0.5
@@ -132,6 +135,7 @@ def test_a_store_of_kernels_is_filled_in_shares(load, tmp_path, capsys):
     assert "0 tiles were missing before" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_pooling_does_not_mind_moved_digits(load, capsys):
     accuracies = run(load("infinite_cnn"), train=60, test=60, tile=20)
     still, moved = accuracies["pooled"]
@@ -141,6 +145,7 @@ def test_pooling_does_not_mind_moved_digits(load, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 4
 
 
+@pytest.mark.slow
 def test_languages_are_told_apart(load, capsys):
     example = load("text")
     assert [len(texts) for texts in example.sentences().values()] == [24] * 4
@@ -157,6 +162,7 @@ def test_a_kernel_of_ones_own(load, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The kernel of `ElementwiseNumerical` is approximate")
 def test_kernels_by_quadrature(load, capsys):
     results = run(load("elementwise_numerical"), images=4)
@@ -166,6 +172,7 @@ def test_kernels_by_quadrature(load, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 6
 
 
+@pytest.mark.slow
 def test_wrong_labels_are_found(load, tmp_path, capsys):
     plot = tmp_path / "worst.png"
     found = run(load("wrong_labels"), plot=plot, train=1200)
@@ -174,6 +181,7 @@ def test_wrong_labels_are_found(load, tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 4
 
 
+@pytest.mark.slow
 def test_learning_curves_are_predicted(load, tmp_path, capsys):
     plot = tmp_path / "curve.png"
     sizes, predicted, errors = run(load("learning_curve"), plot=plot, points=300, draws=10)

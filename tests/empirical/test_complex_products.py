@@ -50,6 +50,7 @@ def test_products_are_those_of_the_kernel(name, hermitian):
                 assert_close(a, j @ pulled)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hermitian", [False, True])
 @pytest.mark.parametrize("name", COMPLEX)
 def test_diagonal_and_trace(name, hermitian):
@@ -68,6 +69,7 @@ def test_diagonal_and_trace(name, hermitian):
                 assert_close(trace, np.trace(reduced(kernel, axes)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMPLEX)
 def test_hermitian_kernels(name):
     """All implementations; a batch with itself gives a Hermitian matrix without negative eigenvalues."""

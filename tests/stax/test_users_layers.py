@@ -99,6 +99,7 @@ def outcome(*layers, jit):
         return error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "jit"), CASES, ids=str)
 def test_optimisations_do_as_the_plain_path(first, jit, monkeypatch):
     monkeypatch.setattr("neural_tangents.stax._streaming.runs._MANY_ENTRIES", 1)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from dual_cases import CASES, COEFFICIENTS, DUALS, INEXACT, SERIES
 from finite_width import compiled
+from sweeps import mostly_slow
 
 from neural_tangents import stax
 from neural_tangents._core.kernel import Kernel
@@ -295,6 +296,8 @@ LAYERS = {
     for name, case in {**CASES, **INEXACT, **SERIES}.items()
     for call in case.layers
 }
+# Others are series, of which tables have to be made first.
+QUICK = [name for name in LAYERS if name.partition(":")[0] not in SERIES or name.startswith("tanh")]
 WARNINGS = {"Hermite": "unit variance", "ElementwiseNumerical": "approximate"}
 # What the functions of layers are called that are special cases of others.
 ALIASES = {"Relu": "ABRelu", "LeakyRelu": "ABRelu", "Abs": "ABRelu", "Sigmoid_like": "Erf", "Cos": "Sin"}
@@ -334,7 +337,7 @@ def test_all_public_nonlinearities_are_here():
     assert missing(room, without_one, calls) == {"Sin"}
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", mostly_slow(LAYERS, QUICK))
 def test_layers_have_the_kernel_of_their_record(name):
     layer, dual = made(name), LAYERS[name][1].dual
 
@@ -345,7 +348,9 @@ def test_layers_have_the_kernel_of_their_record(name):
 
     before, kernel, expected = jax.jit(both)(X1, X2)
     for field, want in zip(COVARIANCES, expected, strict=True):
-        np.testing.assert_allclose(getattr(kernel, field), want, rtol=1e-5, atol=1e-7, err_msg=field)
+        np.testing.assert_allclose(
+            getattr(kernel, field), want, rtol=1e-5, atol=2e-6 * np.abs(want).max(), err_msg=field
+        )
     assert kernel.shape1 == before.shape1 and not kernel.is_gaussian
     assert (np.any(kernel.ntk != 0)) == ("Sign" not in name)
 
