@@ -81,7 +81,7 @@ def process_signature(
 ) -> tuple[str | None, str | None] | None:
     """Signatures with the types that the source has, which are shorter than what they stand for."""
     if inspect.isclass(obj):
-        return hide_constructor(obj, signature)
+        return None if signature is None else hide_constructor(obj, signature)
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(obj)))).body[0]
     except (TypeError, OSError, SyntaxError):
