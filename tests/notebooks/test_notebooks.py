@@ -27,7 +27,7 @@ SMALL = {
     "function_space_linearization": {"N_TRAIN": 12, "N_TEST": 12, "WIDTH": 256, "STEPS": 100},
     "influence": {"N_POINTS": 20, "N_TRAIN": 300, "N_TEST": 100},
     "learning_curves": {"N_SPHERE": 120, "DRAWS": 8, "N_IMAGES": 300, "SIZES": [50, 150]},
-    "lifted_flax_cnn": {"TRAIN_SIZES": [20], "N_TEST": 20, "N_TRAINED": 8, "WIDTH": 16, "MEMBERS": 4, "STEPS": 20},
+    "lifted_flax_cnn": {"TRAIN_SIZES": [20], "N_TEST": 20, "N_TRAINED": 8, "WIDTH": 64, "MEMBERS": 8, "STEPS": 20},
     "marginal_likelihood": {"N_POINTS": 30, "STEPS": 60, "GRID": 8, "SIDE": 16, "N_PIXELS": 100, "DEPTHS": [1, 2]},
     "myrtle_kernels": {"TRAIN_SIZES": [10, 30], "N_TEST": 30, "SIDES": [4, 8], "COUNTS": [1]},
     "phase_diagram": {"GRID": 30, "DEPTH": 100, "N_IMAGES": 30, "IMAGE_DEPTHS": [1, 8, 64], "N_WEIGHTS": 4},
