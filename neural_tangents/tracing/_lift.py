@@ -84,7 +84,8 @@ def lift(
     """
     _check(parameterization, products, backend, apply_fn)
     leaves, tree, init = _leaves(params, parameterization, distribution, trainable)
-    example = jax.ShapeDtypeStruct(np.shape(x), x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype)
+    dtype = jax.dtypes.canonicalize_dtype(x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype)
+    example = jax.ShapeDtypeStruct(np.shape(x), dtype)
     if not example.shape:
         raise ValueError("`x` needs a batch axis, got a scalar.")
     traces = [trace(apply_fn, tree, example, size) for size in _SIZES]
