@@ -11,7 +11,7 @@ from jax import Array
 
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents.stax._hyperparameters import number
-from neural_tangents.stax._nonlinearities.documentation import public_nonlinearity
+from neural_tangents.stax._nonlinearities.documentation import public_series
 from neural_tangents.stax._nonlinearities.driver import nonlinearity
 from neural_tangents.stax._nonlinearities.dual import Dual
 from neural_tangents.stax._nonlinearities.series import series
@@ -21,192 +21,77 @@ from neural_tangents.stax._spec import LayerSpec
 _TOLERANCE = 1e-9
 
 
-@public_nonlinearity
+@public_series
 def Tanh() -> LayerSpec:
-    """Hyperbolic tangent, `f(x) = tanh(x)`.
-
-    With the normalised Hermite polynomials `h_n` and `a_n(q) = E[f(u) h_n(u / sqrt(q))]`, by Mehler's formula
-
-        K = sum_n a_n(q1) a_n(q2) rho^n,    rho = k / sqrt(p),
-
-    and `K'` is the same of `f'`. It is evaluated as in `Nonlinearity`, with relative errors below 1e-9 in double and
-    1e-6 in single precision, for variances up to 1000.
-
-    Source: Daniely et al., "Toward Deeper Understanding of Neural Networks", 2016, https://arxiv.org/abs/1602.05897,
-    lemma 11.
-    """
+    """Hyperbolic tangent, `f(x) = tanh(x)`."""
     return nonlinearity("Tanh", ACTIVATIONS["Tanh"])
 
 
-@public_nonlinearity
+@public_series
 def Sigmoid() -> LayerSpec:
-    """Logistic sigmoid, `f(x) = 1 / (1 + exp(-x))`.
-
-    With the normalised Hermite polynomials `h_n` and `a_n(q) = E[f(u) h_n(u / sqrt(q))]`, by Mehler's formula
-
-        K = sum_n a_n(q1) a_n(q2) rho^n,    rho = k / sqrt(p),
-
-    and `K'` is the same of `f'`. It is evaluated as in `Nonlinearity`, with relative errors below 1e-9 in double and
-    1e-6 in single precision, for variances up to 1000.
-
-    Source: Daniely et al., "Toward Deeper Understanding of Neural Networks", 2016, https://arxiv.org/abs/1602.05897,
-    lemma 11.
-    """
+    """Logistic sigmoid, `f(x) = 1 / (1 + exp(-x))`."""
     return nonlinearity("Sigmoid", ACTIVATIONS["Sigmoid"])
 
 
-@public_nonlinearity
+@public_series
 def Silu() -> LayerSpec:
-    """Sigmoid linear unit, `f(x) = x / (1 + exp(-x))`; `Swish` is the same.
-
-    With the normalised Hermite polynomials `h_n` and `a_n(q) = E[f(u) h_n(u / sqrt(q))]`, by Mehler's formula
-
-        K = sum_n a_n(q1) a_n(q2) rho^n,    rho = k / sqrt(p),
-
-    and `K'` is the same of `f'`. It is evaluated as in `Nonlinearity`, with relative errors below 1e-9 in double and
-    1e-6 in single precision, for variances up to 1000.
-
-    Source: Daniely et al., "Toward Deeper Understanding of Neural Networks", 2016, https://arxiv.org/abs/1602.05897,
-    lemma 11.
-    """
+    """Sigmoid linear unit, `f(x) = x / (1 + exp(-x))`; `Swish` is the same."""
     return nonlinearity("Silu", ACTIVATIONS["Silu"])
 
 
-@public_nonlinearity
+@public_series
 def Swish() -> LayerSpec:
-    """Sigmoid linear unit, `f(x) = x / (1 + exp(-x))`; `Silu` is the same.
-
-    With the normalised Hermite polynomials `h_n` and `a_n(q) = E[f(u) h_n(u / sqrt(q))]`, by Mehler's formula
-
-        K = sum_n a_n(q1) a_n(q2) rho^n,    rho = k / sqrt(p),
-
-    and `K'` is the same of `f'`. It is evaluated as in `Nonlinearity`, with relative errors below 1e-9 in double and
-    1e-6 in single precision, for variances up to 1000.
-
-    Source: Daniely et al., "Toward Deeper Understanding of Neural Networks", 2016, https://arxiv.org/abs/1602.05897,
-    lemma 11.
-    """
+    """Sigmoid linear unit, `f(x) = x / (1 + exp(-x))`; `Silu` is the same."""
     return nonlinearity("Swish", ACTIVATIONS["Swish"])
 
 
-@public_nonlinearity
+@public_series
 def Softplus() -> LayerSpec:
-    """Smooth rectified linear unit, `f(x) = log(1 + exp(x))`.
-
-    With the normalised Hermite polynomials `h_n` and `a_n(q) = E[f(u) h_n(u / sqrt(q))]`, by Mehler's formula
-
-        K = sum_n a_n(q1) a_n(q2) rho^n,    rho = k / sqrt(p),
-
-    and `K'` is the same of `f'`. It is evaluated as in `Nonlinearity`, with relative errors below 1e-9 in double and
-    1e-6 in single precision, for variances up to 1000.
-
-    Source: Daniely et al., "Toward Deeper Understanding of Neural Networks", 2016, https://arxiv.org/abs/1602.05897,
-    lemma 11.
-    """
+    """Smooth rectified linear unit, `f(x) = log(1 + exp(x))`."""
     return nonlinearity("Softplus", ACTIVATIONS["Softplus"])
 
 
-@public_nonlinearity
+@public_series
 def Mish() -> LayerSpec:
-    """Smooth rectified linear unit that is not monotonic, `f(x) = x tanh(log(1 + exp(x)))`.
-
-    With the normalised Hermite polynomials `h_n` and `a_n(q) = E[f(u) h_n(u / sqrt(q))]`, by Mehler's formula
-
-        K = sum_n a_n(q1) a_n(q2) rho^n,    rho = k / sqrt(p),
-
-    and `K'` is the same of `f'`. It is evaluated as in `Nonlinearity`, with relative errors below 1e-9 in double and
-    1e-6 in single precision, for variances up to 1000.
-
-    Source: Daniely et al., "Toward Deeper Understanding of Neural Networks", 2016, https://arxiv.org/abs/1602.05897,
-    lemma 11.
-    """
+    """Smooth rectified linear unit that is not monotonic, `f(x) = x tanh(log(1 + exp(x)))`."""
     return nonlinearity("Mish", ACTIVATIONS["Mish"])
 
 
-@public_nonlinearity
+@public_series
 def Selu() -> LayerSpec:
     """Scaled exponential linear unit, `f(x) = s x` if `x > 0` else `s a (exp(x) - 1)`, with `a = 1.6733`, `s = 1.0507`.
-
-    With the normalised Hermite polynomials `h_n` and `a_n(q) = E[f(u) h_n(u / sqrt(q))]`, by Mehler's formula
-
-        K = sum_n a_n(q1) a_n(q2) rho^n,    rho = k / sqrt(p),
-
-    and `K'` is the same of `f'`. It is evaluated as in `Nonlinearity`, with relative errors below 1e-9 in double and
-    1e-6 in single precision, for variances up to 1000.
-
-    Source: Daniely et al., "Toward Deeper Understanding of Neural Networks", 2016, https://arxiv.org/abs/1602.05897,
-    lemma 11.
     """
     return nonlinearity("Selu", ACTIVATIONS["Selu"])
 
 
-@public_nonlinearity
+@public_series
 def Softsign() -> LayerSpec:
-    """Softsign, `f(x) = x / (1 + |x|)`.
-
-    With the normalised Hermite polynomials `h_n` and `a_n(q) = E[f(u) h_n(u / sqrt(q))]`, by Mehler's formula
-
-        K = sum_n a_n(q1) a_n(q2) rho^n,    rho = k / sqrt(p),
-
-    and `K'` is the same of `f'`. It is evaluated as in `Nonlinearity`, with relative errors below 1e-9 in double and
-    1e-6 in single precision, for variances up to 1000.
-
-    Source: Daniely et al., "Toward Deeper Understanding of Neural Networks", 2016, https://arxiv.org/abs/1602.05897,
-    lemma 11.
-    """
+    """Softsign, `f(x) = x / (1 + |x|)`."""
     return nonlinearity("Softsign", ACTIVATIONS["Softsign"])
 
 
-@public_nonlinearity
+@public_series
 def LogCosh() -> LayerSpec:
-    """Smooth absolute value, `f(x) = log(cosh(x))`.
-
-    With the normalised Hermite polynomials `h_n` and `a_n(q) = E[f(u) h_n(u / sqrt(q))]`, by Mehler's formula
-
-        K = sum_n a_n(q1) a_n(q2) rho^n,    rho = k / sqrt(p),
-
-    and `K'` is the same of `f'`. It is evaluated as in `Nonlinearity`, with relative errors below 1e-9 in double and
-    1e-6 in single precision, for variances up to 1000.
-
-    Source: Daniely et al., "Toward Deeper Understanding of Neural Networks", 2016, https://arxiv.org/abs/1602.05897,
-    lemma 11.
-    """
+    """Smooth absolute value, `f(x) = log(cosh(x))`."""
     return nonlinearity("LogCosh", ACTIVATIONS["LogCosh"])
 
 
-@public_nonlinearity
+@public_series
 def Elu(alpha: int | float = 1.0) -> LayerSpec:
     """Exponential linear unit, `f(x) = x` if `x > 0` else `alpha (exp(x) - 1)`.
-
-    With the normalised Hermite polynomials `h_n` and `a_n(q) = E[f(u) h_n(u / sqrt(q))]`, by Mehler's formula
-
-        K = sum_n a_n(q1) a_n(q2) rho^n,    rho = k / sqrt(p),
-
-    and `K'` is the same of `f'`. It is evaluated as in `Nonlinearity`, with relative errors below 1e-9 in double and
-    1e-6 in single precision, for variances up to 1000.
 
     Args:
       alpha: minus the limit for negative `x`, by default 1; a number that is known, not one that is traced.
 
     Raises:
       TypeError: `alpha` is traced by a transformation such as `jit` or `grad`.
-
-    Source: Daniely et al., "Toward Deeper Understanding of Neural Networks", 2016, https://arxiv.org/abs/1602.05897,
-    lemma 11.
     """
     return nonlinearity("Elu", elu(_known("Elu", "alpha", alpha)))
 
 
-@public_nonlinearity
+@public_series
 def Squareplus(b: int | float = 4.0) -> LayerSpec:
     """Smooth rectified linear unit without exponentials, `f(x) = (x + sqrt(x^2 + b)) / 2`.
-
-    With the normalised Hermite polynomials `h_n` and `a_n(q) = E[f(u) h_n(u / sqrt(q))]`, by Mehler's formula
-
-        K = sum_n a_n(q1) a_n(q2) rho^n,    rho = k / sqrt(p),
-
-    and `K'` is the same of `f'`. It is evaluated as in `Nonlinearity`, with relative errors below 1e-9 in double and
-    1e-6 in single precision, for variances up to 1000.
 
     Args:
       b: the square of twice the value at 0, by default 4; at least 0; a number that is known, not one that is traced.
@@ -214,9 +99,6 @@ def Squareplus(b: int | float = 4.0) -> LayerSpec:
     Raises:
       TypeError: `b` is traced by a transformation such as `jit` or `grad`.
       ValueError: `b` is negative.
-
-    Source: Daniely et al., "Toward Deeper Understanding of Neural Networks", 2016, https://arxiv.org/abs/1602.05897,
-    lemma 11.
     """
     if _known("Squareplus", "b", b) < 0:
         raise ValueError(f"`Squareplus` needs `b` of at least 0, got {b}.")

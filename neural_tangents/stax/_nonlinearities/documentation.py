@@ -32,6 +32,21 @@ Raises:
   ValueError: in `kernel_fn`, inputs that are not Gaussian: those of the network, or outputs of another nonlinearity.
 """
 
+_SERIES = """\
+With the normalised Hermite polynomials `h_n` and `a_n(q) = E[f(u) h_n(u / sqrt(q))]`, by Mehler's formula
+
+    K = sum_n a_n(q1) a_n(q2) rho^n,    rho = k / sqrt(p),
+
+and `K'` is the same of `f'`. It is evaluated as in `Nonlinearity`, with relative errors below 1e-9 in double and
+1e-6 in single precision, for variances up to 1000.
+
+"""
+
+_SERIES_SOURCE = """\
+Source: Daniely et al., "Toward Deeper Understanding of Neural Networks", 2016, https://arxiv.org/abs/1602.05897,
+lemma 11.
+"""
+
 # The sections that a docstring ends with, in their order.
 _SECTIONS = re.compile(r"^(?=(?:Args|Raises|Warns|Example|Source):)", flags=re.MULTILINE)
 
@@ -44,6 +59,14 @@ def public_nonlinearity(factory: Callable[P, LayerSpec]) -> Callable[P, Layer]:
     """
     factory.__doc__ = complete(inspect.getdoc(factory) or "")
     return public_layer(factory)
+
+
+def public_series(factory: Callable[P, LayerSpec]) -> Callable[P, Layer]:
+    """`public_nonlinearity` for one that is evaluated by series: its docstring has no equation of its own."""
+    head, *sections = _SECTIONS.split(inspect.getdoc(factory) or "")
+    own = [section.rstrip() + "\n\n" for section in sections]
+    factory.__doc__ = "".join([head.rstrip() + "\n\n", _SERIES, *own, _SERIES_SOURCE])
+    return public_nonlinearity(factory)
 
 
 def complete(docstring: str) -> str:
