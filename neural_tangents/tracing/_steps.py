@@ -6,30 +6,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from jax import lax
 
-from neural_tangents._compat import bind, is_literal, opened, user_line
+from neural_tangents._compat import bind, opened, user_line
+from neural_tangents._core.program_reader import PLAIN_CALLS, ProgramReader, StepOfJaxpr
 from neural_tangents.tracing._custom_calls import agrees
 from neural_tangents.tracing._errors import LiftError
 
 # Calls that are replaced by the steps that they contain, with the name of the parameter that holds these.
 _CALLS = {
-    **{name: ("jaxpr",) for name in ("jit", "pjit", "checkpoint", "remat", "remat2")},
-    **{name: ("call_jaxpr",) for name in ("closed_call", "core_call", "custom_jvp_call")},
+    **{name: (parameter,) for name, parameter in PLAIN_CALLS.items()},
+    "custom_jvp_call": ("call_jaxpr",),
     **{name: ("call_jaxpr", "fun_jaxpr") for name in ("custom_vjp_call", "custom_vjp_call_jaxpr")},
 }
 LONGEST_LOOP = 64
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Step:
+class Step(StepOfJaxpr):
     """One equation of a jaxpr, with the numbers of the values that it takes and of those that it makes."""
-
-    jaxpr: Any
-    eqn: Any
-    operands: tuple[int, ...]
-    results: tuple[int, ...]
 
     @property
     def name(self) -> str:
@@ -76,54 +71,24 @@ def program_of(closed: Any) -> Program:
     jaxpr, constants = opened(closed)
     inputs = [reader.new(v.aval) for v in jaxpr.invars]
     outputs = reader.read(jaxpr, constants, inputs)
-    needed, steps = set(outputs), []
-    for step in reversed(reader.steps):
-        if needed.intersection(step.results):
-            needed.update(step.operands)
-            steps.append(step)
-    return Program(reader.constants, tuple(inputs), tuple(outputs), steps[::-1], reader.avals)
+    return Program(reader.constants, tuple(inputs), tuple(outputs), reader.needed(outputs), reader.avals)
 
 
-class _Reader:
+class _Reader(ProgramReader["Step"]):
     """Reads jaxprs into one list of steps."""
 
-    def __init__(self) -> None:
-        self.steps: list[Step] = []
-        self.constants: dict[int, Any] = {}
-        self.avals: dict[int, Any] = {}
-
-    def new(self, aval: Any) -> int:
-        self.avals[len(self.avals)] = aval
-        return len(self.avals) - 1
-
-    def constant(self, value: Any) -> int:
-        number = self.new(jax.typeof(value))
-        self.constants[number] = value
-        return number
-
-    def read(self, jaxpr: Any, constants: Sequence[Any], inputs: Sequence[int]) -> list[int]:
-        """Appends the steps of a jaxpr; returns the numbers of its results."""
-        names = dict(zip(jaxpr.constvars, map(self.constant, constants), strict=True))
-        names.update(zip(jaxpr.invars, inputs, strict=True))
-
-        def number(atom: Any) -> int:
-            return self.constant(np.asarray(atom.val, atom.aval.dtype)) if is_literal(atom) else names[atom]
-
-        for eqn in jaxpr.eqns:
-            operands = [number(atom) for atom in eqn.invars]
-            inner = _CALLS.get(eqn.primitive.name)
-            called = next((eqn.params[name] for name in inner or () if name in eqn.params), None)
-            if called is not None and (not eqn.primitive.name.startswith("custom") or agrees(jaxpr, eqn, called)):
-                results = self.read(*opened(called), operands)
-            elif eqn.primitive.name in _EXPANDED:
-                results = self.called(functools.partial(_EXPANDED[eqn.primitive.name], **eqn.params), operands)
-            elif eqn.primitive.name == "scan" and eqn.params["length"] <= LONGEST_LOOP:
-                results = self.unrolled(eqn, operands)
-            else:
-                results = [self.new(v.aval) for v in eqn.outvars]
-                self.steps.append(Step(jaxpr, eqn, tuple(operands), tuple(results)))
-            names.update(zip(eqn.outvars, results, strict=True))
-        return [number(atom) for atom in jaxpr.outvars]
+    def read_equation(self, jaxpr: Any, eqn: Any, operands: list[int]) -> list[int]:
+        inner = _CALLS.get(eqn.primitive.name)
+        called = next((eqn.params[name] for name in inner or () if name in eqn.params), None)
+        if called is not None and (not eqn.primitive.name.startswith("custom") or agrees(jaxpr, eqn, called)):
+            return self.read(*opened(called), operands)
+        if eqn.primitive.name in _EXPANDED:
+            return self.called(functools.partial(_EXPANDED[eqn.primitive.name], **eqn.params), operands)
+        if eqn.primitive.name == "scan" and eqn.params["length"] <= LONGEST_LOOP:
+            return self.unrolled(eqn, operands)
+        results = [self.new(v.aval) for v in eqn.outvars]
+        self.steps.append(Step(jaxpr, eqn, tuple(operands), tuple(results)))
+        return results
 
     def called(self, fn: Any, operands: Sequence[int]) -> list[int]:
         """The results of a function of jax on values of the program."""

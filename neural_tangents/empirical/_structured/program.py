@@ -5,27 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
-from neural_tangents._compat import bind, is_literal, opened
+from neural_tangents._compat import bind, opened
+from neural_tangents._core.program_reader import PLAIN_CALLS, ProgramReader, StepOfJaxpr
 from neural_tangents._core.types import PyTree
 from neural_tangents.empirical._structured.parameter_boxes import ParameterBoxes, boxes_of_results
 
-# Calls that are replaced by the steps they contain. Calls with derivatives of their own stay as they are.
-_CALLS = {
-    **{name: "jaxpr" for name in ("jit", "pjit", "checkpoint", "remat", "remat2")},
-    **{name: "call_jaxpr" for name in ("closed_call", "core_call")},
-}
 
-
-@dataclasses.dataclass(frozen=True)
-class Step:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Step(StepOfJaxpr):
     """One equation of a jaxpr, with the numbers of the values that it takes and of those that it makes."""
-
-    jaxpr: Any
-    eqn: Any
-    operands: tuple[int, ...]
-    results: tuple[int, ...]
 
     def run(self, values: dict[int, Any]) -> list[Any]:
         return bind(self.jaxpr, self.eqn, [values[i] for i in self.operands])
@@ -66,18 +55,13 @@ def trace(f: Callable[[PyTree, PyTree], list[Any]], params: PyTree, sample: PyTr
     closed = jax.make_jaxpr(f)(params, sample)
     jaxpr, constants = opened(closed)
     tracing = _Tracing()
-    inputs = [tracing.new() for _ in jaxpr.invars]
+    inputs = [tracing.new(v.aval) for v in jaxpr.invars]
     n_params = len(jax.tree.leaves(params))
     for number, i in enumerate(inputs[:n_params]):
         tracing.boxes[i] = ParameterBoxes.parameter(number, jaxpr.invars[number].aval.shape)
     tracing.on_data.update(inputs[n_params:])
-    outputs = tracing.run(jaxpr, constants, inputs)
-    needed, steps = set(outputs), []  # from the last step to the first, keep what a later one or an output needs
-    for step in reversed(tracing.steps):
-        if needed.intersection(step.results):
-            needed.update(step.operands)
-            steps.append(step)
-    steps.reverse()
+    outputs = tracing.read(jaxpr, constants, inputs)
+    steps = tracing.needed(outputs)
     return Program(
         constants=tracing.constants,
         parameters=tuple(inputs[:n_params]),
@@ -89,45 +73,19 @@ def trace(f: Callable[[PyTree, PyTree], list[Any]], params: PyTree, sample: PyTr
     )
 
 
-class _Tracing:
+class _Tracing(ProgramReader["Step"]):
     """What is known of the values of a program while it is read."""
 
     def __init__(self) -> None:
-        self.count = 0
-        self.steps: list[Step] = []
-        self.constants: dict[int, Any] = {}
+        super().__init__()
         self.boxes: dict[int, ParameterBoxes] = {}
         self.on_data: set[int] = set()
 
-    def new(self) -> int:
-        self.count += 1
-        return self.count
-
-    def constant(self, value: Any) -> int:
-        number = self.new()
-        self.constants[number] = value
-        return number
-
-    def run(self, jaxpr: Any, constants: Sequence[Any], inputs: Sequence[int]) -> list[int]:
-        """Appends the steps of a jaxpr; returns the numbers of its results."""
-        names = dict(zip(jaxpr.constvars, map(self.constant, constants), strict=True))
-        names.update(zip(jaxpr.invars, inputs, strict=True))
-
-        def number(atom: Any) -> int:
-            return self.constant(np.asarray(atom.val, atom.aval.dtype)) if is_literal(atom) else names[atom]
-
-        for eqn in jaxpr.eqns:
-            operands = [number(atom) for atom in eqn.invars]
-            call = _CALLS.get(eqn.primitive.name)
-            if call is not None and any(i in self.boxes for i in operands):
-                results = self.run(*opened(eqn.params[call]), operands)
-            else:
-                results = self.add(jaxpr, eqn, operands)
-            names.update(zip(eqn.outvars, results, strict=True))
-        return [number(atom) for atom in jaxpr.outvars]
-
-    def add(self, jaxpr: Any, eqn: Any, operands: list[int]) -> list[int]:
-        results = [self.new() for _ in eqn.outvars]
+    def read_equation(self, jaxpr: Any, eqn: Any, operands: list[int]) -> list[int]:
+        call = PLAIN_CALLS.get(eqn.primitive.name)
+        if call is not None and any(i in self.boxes for i in operands):
+            return self.read(*opened(eqn.params[call]), operands)
+        results = [self.new(v.aval) for v in eqn.outvars]
         self.steps.append(Step(jaxpr, eqn, tuple(operands), tuple(results)))
         if self.on_data.intersection(operands):
             self.on_data.update(results)

@@ -59,8 +59,7 @@ def Mish() -> LayerSpec:
 
 @public_series
 def Selu() -> LayerSpec:
-    """Scaled exponential linear unit, `f(x) = s x` if `x > 0` else `s a (exp(x) - 1)`, with `a = 1.6733`, `s = 1.0507`.
-    """
+    """Scaled exponential linear unit, `f(x) = s x` if `x > 0` else `s a (exp(x) - 1)`; `a = 1.6733`, `s = 1.0507`."""
     return nonlinearity("Selu", ACTIVATIONS["Selu"])
 
 
