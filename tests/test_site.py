@@ -5,7 +5,6 @@ None of this builds the site; that is `.ci/docs`, where every warning is an erro
 
 import ast
 import importlib
-import importlib.util
 import inspect
 import re
 from pathlib import Path
@@ -22,14 +21,6 @@ MODULES = {
     **{"": nt, "stax": stax, "predict": predict, "empirical": empirical, "batching": batching},
     **{"estimators": estimators, "tracing": tracing, "typing": typing},
 }
-
-
-def extension(name):
-    """A file of `docs/_ext`, as Sphinx imports it."""
-    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / "_ext" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 # The reference.
@@ -145,7 +136,7 @@ def test_names_here_exist(old_names):
 @pytest.fixture(scope="module")
 def figures():
     pytest.importorskip("matplotlib")
-    return extension("kernel_figures")
+    return importlib.import_module("kernel_figures")
 
 
 def test_every_layer_has_a_picture(figures):
@@ -167,12 +158,12 @@ def test_pictures_are_drawn(figures, name, tmp_path):
 
 
 def test_docstrings_become_restructuredtext():
-    house = extension("house_docstrings")
+    house = importlib.import_module("house_docstrings")
     text = inspect.getdoc(stax.Dense)
     lines = house.reformatted(text.splitlines())
     assert "With weights ``W`` of shape ``(C, out_dim)`` and bias ``b``, entries drawn from ``N(0, 1)``:" in lines
-    block = lines.index("    'ntk':       x -> W_std / sqrt(C) x W + b_std b,")
-    assert lines[block - 3 : block] == [".. code-block:: text", "   :class: equation", ""]
+    block = lines.index(r"   \text{'ntk':}\quad & x \to \frac{W_{\mathrm{std}}}{\sqrt{C}} x W + b_{\mathrm{std}} b, \\")
+    assert lines[block - 4 : block - 1] == [".. math::", "   :nowrap:", ""]
     (returned,) = [line for line in lines if line.startswith(":returns:")]
     assert returned.endswith("channels, or None.")
     (source,) = [line for line in lines if line.startswith("**Source:**")]
@@ -181,7 +172,7 @@ def test_docstrings_become_restructuredtext():
 
 
 def test_signatures_are_those_of_the_source():
-    house = extension("house_docstrings")
+    house = importlib.import_module("house_docstrings")
     signature, returned = house.process_signature(None, "function", "", stax.FanOut, None, None, None)
     assert (signature, returned) == ("(num: int)", "Layer")
     assert house.process_signature(None, "class", "", stax.Bool, None, "(value)", None) == ("", None)
@@ -191,7 +182,7 @@ def test_signatures_are_those_of_the_source():
 
 def test_names_in_running_text_are_links():
     pytest.importorskip("sphinx")
-    names = extension("linked_names")
+    names = importlib.import_module("linked_names")
     assert set(names.TARGETS.values()) == public()
     assert names.TARGETS["nt.stax.Dense"] == names.TARGETS["Dense"] == "neural_tangents.stax.Dense"
     assert names.TARGETS["empirical.linearize"] == "neural_tangents.linearize"
@@ -200,7 +191,7 @@ def test_names_in_running_text_are_links():
 
 
 def test_links_to_files_of_the_repository(tmp_path):
-    rewritten = extension("repository_links").rewritten
+    rewritten = importlib.import_module("repository_links").rewritten
     site = tmp_path / "docs"
     page = "[a](../../examples/x.py#L1) [b](../inference.md#noise) ![c](../c.png) [d](https://e.org/x)"
     folder = site / "howto"

@@ -6,9 +6,13 @@ paragraph. The remaining sections are Google's, and go to napoleon. Signatures a
 
 import ast
 import inspect
+import itertools
 import re
 import textwrap
+from collections.abc import Iterator
 from typing import Any
+
+from equations import latex
 
 SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Warns|Example|Source):")
 CONSTRUCTED = {"Diagonal", "MaskedArray", "ODEState"}
@@ -38,15 +42,29 @@ def join_code(lines: list[str]) -> list[str]:
 
 
 def equations(lines: list[str]) -> list[str]:
-    """Text before the first section: indented blocks are equations, shown as they are."""
-    result, in_block = [], False
+    """Text before the first section: indented blocks are equations, as formulas where they can be read as such."""
+    result: list[str] = []
+    for is_block, group in itertools.groupby(with_blocks(lines), key=lambda pair: pair[0]):
+        text = [line for _, line in group]
+        result += block(text) if is_block else map(inline, text)
+    return result
+
+
+def with_blocks(lines: list[str]) -> Iterator[tuple[bool, str]]:
+    """Each line, and whether it belongs to a block of equations: indented, after an empty line or another of them."""
+    in_block = False
     for before, line in zip(["", *lines], lines, strict=False):
         indented = line.startswith("    ")
-        if indented and not in_block and not before.strip():
-            result += [".. code-block:: text", "   :class: equation", ""]
         in_block = (indented or not line.strip()) if in_block else indented and not before.strip()
-        result.append(line if in_block else inline(line))
-    return result
+        yield in_block, line
+
+
+def block(lines: list[str]) -> list[str]:
+    """A block of equations."""
+    written = latex([line for line in lines if line.strip()])
+    if written is None:
+        return [".. code-block:: text", "   :class: equation", "", *lines, ""]
+    return [".. math::", "   :nowrap:", "", *(f"   {line}" for line in written), ""]
 
 
 def section(lines: list[str]) -> list[str]:

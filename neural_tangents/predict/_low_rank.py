@@ -194,8 +194,8 @@ def low_rank_ensemble(
 
     for `K` the NNGP kernel `𝒦` (`get='nngp'`) or the NTK (`'ntk'`), predictions are
 
-        mean    A y
-        cov     𝒦_tt - γ_tᵀ γ_t + (γ_t - Gᵀ Aᵀ)ᵀ (γ_t - Gᵀ Aᵀ) + A diag(𝒦_dd - G Gᵀ) Aᵀ + λ A Aᵀ,
+        mean = A y,
+        cov = 𝒦_tt - γ_tᵀ γ_t + (γ_t - Gᵀ Aᵀ)ᵀ (γ_t - Gᵀ Aᵀ) + A diag(𝒦_dd - G Gᵀ) Aᵀ + λ A Aᵀ,
 
     where the features `γ`, `G` are those of `𝒦`, and the last term is part of `'nngp'` only. The mean is that of subset
     of regressors. The covariance is that of the error of this mean, if what the features of `𝒦` lack is independent

@@ -52,14 +52,16 @@ def GlobalSelfAttention(
     The kernel is the limit of infinitely many heads and channels of keys, values, and inputs (unless these are those of
     the network, without embeddings), with an error of the order of one over these numbers. Let `cov` and `ntk` be those
     of the inputs, `R` the covariance of positions, `K~ = w_in cov + w_pos R` that of `x~`, and `B` that of `v`, and let
-    `T~ = w_in ntk + w_pos R` and `T_B` be their tangent kernels. Then
+    `T~ = w_in ntk + w_pos R` and `T_B` be their tangent kernels. Then, for linear scaling,
 
-        linear:  G = zeta(W_query_std W_key_std K~(x, x)),    W = W_out_std W_value_std,
-                 nngp' = W^2 G1 B G2^T + b_std^2,    ntk' = W^2 G1 (2 B + T_B) G2^T + b_std^2.
+        G = zeta(W_query_std W_key_std K~(x, x)),    W = W_out_std W_value_std,
+        nngp' = W^2 G1 B G2^T + b_std^2,    ntk' = W^2 G1 (2 B + T_B) G2^T + b_std^2,
 
-        square root, for IDENTITY:    c = (W_query_std W_key_std W_out_std W_value_std)^2, <,> sums over all positions,
-                 nngp' = c <K~, B> K~ + b_std^2,
-                 ntk' = c ((<T~, B> + <K~, T_B>) K~ + <K~, B> (T~ + 4 K~)) + b_std^2.
+    and otherwise, for `IDENTITY`, with `<A, B>` the sum of `A B` over all pairs of positions,
+
+        c = (W_query_std W_key_std W_out_std W_value_std)^2,
+        nngp' = c <K~, B> K~ + b_std^2,
+        ntk' = c ((<T~, B> + <K~, T_B>) K~ + <K~, B> (T~ + 4 K~)) + b_std^2.
 
     Summed embeddings have `w_in = 1` and `w_pos = W_pos_emb_std^2`. If they are concatenated, each of the two is
     multiplied by its share of the `C~` channels. Masked positions are never attended to.
