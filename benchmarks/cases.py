@@ -34,9 +34,9 @@ class Case:
     finite: int | None = None
 
 
-def _fully_connected(nonlinearity: str) -> str:
-    """Ten hidden layers, each with its nonlinearity, and a scalar readout."""
-    return f"stax.serial(*[stax.Dense(512, 1.5, 0.05), stax.{nonlinearity}()] * 10, stax.Dense(1))"
+def _fully_connected(nonlinearity: str, depth: int = 10) -> str:
+    """Hidden layers, each with its nonlinearity, and a scalar readout."""
+    return f"stax.serial(*[stax.Dense(512, 1.5, 0.05), stax.{nonlinearity}()] * {depth}, stax.Dense(1))"
 
 
 def _convolutional(readout: str) -> str:
@@ -97,8 +97,12 @@ CASES = (
     Case("fc_relu_small_f32", _fully_connected("Relu"), (50, 128), (50, 128), "float32", "ntk"),
     Case("fc_relu_f32", _fully_connected("Relu"), (2000, 128), (2000, 128), "float32", "ntk"),
     Case("fc_erf_f32", _fully_connected("Erf"), (2000, 128), (2000, 128), "float32", "ntk"),
+    Case("fc_gelu_f32", _fully_connected("Gelu"), (2000, 128), (2000, 128), "float32", "ntk"),
     Case("fc_relu_f64", _fully_connected("Relu"), (2000, 128), (2000, 128), "float64", "ntk"),
     Case("fc_erf_f64", _fully_connected("Erf"), (2000, 128), (2000, 128), "float64", "ntk"),
+    Case("fc_shallow_relu_f32", _fully_connected("Relu", depth=3), (2000, 128), (2000, 128), "float32", "ntk"),
+    Case("fc_shallow_relu_f64", _fully_connected("Relu", depth=3), (2000, 128), (2000, 128), "float64", "ntk"),
+    Case("fc_shallow_erf_f32", _fully_connected("Erf", depth=3), (2000, 128), (2000, 128), "float32", "ntk"),
     Case("cnn_flatten_f32", _convolutional("Flatten"), _images(64), _images(64), "float32", "ntk"),
     Case("cnn_flatten_f64", _convolutional("Flatten"), _images(64), _images(64), "float64", "ntk"),
     Case("cnn_gap_f32", _convolutional("GlobalAvgPool"), _images(4), _images(4), "float32", "ntk"),
