@@ -90,7 +90,7 @@ def test_set_up_is_two_commands():
         assert len(lines) == 1
         make, install, steps[kind] = lines[0].split(" && ")
         assert make == "python3 -m venv .venv" and install.startswith(".venv/bin/pip install -e ")
-    assert steps["sh run-tests"] == ".venv/bin/python -m pytest"
+    assert steps["sh run-tests"] == ".venv/bin/python -m pytest -n 2"
     interpreter, script = steps["sh run-example"].split()
     assert interpreter == ".venv/bin/python" and (ROOT / script).is_file()
 
