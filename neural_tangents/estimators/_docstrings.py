@@ -9,7 +9,9 @@ _COMMON = """\
 Inputs are standardised, each feature (of images, each channel) to mean 0 and variance 1, {targets}
 Equal inputs count as one, with the mean of their targets and the sum of their weights, which changes no prediction.
 For more than `max_exact` different inputs, hyper-parameters, features, `α` and `s` are chosen by that many of them, at
-random, and predictions are by kernels of low rank, `predict.low_rank_ensemble` with `max_exact / 2` columns.
+random, and predictions are by kernels of low rank, `predict.low_rank_ensemble` with `max_exact / 2` columns. All inputs
+count in them, without a matrix of all pairs, and variances come at the price of means; conjugate gradients would need
+such a matrix in each iteration, and a solution for each variance.
 
 Args:
   network: a network `(init_fn, apply_fn, kernel_fn)` of `stax` with one output, or a function `kernel_fn(x1, x2, get)`

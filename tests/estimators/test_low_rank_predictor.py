@@ -26,6 +26,18 @@ def test_whole_rank_is_exact(get):
         np.testing.assert_allclose(one, two, rtol=5e-3, atol=5e-3)
 
 
+@pytest.mark.parametrize("get", ["nngp", "ntk"])
+def test_few_columns_are_a_subset_of_regressors(get):
+    """`K_tS (K_Sd W K_dS + λ K_SS)⁻¹ K_Sd W y`, with all points, for the pivots `S` that were drawn."""
+    found = LowRankPredictor.of(KERNEL, get, X, Y, WEIGHTS, 0.1, rank=9, seed=1)
+    mean = found.mean(X_TEST)
+    pivots = np.asarray(found.ensemble._kernel(get).inputs[0])
+    assert pivots.shape == (9, 3)
+    k_ss, k_sd, k_ts = (KERNEL.matrix(*xs, get) for xs in ((pivots, None), (pivots, X), (X_TEST, pivots)))
+    expected = k_ts @ np.linalg.solve(k_sd * WEIGHTS @ k_sd.T + 0.1 * k_ss, k_sd * WEIGHTS @ Y)
+    np.testing.assert_allclose(mean, expected, rtol=5e-3, atol=5e-3)
+
+
 def test_weighted_kernel():
     root = np.sqrt(WEIGHTS)
     k = KERNEL.matrix(X, None, "ntk")
