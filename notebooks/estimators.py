@@ -70,8 +70,9 @@ axes[0].legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
-# **What to see.** Both follow the curve where there are points, and grow uncertain beyond them. The true noise has a
-# deviation of 0.2. Right: weights and biases were learned too, from the training set alone.
+# **What to see.** Both follow the curve where there are points, and grow uncertain beyond them, though at $x = -4$ not
+# enough: the truth is outside. The true noise has a deviation of 0.2. Right: weights and biases were learned too, from
+# the training set alone.
 #
 # ## In a grid search
 #
@@ -128,7 +129,7 @@ plt.show()
 
 # %% [markdown]
 # **What to see.** Left: the more probable a class is said to be, the more often it is right; below the dashed line, the
-# ensemble would be too sure of itself. Right: these digits are hard to read for us too.
+# ensemble would be too sure of itself, and above it, it is too modest. Right: these digits are hard to read for us too.
 #
 # ## Features that matter
 #
@@ -161,4 +162,4 @@ assert scores[-1] > scores[0] and set(np.argsort(-np.diagonal(matrix))[:2]) == {
 
 # %% [markdown]
 # **What to see.** $M$ has found the two features that the target is made of, and the error on a test set falls with it.
-# Which iteration is kept is decided by leaving one out on the training set, so it does no harm to ask for too many.
+# Which iteration is kept is decided by leaving one out on the training set, so it does no harm here to ask for more.
