@@ -1,5 +1,6 @@
 """Classification by infinite networks, with the conventions of scikit-learn."""
 
+import numbers
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -150,16 +151,28 @@ class _KernelClassifier(ClassifierMixin, KernelEstimator):
         if self.class_weight is None:
             return np.ones(len(self.classes_))
         if isinstance(self.class_weight, Mapping):
-            given = [self.class_weight.get(label, 1.0) for label in self.classes_.tolist()]
-            if min(given) < 0:
-                raise ValueError(f"Expected class weights >= 0, got {self.class_weight}.")
-            return np.array(given, np.float64)
+            return _given_weights(self.class_weight, self.classes_.tolist())
         if isinstance(self.class_weight, str) and self.class_weight == "balanced":
             total = np.bincount(codes, weights)
             return np.divide(weights.sum() / np.count_nonzero(total), total, out=np.zeros(len(total)), where=total > 0)
         raise ValueError(
             f"Expected `class_weight` to be None, 'balanced', or weights by class, got {self.class_weight!r}."
         )
+
+
+def _given_weights(weights: Mapping[Any, Any], classes: list[Any]) -> np.ndarray:
+    """Weights of classes from weights by class."""
+    wrong = {k: v for k, v in weights.items() if not isinstance(v, numbers.Real) or not 0 <= float(v) < np.inf}
+    if wrong:
+        raise ValueError(f"Expected class weights to be numbers >= 0, got {wrong}.")
+    unknown = [label for label in weights if label not in classes]
+    without = [label for label in classes if label not in weights]
+    if unknown and without:  # with a weight for each class, there may be more: of classes of the whole data set
+        raise ValueError(
+            f"Expected `class_weight` by class, got weights of {unknown}, which are none, while {without} have none. "
+            f"The classes are {classes}."
+        )
+    return np.array([weights.get(label, 1.0) for label in classes], np.float64)
 
 
 @with_arguments

@@ -25,7 +25,8 @@ Args:
     largest marginal likelihood. All are found by one eigendecomposition.
   output_scale: `s`, by which covariances and the noise are multiplied; `"loo"` for the one with which predictions of
     each point from all others are as certain as they are right, on average over squared errors; `"ml"` for that of the
-    largest marginal likelihood, `yᵀ ({kernel}_dd + α k̄ W⁻¹)⁻¹ y / N`. Means do not depend on it.
+    largest marginal likelihood, `yᵀ ({kernel}_dd + α k̄ W⁻¹)⁻¹ y / N`. Means do not depend on it. 1 for targets that
+    are all equal, which say nothing about it.
   feature_learning: how often a recursive feature machine replaces inputs `x` by `M^½ x`, for the mean `M` of
     `∇f(x_i) ∇f(x_i)ᵀ` over the training set, scaled to trace `d`, where `f` is the mean that was learned before. Of all
     iterations, that with the smallest squared error of leaving one out is kept. 0 for no such learning.
@@ -64,7 +65,9 @@ Example:
 _REGRESSION = dict(
     targets="and so are targets.",
     argument="normalize_y: whether to standardise targets.",
-    of_each="; one for each, if there are several",
+    of_each=". Where inputs\n"
+    "    repeat, and `s` is no number, variances of targets at equal inputs take its place, averaged with it by\n"
+    "    degrees of freedom, if other inputs occur once. One number for each output, if there are several",
     classes="",
     standardised="standardised targets at different inputs",
     data="load_diabetes",

@@ -136,6 +136,8 @@ class KernelEstimator(BaseEstimator):
 
     def _draws(self, x: np.ndarray, n_samples: int, random_state: Any) -> np.ndarray:
         """Draws of standardised targets without noise, `(n, T, n_samples)`."""
+        if not isinstance(n_samples, numbers.Integral) or n_samples < 1:
+            raise ValueError(f"Expected `n_samples` to be an integer >= 1, got {n_samples!r}.")
         random = check_random_state(random_state)
         mean = self._predictor.mean(x)
         values, vectors = np.linalg.eigh(self.output_scale_ * self._predictor.covariance(x))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 import numbers
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -42,6 +43,9 @@ def check_network(network: Any, hyperparameters: Any) -> None:
             f"{network!r}."
         )
     if hyperparameters is None:
+        if network is not None and not is_triple:
+            advice = "If it makes a network, pass initial values of its arguments as `hyperparameters`."
+            _check_call(network, "kernel_fn(x1, x2, get)", [None, None, "ntk"], {}, advice)
         return
     if network is None or is_triple:
         raise TypeError(
@@ -53,6 +57,20 @@ def check_network(network: Any, hyperparameters: Any) -> None:
     wrong = {k: v for k, v in hyperparameters.items() if not isinstance(v, numbers.Real) or not 0 < float(v) < np.inf}
     if wrong:
         raise ValueError(f"Expected initial values > 0 in `hyperparameters`, got {wrong}.")
+    advice = "Pass initial values of all its arguments that have no default, and of no others."
+    _check_call(network, f"a function of {', '.join(hyperparameters)}", [], dict(hyperparameters), advice)
+
+
+def _check_call(network: Any, form: str, args: list[Any], kwargs: dict[str, Any], advice: str) -> None:
+    try:
+        signature = inspect.signature(network)
+    except (TypeError, ValueError):
+        return  # it does not say how it is called
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        name = getattr(network, "__name__", repr(network))
+        raise TypeError(f"Expected `network` to be {form}, got {name}{signature}: {error}. {advice}") from error
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -156,10 +174,20 @@ def _unpickled(network: bytes, values: dict[str, float] | None) -> NetworkKernel
 
 def _kernel(network: Any, values: dict[str, Any] | None, x1: Any, x2: Any, get: str) -> jax.Array:
     made = network if values is None else network(**values)
-    kernel_fn = made[2] if isinstance(made, tuple | list) else made
+    kernel_fn = made[2] if isinstance(made, tuple | list) and len(made) == 3 else made
+    if not callable(kernel_fn):
+        raise TypeError(
+            f"Expected `network` to return a network or a kernel function for `hyperparameters`, got {made!r}."
+        )
     # Whether two batches happen to be equal must not matter, not even by rounding.
     options = {"eps": 0.0} if x2 is not None and traits_of(kernel_fn).takes_eps else {}
-    return jnp.asarray(kernel_fn(x1, x2, get, **options))
+    found = kernel_fn(x1, x2, get, **options)
+    if not isinstance(found, jax.Array | np.ndarray):
+        raise TypeError(
+            f"Expected `network` to return an array for `get={get!r}`, got a {type(found).__name__}. Pass a function "
+            "`kernel_fn(x1, x2, get)`; for a kernel of scikit-learn, lambda x1, x2, get: kernel(x1, x2)."
+        )
+    return jnp.asarray(found)
 
 
 def _pullback(

@@ -7,6 +7,7 @@ import numpy as np
 from neural_tangents.estimators._docstrings import with_arguments
 from neural_tangents.estimators._estimator import KernelEstimator
 from neural_tangents.estimators._scikit_learn import MultiOutputMixin, RegressorMixin, validate_data
+from neural_tangents.estimators._standardise import spread_of_equal
 
 
 class _KernelRegressor(MultiOutputMixin, RegressorMixin, KernelEstimator):
@@ -56,6 +57,9 @@ class _KernelRegressor(MultiOutputMixin, RegressorMixin, KernelEstimator):
         self._target_shape = y.shape[1:]
         self._fit_targets(X, y.reshape(len(y), -1), weights, self.normalize_y, self.normalize_y)
         noise = self._noise * self._targets.scale**2
+        if isinstance(self.output_scale, str):
+            squares, count, single = spread_of_equal(X, y.reshape(len(y), -1), weights)
+            noise = (single * noise + squares) / (single + count)
         self.noise_variance_ = noise if self._target_shape else float(noise[0])
         return self
 

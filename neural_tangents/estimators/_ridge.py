@@ -67,6 +67,9 @@ class Ridge(NamedTuple):
           ridge: `λ`.
           y: targets, `(N, T)`.
           prior: `𝒦`; None if it is `K`.
+
+        Returns:
+          `s`; 1 for targets that are all 0, which say nothing about it.
         """
         root = np.sqrt(self.weights)[:, None]
         half = root * self.vectors
@@ -76,7 +79,7 @@ class Ridge(NamedTuple):
         if prior is not None:
             variances = np.einsum("ij,ij->i", inverse @ prior, inverse) / diagonal**2 + ridge / self.weights
         squares = self._residuals(np.array([ridge]), y)[..., 0] ** 2
-        return float(np.maximum(np.mean(squares / variances[:, None]), np.finfo(float).tiny))
+        return float(np.mean(squares / variances[:, None])) or 1.0
 
     def quadratic(self, ridges: np.ndarray, y: np.ndarray) -> np.ndarray:
         """`tr yᵀ (K + λ W⁻¹)⁻¹ y` for each ridge."""
@@ -131,5 +134,5 @@ class Ridge(NamedTuple):
 
 
 def best_scale(quadratic: np.ndarray, count: int) -> np.ndarray:
-    """The factor of a covariance `A` of `count` numbers that makes their density largest, from `yᵀ A⁻¹ y`."""
-    return np.maximum(quadratic / count, np.finfo(float).tiny)
+    """The factor of a covariance `A` with the largest density of `count` numbers `y`, from `yᵀ A⁻¹ y`; 1 for zeros."""
+    return np.where(quadratic > 0, quadratic / count, 1.0)

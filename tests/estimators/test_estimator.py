@@ -23,13 +23,22 @@ RNG = np.random.RandomState(0)
 X, Y = RNG.normal(size=(20, 3)), RNG.normal(size=20)
 
 
-@pytest.mark.parametrize("name", mostly_slow(estimators.__all__, ["NTKRegressor", "NNGPClassifier"]))
-def test_checks_of_scikit_learn(name, monkeypatch):
+def gaussian_kernel(x1, x2, get):
+    """A kernel that compiles fast."""
+    x2 = x1 if x2 is None else x2
+    return jnp.exp(-jnp.sum((x1[:, None] - x2[None]) ** 2, axis=-1) / 4)
+
+
+QUICK = [("NNGPClassifier", None), ("NTKRegressor", gaussian_kernel)]
+
+
+@pytest.mark.parametrize("case", mostly_slow([*[(name, None) for name in estimators.__all__], QUICK[1]], QUICK))
+def test_checks_of_scikit_learn(case, monkeypatch):
     """None fails, and none is skipped."""
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")  # without it, one is
     with warnings.catch_warnings():
         warnings.simplefilter("default")  # scikit-learn's own
-        found = check_estimator(getattr(estimators, name)(), on_skip=None, on_fail=None)
+        found = check_estimator(getattr(estimators, case[0])(case[1]), on_skip=None, on_fail=None)
     assert len(found) > 50
     assert [(check["check_name"], check["status"]) for check in found if check["status"] != "passed"] == []
 
@@ -125,6 +134,17 @@ def test_likelihood_chooses_another_ridge_than_leaving_one_out():
     assert left_out.log_marginal_likelihood_value_ < likely.log_marginal_likelihood_value_
 
 
+@pytest.mark.parametrize(
+    ("x", "y"), [([[1.0, 2.0]], [3.0]), (X, np.full(20, 0.1)), (X, np.full(20, 1e8))], ids=["one", "small", "large"]
+)
+@pytest.mark.parametrize("choice", ["loo", "ml"])
+def test_targets_that_are_all_equal(x, y, choice):
+    """They are predicted everywhere, but not with certainty."""
+    fitted = NTKRegressor(alpha=choice, output_scale=choice).fit(x, y)
+    mean, std = fitted.predict([[5.0, 6.0, 7.0][: len(x[0])]], return_std=True)
+    assert mean[0] == y[0] and std[0] > 0.5 and fitted.output_scale_ == 1
+
+
 def test_ridge_of_zero_interpolates():
     np.testing.assert_allclose(NTKRegressor(alpha=0).fit(X, Y).predict(X), Y, atol=1e-3)
 
@@ -132,18 +152,21 @@ def test_ridge_of_zero_interpolates():
 def test_many_points_are_predicted_by_few_columns():
     """Also with weights, and as well as by some of the points."""
     rng = np.random.RandomState(0)
-    x = rng.uniform(-2, 2, size=(300, 2))
-    y, weights = np.sin(2 * x[:, 0]) + x[:, 1] ** 2, rng.uniform(0.5, 2, 300)
-    new = rng.uniform(-2, 2, size=(40, 2))
-    whole = NTKRegressor(alpha=1e-2).fit(x, y, weights)
-    fitted = NTKRegressor(alpha=1e-2, max_exact=200, random_state=0).fit(x, y, weights)
+    x = rng.uniform(-2, 2, size=(120, 2))
+    y, weights = np.sin(2 * x[:, 0]) + x[:, 1] ** 2, rng.uniform(0.5, 2, 120)
+    new = rng.uniform(-2, 2, size=(30, 2))
+    whole = NTKRegressor(gaussian_kernel, alpha=1e-2).fit(x, y, weights)
+    fitted = NTKRegressor(gaussian_kernel, alpha=1e-2, max_exact=100, random_state=0).fit(x, y, weights)
     assert type(fitted._predictor).__name__ == "LowRankPredictor"
     (mean, std), (expected, expected_std) = (e.predict(new, return_std=True) for e in (fitted, whole))
     assert np.sqrt(np.mean((mean - expected) ** 2)) < 0.1 * y.std()
     assert np.all(std > 0.5 * expected_std)
     again = pickle.loads(pickle.dumps(fitted))
     np.testing.assert_allclose(again.predict(new), mean, rtol=1e-4, atol=1e-4)
-    assert NTKRegressor(alpha=1e-2, max_exact=200, random_state=0).fit(x, y, weights).alpha_ == fitted.alpha_
+    assert (
+        NTKRegressor(gaussian_kernel, alpha=1e-2, max_exact=100, random_state=0).fit(x, y, weights).alpha_
+        == fitted.alpha_
+    )
 
 
 @pytest.mark.parametrize(
@@ -177,5 +200,9 @@ def test_errors_of_weights(words, weights):
 def test_errors_of_predictions():
     with pytest.raises(NotFittedError):
         NTKRegressor().sample_y(X)
+    fitted = NTKRegressor(alpha=1.0).fit(X, Y)
     with pytest.raises(ValueError, match="at most one"):
-        NTKRegressor(alpha=1.0).fit(X, Y).predict(X, return_std=True, return_cov=True)
+        fitted.predict(X, return_std=True, return_cov=True)
+    for wrong in (0, -1, 2.5):
+        with pytest.raises(ValueError, match=f"`n_samples` to be an integer >= 1, got {wrong}"):
+            fitted.sample_y(X, wrong)

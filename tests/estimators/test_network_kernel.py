@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn import gaussian_process
 
 from neural_tangents import stax
 from neural_tangents.estimators import _network_kernel
@@ -29,11 +30,13 @@ def check_matrix(kernel, kernel_fn, dtype, n1=21, n2=10, compiles=True):
     x1, x2 = RNG.normal(size=(n1, 3)), RNG.normal(size=(n2, 3))
     rtol = 1e-4 if dtype == "float32" else 1e-10
     kernel_fn = jax.jit(kernel_fn, static_argnames="get") if compiles else kernel_fn
-    for get in ("nngp", "ntk"):
+    names = ("nngp", "ntk")
+    of_one, of_two = kernel_fn(x1, None, names), kernel_fn(x1, x2, names)
+    for get in names:
         one, two = kernel.matrix(x1, None, get), kernel.matrix(x1, x2, get)
         assert one.dtype == two.dtype == "float64"
-        np.testing.assert_allclose(one, kernel_fn(x1, None, get), rtol=rtol, atol=rtol)
-        np.testing.assert_allclose(two, kernel_fn(x1, x2, get), rtol=rtol, atol=rtol)
+        np.testing.assert_allclose(one, getattr(of_one, get, of_one), rtol=rtol, atol=rtol)
+        np.testing.assert_allclose(two, getattr(of_two, get, of_two), rtol=rtol, atol=rtol)
         np.testing.assert_allclose(kernel.diagonal(x1, get), np.diagonal(one), rtol=rtol)
 
 
@@ -91,7 +94,8 @@ def test_gradients_at_training_points_and_others():
     """Against central differences, of which those at training points have no part in the kink there."""
     with jax.enable_x64(True):
         x, c, root = RNG.normal(size=(40, 3)), RNG.normal(size=(40, 2)), np.diag([1.0, 0.5, 2.0])
-        kernel, points = NetworkKernel(None), np.concatenate([x[:20], RNG.normal(size=(130, 3))])
+        kernel = NetworkKernel(stax.serial(stax.Dense(1, 1.5, 0.5), stax.Relu(), stax.Dense(1)))
+        points = np.concatenate([x[:20], RNG.normal(size=(130, 3))])
         found = np.concatenate([*kernel.gradients(points, x, c, root, "ntk")])
         assert found.shape == (150, 2, 3)
         for axis in range(3):
@@ -119,6 +123,14 @@ def test_pickle():
         (TypeError, "to be numbers by name", (network, [1.0])),
         (ValueError, "initial values > 0", (network, {"W_std": 1.0, "b_std": 0.0})),
         (ValueError, "initial values > 0", (network, {"W_std": "1"})),
+        (
+            TypeError,
+            r"a function of W_std, bias, got network\(W_std=1.3.*'bias'",
+            (network, {"W_std": 1.0, "bias": 1.0}),
+        ),
+        (TypeError, r"a function of b, got .*\(a, b\): missing .*'a'", (lambda a, b: network(), {"b": 1.0})),
+        (TypeError, r"kernel_fn\(x1, x2, get\), got network\(.*as `hyperparameters`", (network, None)),
+        (TypeError, r"kernel_fn\(x1, x2, get\), got <lambda>\(x1, x2\)", (lambda x1, x2: x1 @ x2.T, None)),
     ],
 )
 def test_errors_of_networks(error, words, arguments):
@@ -131,8 +143,22 @@ def test_errors_of_networks(error, words, arguments):
     [
         ("to have the shape", lambda x1, x2, get: jnp.zeros((3, 3))),
         ("not finite", lambda x1, x2, get: jnp.full((len(x1), len(x1)), jnp.nan)),
+        ("an array for `get='ntk'`, got a Kernel", lambda x1, x2, get: network()[2](x1, x2, None)),
+        ("an array for `get='ntk'`, got a tuple", gaussian_process.kernels.RBF()),
     ],
 )
 def test_errors_of_kernels(words, kernel_fn):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises((ValueError, TypeError), match=words):
         NetworkKernel(kernel_fn).matrix(np.ones((5, 2)), None, "ntk")
+
+
+def test_kernels_of_scikit_learn():
+    rbf = gaussian_process.kernels.RBF(2.0)
+    x = RNG.normal(size=(5, 2))
+    found = NetworkKernel(lambda x1, x2, get: rbf(x1, x2)).matrix(x, None, "nngp")
+    np.testing.assert_allclose(found, rbf(x), rtol=1e-5)
+
+
+def test_function_of_hyperparameters_that_returns_no_network():
+    with pytest.raises(TypeError, match="for `hyperparameters`, got 3"):
+        NetworkKernel(lambda a: 3, {"a": 1.0}).matrix(np.ones((5, 2)), None, "ntk")

@@ -11,7 +11,7 @@ from neural_tangents.estimators import NNGPRegressor, NTKRegressor
 RNG = np.random.RandomState(0)
 X, X_TEST, Y = RNG.normal(size=(25, 3)), RNG.normal(size=(6, 3)), RNG.normal(2, 3, size=(25, 2))
 WEIGHTS = RNG.uniform(0.5, 2, 25)
-NETWORK = stax.serial(stax.Dense(1, 1.5, 0.3), stax.Relu(), stax.Dense(1, 1.5, 0.3))
+NETWORK = stax.serial(stax.Dense(1, 1.5, 0.3), stax.Erf(), stax.Dense(1, 1.5, 0.3))
 KERNEL_FN = jax.jit(NETWORK[2], static_argnames="get")
 ESTIMATORS = {"ntk": NTKRegressor, "nngp": NNGPRegressor}
 ALPHA, SCALE = 0.03, 0.7
@@ -106,3 +106,18 @@ def test_uncertainty_covers_new_targets():
     mean, std = fitted.predict(x[150:], return_std=True)
     z = (y[150:] - mean) / np.sqrt(std**2 + fitted.noise_variance_)
     assert abs(np.mean(np.abs(z) < 1.96) - 0.95) < 0.02
+
+
+@pytest.mark.parametrize("alpha", ["loo", "ml"])
+def test_noise_is_seen_where_inputs_repeat(alpha):
+    """Six inputs, with twenty targets each."""
+    rng = np.random.RandomState(1)
+    x = np.arange(6.0).repeat(20)[:, None]
+    y = np.stack([np.sin(x[:, 0]), 10 * np.cos(x[:, 0])], axis=1) + rng.normal(size=(120, 2)) * [0.5, 5]
+    fitted = NNGPRegressor(NETWORK, alpha=alpha).fit(x, y)
+    of_each = y.reshape(6, 20, 2).var(axis=1, ddof=1)
+    np.testing.assert_allclose(fitted.noise_variance_, of_each.mean(axis=0), rtol=1e-10)
+    np.testing.assert_allclose(fitted.noise_variance_, [0.25, 25], rtol=0.4)
+    given = NNGPRegressor(NETWORK, alpha=0.1, output_scale=0.01, standardize=False, normalize_y=False).fit(x, y)
+    k = np.diagonal(KERNEL_FN(x[::20], None, "nngp"))
+    np.testing.assert_allclose(given.noise_variance_, 0.01 * 0.1 * k.mean(), rtol=1e-5)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from neural_tangents.estimators._ridge import Ridge
+from neural_tangents.estimators._ridge import Ridge, best_scale
 
 RNG = np.random.RandomState(0)
 N, T = 12, 2
@@ -97,3 +97,15 @@ def test_kernel_of_zeros():
     ridge = Ridge.of(np.zeros((3, 3)), np.ones(3), 1e-7)
     assert np.isfinite(ridge.best_for_left_out(np.ones((3, 1))))
     assert np.isfinite(ridge.most_likely(np.ones((3, 1)), None))
+
+
+@pytest.mark.parametrize("prior", [None, np.eye(N)])
+def test_targets_of_zero_say_nothing_about_the_scale(prior):
+    assert RIDGE.left_out_scale(1.5, np.zeros((N, T)), prior) == 1 == best_scale(np.zeros(1), N)[0]
+    assert RIDGE.log_likelihood(RIDGES, np.zeros((N, T)), None) == pytest.approx(
+        [T * log_density_of_zero(r) for r in RIDGES]
+    )
+
+
+def log_density_of_zero(ridge):
+    return scipy.stats.multivariate_normal(cov=system(ridge)).logpdf(np.zeros(N))
