@@ -1,5 +1,6 @@
 """Expectations of pairs of Gaussians from tables of a function: which table to use, and the sums over its terms."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,28 +13,33 @@ from neural_tangents._core import mesh_axes
 from neural_tangents._core.numerics import safe_sqrt
 from neural_tangents._core.precision import matmul_precision
 from neural_tangents.stax._nonlinearities.angle_tables import AngleTable, place_of_deviation, place_of_distance
-from neural_tangents.stax._nonlinearities.function_tables import Part
+from neural_tangents.stax._nonlinearities.function_tables import FunctionTables, Part, Stack
 from neural_tangents.stax._nonlinearities.hermite_tables import HermiteTable
 from neural_tangents.stax._nonlinearities.polar import Pairs, Spread
 
 # About how many pairs are evaluated at a time, so that they stay in the caches of a processor.
 _BLOCK = 2**14
+# So many pairs are few.
+_FEW = 2**14
 
 
-def expectations(
-    functions: Sequence[Sequence[Part]], pairs: Pairs, spread: Spread, shortest: bool = False
-) -> tuple[Array, ...]:
-    """`E[g(u) g(v)]` of some functions, each given by its parts.
+@functools.partial(jax.jit, static_argnames=("spread", "shortest"))
+def expectations(tables: FunctionTables, pairs: Pairs, spread: Spread, shortest: bool = False) -> tuple[Array, ...]:
+    """`E[f(u) f(v)]` and `E[f'(u) f'(v)]`.
 
     The shortest series for all pairs depends on the variances. Where they are the same, it is one in the angle alone,
-    whose derivatives in the variances are not right. Where they are small and functions smooth, it is Mehler's.
+    whose derivatives in the variances are not right. Where they are small and functions smooth, it is Mehler's. For few
+    pairs, compiling takes longer than evaluating: for them there is one program, which all functions share.
 
     Args:
-      functions: tables of each function.
+      tables: those of a function.
       pairs: distances and standard deviations.
       spread: brings arrays of the shapes of `r1` and `r2` into those that broadcast against `k`.
       shortest: whether to choose between series, each of which is compiled; else the one that is always right is used.
     """
+    functions = (tables.value, tables.slope)
+    if pairs.k.size <= _FEW:
+        return _by_stack(tables.stack, pairs, spread)
     if not shortest:
         return _by_angle(functions, pairs, spread)
     least = jnp.minimum(jnp.min(pairs.r1), jnp.min(pairs.r2))
@@ -45,21 +51,20 @@ def expectations(
     ]
     index = jnp.where(most - least <= 8 * jnp.finfo(most.dtype).eps * most, 1, 0)
     series = [part.hermite for parts in functions for part in parts]
-    if all(table is not None for table in series):
-        limit = min(table.largest for table in series if table is not None)
-        index = jnp.where((index == 0) & (most <= limit), 2, index)
+    if series[0] is not None:  # then there is one of each part, up to the same deviation
+        index = jnp.where((index == 0) & (most <= series[0].largest), 2, index)
         routes.append(lambda pairs: tuple(_by_hermite(parts, pairs, spread) for parts in functions))
     return mesh_axes.switch(index, routes, pairs)
 
 
-def square(parts: Sequence[Part], r: Array) -> Array:
-    """`E[g(u)^2]` of a function, for standard deviations."""
-    total = jnp.zeros_like(r)
-    for table in (part.angle for part in parts):
-        h = _functions(table, r)
-        core = np.tensordot((-1.0) ** np.arange(len(table.core)), table.core, 1)
-        total += jnp.sum(h * _product(core, h), axis=0)
-    return total
+@jax.jit
+def square(stack: Stack, r: Array) -> Array:
+    """`E[f(u)^2]` for standard deviations."""
+    h = _functions_of_stack(stack, r.ravel())[0]
+    signs = (-1.0) ** np.arange(len(stack.core))[::-1]
+    core = jnp.tensordot(jnp.asarray(signs, h.dtype), stack.core[:, 0], 1)
+    product = jnp.einsum("pab,pbn->pan", core, h, precision=matmul_precision())
+    return jnp.sum(h * product, axis=(0, 1)).reshape(r.shape)
 
 
 def _of_one_deviation(parts: Sequence[Part], pairs: Pairs, spread: Spread, r: Array) -> Array:
@@ -67,20 +72,20 @@ def _of_one_deviation(parts: Sequence[Part], pairs: Pairs, spread: Spread, r: Ar
     for table in (part.angle for part in parts):
         h = _functions(table, r)
         terms = jnp.einsum("jab,a,b->j", jnp.asarray(table.core, h.dtype), h, h, precision=matmul_precision())
-        total += pairs.signed(_chebyshev_sum(terms, y), table.odd)
+        value = _chebyshev_sum(terms, y)
+        total += value * pairs.correlation if table.odd else value
     # A layout may have entries that stand for no pair, which must stay zero.
     return total * jnp.multiply(*spread(jnp.ones_like(pairs.r1), jnp.ones_like(pairs.r2)))
 
 
 def _by_hermite(parts: Sequence[Part], pairs: Pairs, spread: Spread) -> Array:
-    total, cosine = jnp.zeros_like(pairs.k), 1 - pairs.distance
-    square = cosine * cosine
+    total, square = jnp.zeros_like(pairs.k), pairs.correlation**2
     for table in (part.hermite for part in parts):
         assert table is not None
         terms = zip(_coefficients(table, pairs.r1), _coefficients(table, pairs.r2), strict=True)
         products = [jnp.multiply(*spread(a, b)) for a, b in terms]
         value = _power_sum(products[0::2], square * square) + square * _power_sum(products[1::2], square * square)
-        total += pairs.signed(value * cosine if table.odd else value, table.odd)
+        total += value * pairs.correlation if table.odd else value
     return total
 
 
@@ -88,45 +93,69 @@ def _by_angle(functions: Sequence[Sequence[Part]], pairs: Pairs, spread: Spread)
     tables = [part.angle for parts in functions for part in parts]
     lefts = [jnp.moveaxis(_functions(table, pairs.r1), 0, -1) for table in tables]
     # Axes `(a, j)`: then sums over `a` are one matrix product.
-    rights = [_product(np.swapaxes(table.core, 0, 1), _functions(table, pairs.r2)) for table in tables]
+    rights = [_product(jnp.swapaxes(table.core, 0, 1), _functions(table, pairs.r2)) for table in tables]
 
     def of_rows(rows: tuple[Pairs, list[Array]]) -> tuple[Array, ...]:
         pairs, lefts = rows
         y = place_of_distance(pairs.distance, safe_sqrt)
-        values = [
-            pairs.signed(_chebyshev_loop(_bilinear(jnp.moveaxis(left, -1, 0), right, pairs, spread), y), table.odd)
+        each = iter(
+            _chebyshev_sum(_bilinear(left, right, pairs, spread), y) * (pairs.correlation if table.odd else 1)
             for table, left, right in zip(tables, lefts, rights, strict=True)
-        ]
-        each = iter(values)
+        )
         return tuple(sum((next(each) for _ in parts), jnp.zeros_like(y)) for parts in functions)
 
     return _in_blocks(of_rows, pairs, lefts)
 
 
-def _bilinear(left: Array, right: Array, pairs: Pairs, spread: Spread) -> Array:
-    """`sum_a left[a] right[a, j]` for all pairs, `(J, *shape of pairs)`."""
-    first = jax.vmap(lambda a: spread(a, pairs.r2)[0])(left)
+def _by_stack(stack: Stack, pairs: Pairs, spread: Spread) -> tuple[Array, ...]:
+    """As `_by_angle`, with all parts of both functions at once, in a program of few operations."""
+    h = _functions_of_stack(stack, jnp.concatenate([pairs.r1.ravel(), pairs.r2.ravel()]))
+    first, second = h[..., : pairs.r1.size], h[..., pairs.r1.size :]
+    y = place_of_distance(pairs.distance, safe_sqrt)[None, None]
+    matrix = _is_matrix(pairs)
+
+    def step(carry: tuple[Array, Array], core: Array) -> tuple[tuple[Array, Array], None]:
+        one, two = carry
+        right = jnp.einsum("fpab,fpbm->fpam", core, second, precision=matmul_precision())
+        if matrix:
+            term = jnp.einsum("fpan,fpam->fpnm", first, right, precision=matmul_precision())
+        else:
+            both = (x.reshape(-1, *r.shape) for x, r in ((first, pairs.r1), (right, pairs.r2)))
+            products = jax.vmap(lambda a, b: jnp.multiply(*spread(a, b)))(*both)
+            term = jnp.sum(products.reshape(*first.shape[:3], *products.shape[1:]), axis=2)
+        return (2 * y * one - two + term, one), None
+
+    zeros = jnp.zeros((2, 2, *pairs.k.shape), y.dtype)
+    (last, before), _ = mesh_axes.scan(step, (zeros, zeros), stack.core)
+    even, odd = jnp.moveaxis(last - y * before, 1, 0)
+    return tuple(even + pairs.correlation[None] * odd)
+
+
+def _functions_of_stack(stack: Stack, r: Array) -> Array:
+    """The functions of a deviation of all tables, `(2, parity, R, len(r))`."""
+    polynomials = _chebyshev(place_of_deviation(r, jnp), stack.basis.shape[3])
+    h = jnp.tensordot(stack.basis, polynomials, 1, precision=matmul_precision())
+    return _weight(stack.order, stack.growth, r[None, None, None]) * h
+
+
+def _is_matrix(pairs: Pairs) -> bool:
+    """Whether covariances are those of all inputs of one batch with all of the other."""
+    return pairs.k.shape == (*pairs.r1.shape, *pairs.r2.shape) and pairs.r1.ndim == pairs.r2.ndim == 1
+
+
+def _bilinear(left: Array, right: Array, pairs: Pairs, spread: Spread) -> Sequence[Array]:
+    """`sum_a left[..., a] right[a, j]` for all pairs, for each `j`."""
+    if _is_matrix(pairs):
+        terms = jnp.einsum("na,ajm->njm", left, right, precision=matmul_precision())
+        return [terms[:, j] for j in range(terms.shape[1])]
+    first = jax.vmap(lambda a: spread(a, pairs.r2)[0])(jnp.moveaxis(left, -1, 0))
     second = jax.vmap(jax.vmap(lambda b: spread(pairs.r1, b)[1]))(right)
-    if first.ndim == 3 and first.shape[2] == second.shape[2] == 1:
-        terms = jnp.einsum("an,ajm->njm", first[:, :, 0], second[:, :, 0], precision=matmul_precision())
-        return jnp.moveaxis(terms, 1, 0)
 
     def step(total: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
         return total + pair[0][None] * pair[1], None
 
     zeros = jnp.zeros((right.shape[1], *pairs.k.shape), left.dtype)
-    return mesh_axes.scan(step, zeros, (first, second))[0]
-
-
-def _chebyshev_loop(terms: Array, y: Array) -> Array:
-    """`sum_j terms[j] T_j(y)` by Clenshaw's recurrence, as a loop that compiles fast."""
-
-    def step(carry: tuple[Array, Array], term: Array) -> tuple[tuple[Array, Array], None]:
-        one, two = carry
-        return (2 * y * one - two + term, one), None
-
-    (last, before), _ = mesh_axes.scan(step, (jnp.zeros_like(y), jnp.zeros_like(y)), terms[::-1])
-    return last - y * before
+    return list(mesh_axes.scan(step, zeros, (first, second))[0])
 
 
 def _in_blocks(fn: Callable[[Any], Any], pairs: Pairs, firsts: list[Array]) -> Any:
@@ -159,7 +188,9 @@ def _power_sum(terms: Sequence[Array], x: Array) -> Array:
 
 def _functions(table: AngleTable, r: Array) -> Array:
     """The functions of a deviation of a table, `(R, *shape)`."""
-    return table.weight(r)[None] * _product(table.basis.T, _chebyshev(place_of_deviation(r, jnp), len(table.basis)))
+    return _weight(table.order, table.growth, r)[None] * _product(
+        table.basis.T, _chebyshev(place_of_deviation(r, jnp), len(table.basis))
+    )
 
 
 def _coefficients(table: HermiteTable, r: Array) -> Array:
@@ -168,7 +199,13 @@ def _coefficients(table: HermiteTable, r: Array) -> Array:
     return (r**table.order)[None] * _product(table.basis.T, _chebyshev(x, len(table.basis)))
 
 
-def _product(matrix: np.ndarray, x: Array) -> Array:
+def _weight(order: Any, growth: Any, r: Array) -> Array:
+    """`AngleTable.weight`, where the order may be an array."""
+    zero = jnp.where(order == 0, 1, jnp.where(order == 1, r, r * r))
+    return zero * jnp.exp((growth - order) * jnp.log1p(r))
+
+
+def _product(matrix: Any, x: Array) -> Array:
     return jnp.tensordot(jnp.asarray(matrix, x.dtype), x, 1, precision=matmul_precision())
 
 

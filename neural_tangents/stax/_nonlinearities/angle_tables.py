@@ -1,61 +1,49 @@
-"""Expectations of any function of two Gaussians, tabulated: tensors of Chebyshev coefficients, computed with NumPy.
+"""Expectations of any function of two Gaussians, tabulated: tensors of Chebyshev coefficients.
 
 For `u`, `v` with standard deviations `s1`, `s2` and the acute angle `phi`, that is, correlation `cos(phi)`,
 `E[g(u) g(v)]` is a smooth function of the three, for functions `g` that are smooth but for a kink or a jump at 0. It
 has only one scale, `phi ~ 1 / s`, on which it varies, so that polynomials in `log(1 + s / UNIT)` and
 `log(1 + LARGEST phi)` converge fast. The even and the odd part of `g` are tabulated each by itself: between them
-expectations vanish, and those for obtuse angles follow by symmetry.
+expectations vanish, and those for obtuse angles follow by symmetry. Those of odd parts vanish at right angles.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
+import jax
 import numpy as np
 from numpy.polynomial import chebyshev
-from numpy.polynomial.legendre import leggauss
+
+from neural_tangents.stax._nonlinearities.sectors import DEVIATIONS, Quadrature, Rule
 
 # Standard deviations from 0 to `LARGEST`, with a resolution of `UNIT` near 0; `sqrt(1 - cos(phi))` likewise.
 UNIT, LARGEST = 0.3, 32.0
 _SPAN, _NEAR = math.log1p(LARGEST / UNIT), 0.3
-_DEVIATIONS, _ANGLES = 36, 48  # numbers of nodes
+_ANGLES = 48  # number of nodes
+# The scale down to which the nodes of quadrature are refined.
+FINEST = 0.005
 
 
-class Entrywise:
-    """A function of arrays in double precision.
-
-    Attributes:
-      parity: 1 if it is even, -1 if it is odd, else 0.
-    """
-
-    def __init__(self, fn: Callable[[np.ndarray], np.ndarray]):
-        x = np.geomspace(1e-3, 300, 100)
-        self._fn, right, left = fn, fn(x), fn(-x)
-        self.parity = 1 if np.array_equal(right, left) else -1 if np.array_equal(right, -left) else 0
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        return self._fn(x)
-
-
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class AngleTable:
     """The even or the odd part `g` of a function, by the expectations `E[g(u) g(v)]`.
 
     With `x(s) = 2 log(1 + s / UNIT) / log(1 + LARGEST / UNIT) - 1`, `y(phi)` likewise, and Chebyshev polynomials `T`,
 
-        E[g(u) g(v)] = sum_jab core[j, a, b] T_j(y) h_a(s1) h_b(s2),
+        E[g(u) g(v)] = cos(phi)^odd sum_jab core[j, a, b] T_j(y) h_a(s1) h_b(s2),
         h_a(s) = s^order (1 + s)^(growth - order) sum_m basis[m, a] T_m(x).
 
     Attributes:
       odd: whether `g` is odd.
-      order: of the zero of `g` at 0.
-      growth: the exponent with which `g` grows.
+      order: of the zero of the function at 0.
+      growth: the exponent with which it grows.
       basis: functions of a standard deviation, `(M, R)`.
       core: `(J, R, R)`.
     """
 
-    odd: bool
+    odd: bool = dataclasses.field(metadata={"static": True})
     order: int
     growth: float
     basis: np.ndarray
@@ -77,7 +65,7 @@ class AngleTable:
         core = np.tensordot(
             chebyshev.chebvander(place_of_distance(2 * np.sin(phi / 2) ** 2), len(self.core) - 1), self.core, 1
         )
-        return h @ core @ h.T
+        return h @ core @ h.T * (np.cos(phi) if self.odd else np.ones_like(phi))[:, None, None]
 
     def rounded(self, tolerance: float) -> "AngleTable":
         """With fewer terms, each of which is left out if it is small compared with the largest expectation."""
@@ -102,83 +90,36 @@ def place_of_distance(d: Any, xp: Any = np) -> Any:
     return 2 * (1 + _NEAR) * t / (t + _NEAR) - 1
 
 
-class Rule(NamedTuple):
-    """A quadrature rule for `E[g(u) g(v)]` in polar coordinates, between two rays on which `u` or `v` vanish.
+def angle_tables(quadrature: Quadrature, tiny: np.ndarray) -> list[list[AngleTable]]:
+    """Those parts of a function, and of its derivative, that are not zero.
 
-    Attributes:
-      place: places between the rays, from 0 to 1, in order and symmetric; refined towards both.
-      weights: their weights.
-      radius: distances from the origin, refined towards it.
-      radial: their weights, with the density.
+    Args:
+      quadrature: their expectations.
+      tiny: `E[g(u)^2]` of each at two standard deviations that are tiny, of which the second is twice the first.
     """
-
-    place: np.ndarray
-    weights: np.ndarray
-    radius: np.ndarray
-    radial: np.ndarray
-
-    @classmethod
-    def of(cls, nodes: int) -> "Rule":
-        """A rule with some nodes for each panel."""
-        half, weights = panels(np.append(0, 0.5 * 4.0 ** np.arange(-4, 1)), nodes)
-        r, w = panels(np.array([0, 2 / 27, 2 / 9, 2 / 3, 2, 4, 6, 8.6]), nodes)
-        both = np.append(weights, weights[::-1])
-        return cls(np.append(half, 1 - half[::-1]), both, r, w * r * np.exp(-r * r / 2) / math.pi)
-
-    def moments(self, fn: Entrywise, s: np.ndarray, phi: float) -> tuple[np.ndarray, np.ndarray]:
-        """`E[g(u) g(v)]` of the even and of the odd part of a function, for all pairs of standard deviations."""
-        even, odd = np.zeros((2, len(s), len(s)))
-        for angle, sign in ((phi, -1), (math.pi - phi, 1)):  # in the first segment `u > 0 > v`, then both are positive
-            x = s[:, None, None] * (np.sin(angle * self.place)[:, None] * self.radius)
-            weights = angle * self.weights[:, None] * self.radial
-            right, left = fn(x), None if fn.parity else fn(-x)
-            if fn.parity != -1:
-                even += _products(right if left is None else (right + left) / 2, weights)
-            if fn.parity != 1:
-                odd += sign * _products(right if left is None else (right - left) / 2, weights)
-        return even, odd
-
-
-def _products(g: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Sums over nodes of `g(u) g(v)`; `v` is `u` of the mirrored node."""
-    result = (g * weights).reshape(len(g), -1) @ g[:, ::-1].reshape(len(g), -1).T
-    return (result + result.T) / 2
-
-
-def panels(edges: np.ndarray, nodes: int) -> tuple[np.ndarray, np.ndarray]:
-    """The nodes and weights of a Gauss-Legendre rule on each of some intervals."""
-    x, w = leggauss(nodes)
-    half = np.diff(edges)[:, None] / 2
-    return (edges[:-1, None] + half * (1 + x)).ravel(), (half * w).ravel()
-
-
-def angle_tables(fn: Entrywise) -> list[AngleTable]:
-    """The parts of a function that are not zero."""
-    rule = Rule.of(12)
-    s = UNIT * np.expm1((chebyshev_nodes(_DEVIATIONS) + 1) / 2 * _SPAN)
+    s = UNIT * np.expm1((chebyshev_nodes(DEVIATIONS) + 1) / 2 * _SPAN)
     y = (chebyshev_nodes(_ANGLES) + 1) / 2
     phi = 2 * np.arcsin(_NEAR * y / (1 + _NEAR - y) / math.sqrt(2))
-    moments = [rule.moments(fn, s, angle) for angle in phi]
-    squares = [np.diagonal(square) for square in rule.moments(fn, s, 0.0)]
-    tiny = np.array([1e-3, 2e-3])
-    tiny_squares = [np.diagonal(square) for square in rule.moments(fn, tiny, 0.0)]
-    largest = sum(squares)
-    present = [np.any(square > 1e-24 * largest) for square in squares]
-    # Functions may vanish near 0.
-    squares = [np.maximum(square, 1e-40 * np.max(largest)) for square in squares]
-    return [
-        _part(bool(odd), s, np.stack([m[odd] for m in moments]), squares[odd], tiny_squares[odd])
-        for odd in (0, 1)
-        if present[odd]
-    ]
+    moments = quadrature(s, phi, Rule.of(FINEST))
+    return [_parts(s, phi, *arrays) for arrays in zip(moments, tiny, strict=True)]
 
 
-def _part(odd: bool, s: np.ndarray, moments: np.ndarray, squares: np.ndarray, tiny: np.ndarray) -> AngleTable:
-    """A part, from its expectations at all nodes, and from `E[g(u)^2]` there and at two tiny deviations."""
-    order = max(0, round(math.log2(tiny[1] / tiny[0]) / 2)) if tiny[0] > 0 else 4
-    growth = math.log(squares[0] / squares[1]) / math.log(s[0] / s[1]) / 2
-    size = np.sqrt(squares)
-    core = chebyshev_coefficients(moments / (size[:, None] * size))
+def _parts(s: np.ndarray, phi: np.ndarray, moments: np.ndarray, near: np.ndarray) -> list[AngleTable]:
+    """The parts of a function, from its expectations at all nodes, and from its square mean at tiny deviations."""
+    squares = np.diagonal(moments[:, -1], axis1=1, axis2=2)  # at the smallest angle
+    total = np.sum(squares, axis=0)
+    present = [np.any(square > 1e-24 * total) for square in squares]
+    total = np.maximum(total, 1e-40 * np.max(total))  # functions may vanish near 0
+    order = min(2, max(0, round(math.log2(near[1] / near[0]) / 2))) if near[0] > 0 else 2
+    growth = math.log(total[0] / total[1]) / math.log(s[0] / s[1]) / 2
+    size = np.sqrt(total)
+    relative = moments / (size[:, None] * size)
+    relative[1] /= np.cos(phi)[:, None, None]
+    return [_part(bool(odd), order, growth, s, size, relative[odd]) for odd in (0, 1) if present[odd]]
+
+
+def _part(odd: bool, order: int, growth: float, s: np.ndarray, size: np.ndarray, relative: np.ndarray) -> AngleTable:
+    core = chebyshev_coefficients(relative)
     # The functions of one deviation that count most.
     values, _, _ = np.linalg.svd(np.moveaxis(core, 1, 0).reshape(len(s), -1), full_matrices=False)
     core = values.T @ core @ values

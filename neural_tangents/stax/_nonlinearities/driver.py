@@ -1,13 +1,16 @@
 """One driver for all nonlinearities: from a `Dual` record to a layer."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax.numpy as jnp
 
 from neural_tangents._core.kernel import Kernel
+from neural_tangents._core.layout import Layout
 from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents.stax._nonlinearities.dual import Dual
+from neural_tangents.stax._nonlinearities.polar import Spread
 from neural_tangents.stax._spec import LayerSpec, Leaf
 
 
@@ -48,7 +51,8 @@ def nonlinearity(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
                 if dual.in_layout is None:
                     nngp, k_dot = dual.pair_moments(nngp, *prepared)
                 else:
-                    nngp, k_dot = dual.in_layout(nngp, q1, q2, k.layout.spread)
+                    known = None if k.distance is None else k.distance.value
+                    nngp, k_dot = dual.in_layout(nngp, q1, q2, _spread(k.layout), known)
             else:
                 nngp, k_dot, distance = dual.with_distance(k.nngp, *prepared, k.distance)
         return k.replace(
@@ -71,6 +75,12 @@ def nonlinearity(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
         requirements=requirements,
         positions="each",
     ).spec()
+
+
+@functools.lru_cache
+def _spread(layout: Layout) -> Spread:
+    """A function that is the same for equal layouts, so that what it is static for is compiled once."""
+    return layout.spread
 
 
 def _own(cov: Any, q: Any, k: Kernel, dual: Dual) -> Any:

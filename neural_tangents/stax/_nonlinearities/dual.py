@@ -34,9 +34,9 @@ class Dual(NamedTuple):
       with_distance: `(k, prepare(q1), prepare(q2), distance) -> (*moments, distance)`, the latter that of `f(u)` and
         `f(v)`; None if it is not known, and found from covariances where a later layer needs it.
       small_angles: whether moments depend on small angles so much that they need the distance.
-      in_layout: `(k, q1, q2, spread) -> moments`, for variances of the inputs of two batches, where more is computed
-        for each input than `prepare` can hold; `spread(a, b)` makes arrays of their shapes broadcast against `k`. None
-        to use `pair_moments`.
+      in_layout: `(k, q1, q2, spread, distance) -> moments`, for variances of the inputs of two batches, where more is
+        computed for each input than `prepare` can hold; `spread(a, b)` makes arrays of their shapes broadcast against
+        `k`; distances, or None where they are not known. None to use `pair_moments`.
     """
 
     fn: Callable[[Array], Array] | None
@@ -46,7 +46,7 @@ class Dual(NamedTuple):
     vanishes: bool = False
     with_distance: Callable[[Array, Array, Array, CosineDistance], tuple[Array, Array, CosineDistance]] | None = None
     small_angles: bool = False
-    in_layout: Callable[[Array, Array, Array, Callable[..., Any]], tuple[Array, Array]] | None = None
+    in_layout: Callable[[Array, Array, Array, Callable[..., Any], Array | None], tuple[Array, Array]] | None = None
 
     def moments(self, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
         """Both moments, from the covariance and the variances."""

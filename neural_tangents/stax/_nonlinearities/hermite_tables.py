@@ -2,17 +2,21 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
 
+import jax
 import numpy as np
 
-from neural_tangents.stax._nonlinearities.angle_tables import chebyshev_coefficients, chebyshev_nodes, panels
+from neural_tangents.stax._nonlinearities.angle_tables import chebyshev_coefficients, chebyshev_nodes
+from neural_tangents.stax._nonlinearities.sectors import panels
 
 # At most so many terms, of which some more are known, for standard deviations up to one of these.
 _MOST, _KNOWN, LARGEST = 40, 80, (2.5, 1.8, 1.3)
 _NODES = 28
+# Panels of the half-line: from the scale of the smallest of Gaussians to the tails of the largest.
+_SCALES, _PANELS = (1e-3, 40.0), 40
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class HermiteTable:
     """The even or the odd part `g` of a function as a series, by Mehler's formula
@@ -29,24 +33,35 @@ class HermiteTable:
       basis: `a_i(s) = s^order sum_m basis[m, i] T_m(2 s / largest - 1)`.
     """
 
-    odd: bool
-    order: int
+    odd: bool = dataclasses.field(metadata={"static": True})
+    order: int = dataclasses.field(metadata={"static": True})
     largest: float
     basis: np.ndarray
 
 
-def hermite_table(
-    part: Callable[[np.ndarray], np.ndarray], odd: bool, order: int, largest: float, tolerance: float
-) -> HermiteTable | None:
-    """The series of a part of a function, of as few terms as a tolerance allows; None if many would not do."""
-    z, weights = panels(np.array([0, 0.02, 0.1, 0.4, 1, *range(2, 19)]), 14)
-    weights = 2 * weights * np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-    polynomials = _hermite(z, 2 * _KNOWN + odd)[int(odd) :: 2]
+def half_line() -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights for functions of a positive number on its own scale, and on those of Gaussians."""
+    return panels(np.append(0, np.geomspace(*_SCALES, _PANELS)), 12)
+
+
+def hermite_table(part: np.ndarray, odd: bool, order: int, largest: float, tolerance: float) -> HermiteTable | None:
+    """The series of a part of a function, of as few terms as a tolerance allows; None if many would not do.
+
+    Args:
+      part: its values at the nodes of `half_line`.
+      odd: whether it is odd.
+      order: of its zero at 0.
+      largest: standard deviation.
+      tolerance: of relative errors.
+    """
+    x, weights = half_line()
     s = largest * (chebyshev_nodes(_NODES) + 1) / 2
-    values = part(s[:, None] * z)
-    energy = (values * values) @ weights
+    z = x / s[:, None]
+    density = 2 * weights * np.exp(-z * z / 2) / math.sqrt(2 * math.pi) / s[:, None]
+    polynomials = _hermite(np.minimum(z, 40), 2 * _KNOWN + odd)[int(odd) :: 2]
+    energy = density @ part**2
     energy = np.maximum(energy, 1e-30 * np.max(energy))  # functions may vanish near 0
-    coefficients = (values * weights) @ polynomials.T
+    coefficients = np.einsum("ksx,sx->sk", polynomials, density * part)
     left = np.maximum(energy[:, None] - np.cumsum(coefficients**2, axis=1), 0)
     error = _largest_errors(coefficients, left, odd) / energy[:, None]
     enough = np.flatnonzero(np.all(error[:, :_MOST] <= tolerance, axis=0))

@@ -35,9 +35,10 @@ class Pairs(NamedTuple):
     r1: Array
     r2: Array
 
-    def signed(self, value: Array, odd: bool) -> Array:
-        """An expectation of an even or odd function, from that for the acute angle."""
-        return jnp.where(self.k < 0, -value, value) if odd else value
+    @property
+    def correlation(self) -> Array:
+        """The correlations, with the signs of covariances."""
+        return jnp.where(self.k < 0, self.distance - 1, 1 - self.distance)
 
 
 # `(pairs, spread, shortest) -> (E[f(u) f(v)], E[f'(u) f'(v)])`. If `shortest`, the derivatives need not be right.
@@ -54,18 +55,22 @@ def polar(fn: Callable[[Array], Array], moments: Moments, square: Callable[[Arra
       vanishes: whether it is known that `fn(0) = 0`.
     """
 
-    def in_layout(k: Array, q1: Array, q2: Array, spread: Spread, shortest: bool = True) -> tuple[Array, Array]:
+    def in_layout(
+        k: Array, q1: Array, q2: Array, spread: Spread, distance: Array | None = None, shortest: bool = True
+    ) -> tuple[Array, Array]:
         k, q1, q2 = as_floats(k, q1, q2)
-        exact = [x.astype(jnp.promote_types(k.dtype, jnp.float32)) for x in (k, q1, q2)]
+        exact = jax.tree.map(lambda x: x.astype(jnp.promote_types(k.dtype, jnp.float32)), (k, q1, q2, distance))
         nngp, k_dot = _differentiable(moments, spread, shortest, *exact)
         return nngp.astype(k.dtype), k_dot.astype(k.dtype)
 
     def pair_moments(k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
         k, q1, q2 = as_floats(k, q1, q2)
         if k.size <= _BLOCK or not k.shape == q1.shape == q2.shape:
-            return in_layout(k, q1, q2, _as_they_are, False)
+            return in_layout(k, q1, q2, _as_they_are, shortest=False)
         padded = [jnp.pad(x.ravel(), (0, -x.size % _BLOCK)).reshape(-1, _BLOCK) for x in (k, q1, q2)]
-        results = lax.map(lambda block: in_layout(block[0], block[1], block[2], _as_they_are, False), tuple(padded))
+        results = lax.map(
+            lambda block: in_layout(block[0], block[1], block[2], _as_they_are, shortest=False), tuple(padded)
+        )
         nngp, k_dot = (x.ravel()[: k.size].reshape(k.shape) for x in results)
         return nngp, k_dot
 
@@ -73,7 +78,14 @@ def polar(fn: Callable[[Array], Array], moments: Moments, square: Callable[[Arra
         (q,) = as_floats(q)
         return square(length(q.astype(jnp.promote_types(q.dtype, jnp.float32)))).astype(q.dtype)
 
-    return Dual(fn=fn, pair_moments=pair_moments, variance=variance, vanishes=vanishes, in_layout=in_layout)
+    return Dual(
+        fn=fn,
+        pair_moments=pair_moments,
+        variance=variance,
+        vanishes=vanishes,
+        small_angles=True,
+        in_layout=in_layout,
+    )
 
 
 def _as_they_are(a: Array, b: Array) -> tuple[Array, Array]:
@@ -81,20 +93,20 @@ def _as_they_are(a: Array, b: Array) -> tuple[Array, Array]:
 
 
 def _differentiable(
-    moments: Moments, spread: Spread, shortest: bool, k: Array, q1: Array, q2: Array
+    moments: Moments, spread: Spread, shortest: bool, k: Array, q1: Array, q2: Array, distance: Array | None
 ) -> tuple[Array, ...]:
-    def distances(k: Array, q1: Array, q2: Array) -> Array:
-        return of_covariance(k, *spread(length(q1), length(q2))).value
+    def distances(k: Array, q1: Array, q2: Array, known: Array | None) -> Array:
+        return of_covariance(k, *spread(length(q1), length(q2))).value if known is None else known
 
     @jax.custom_jvp
-    def of_covariances(k: Array, q1: Array, q2: Array) -> tuple[Array, ...]:
-        return moments(Pairs(k, distances(k, q1, q2), length(q1), length(q2)), spread, shortest)
+    def of_covariances(k: Array, q1: Array, q2: Array, known: Array | None) -> tuple[Array, ...]:
+        return moments(Pairs(k, distances(k, q1, q2, known), length(q1), length(q2)), spread, shortest)
 
     @of_covariances.defjvp
     def of_covariances_jvp(primals: tuple, tangents: tuple) -> tuple[Any, Any]:
         """At a given angle, moments are smooth functions of the deviations. In `k`, that of the first is the second."""
-        (k, q1, q2), (dk, dq1, dq2) = primals, tangents
-        distance = distances(k, q1, q2)
+        (k, q1, q2, _), (dk, dq1, dq2, _) = primals, tangents
+        distance = distances(*primals)
 
         @jax.checkpoint
         def at_angle(q1: Array, q2: Array) -> tuple[Array, ...]:
@@ -113,4 +125,4 @@ def _differentiable(
         turn = dk - k * (dlog1 + dlog2)
         return values, (changes[0] + values[1] * turn, changes[1] + curvature * turn)
 
-    return of_covariances(k, q1, q2)
+    return of_covariances(k, q1, q2, distance)

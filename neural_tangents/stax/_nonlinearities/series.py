@@ -11,8 +11,9 @@ from neural_tangents._core.concrete import is_concrete
 from neural_tangents.stax._nonlinearities.angle_series import expectations, square
 from neural_tangents.stax._nonlinearities.angle_tables import LARGEST
 from neural_tangents.stax._nonlinearities.dual import Dual
-from neural_tangents.stax._nonlinearities.function_tables import Function, FunctionTables, function_tables
+from neural_tangents.stax._nonlinearities.function_tables import FunctionTables, function_tables
 from neural_tangents.stax._nonlinearities.polar import Pairs, Spread, polar
+from neural_tangents.stax._nonlinearities.sectors import Function
 
 # The accuracy that float32 allows.
 _SINGLE = 1e-6
@@ -31,7 +32,7 @@ def series(label: str, fn: Function, derivative: Function | None, tolerance: flo
 
     def tables(dtype: Any) -> FunctionTables:
         least = max(tolerance, _SINGLE) if dtype == jnp.float32 else tolerance
-        found = function_tables(fn, derivative, least)
+        found = function_tables(fn, derivative, least, dtype)
         if not found.error <= least:
             warnings.warn(
                 f"The kernel of `{label}` has relative errors of about {found.error:.0e}, more than the tolerance of "
@@ -43,9 +44,9 @@ def series(label: str, fn: Function, derivative: Function | None, tolerance: flo
     def moments(pairs: Pairs, spread: Spread, shortest: bool) -> tuple[Array, ...]:
         found = tables(pairs.k.dtype)
         _check_size(label, pairs)
-        return expectations([found.value, found.slope], pairs, spread, shortest)
+        return expectations(found, pairs, spread, shortest)
 
-    return polar(fn, moments, lambda r: square(tables(r.dtype).value, r), vanishes)
+    return polar(fn, moments, lambda r: square(tables(r.dtype).stack, r), vanishes)
 
 
 def _check_size(label: str, pairs: Pairs) -> None:

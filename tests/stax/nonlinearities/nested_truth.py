@@ -22,13 +22,15 @@ def grid() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return rho * np.sqrt(q1 * q2), q1, q2
 
 
-def moment(f: Function, kinks: Sequence[float]) -> np.ndarray:
+def moment(
+    f: Function, kinks: Sequence[float], variances: np.ndarray = VARIANCES, correlations: np.ndarray = CORRELATIONS
+) -> np.ndarray:
     """`E[f(u) f(v)]` on the grid."""
-    n = len(VARIANCES)
-    result = np.empty((n, n, len(CORRELATIONS)))
-    for i, s1 in enumerate(np.sqrt(VARIANCES)):
-        for j, s2 in enumerate(np.sqrt(VARIANCES[: i + 1])):
-            for m, rho in enumerate(CORRELATIONS):
+    n = len(variances)
+    result = np.empty((n, n, len(correlations)))
+    for i, s1 in enumerate(np.sqrt(variances)):
+        for j, s2 in enumerate(np.sqrt(variances[: i + 1])):
+            for m, rho in enumerate(correlations):
                 result[i, j, m] = result[j, i, m] = _entry(f, sorted({0.0, *kinks}), s1, s2, rho)
     return result
 
