@@ -143,7 +143,10 @@ def _known(layer: str, argument: str, value: Any) -> float:
       TypeError: it is traced.
     """
     if not is_concrete(number(layer, argument, value)):
-        raise TypeError(f"`{layer}` needs a number as `{argument}` whose value is known, got one that is traced.")
+        raise TypeError(
+            f"`{layer}` needs a number as `{argument}` whose value is known, since its series is found once, got one "
+            "that is traced. Make the layer outside of `jit` and `grad`, and try several values."
+        )
     return float(value)
 
 

@@ -49,7 +49,7 @@ def test_extremes_of_log_cosh():
 
 
 def test_arguments():
-    with pytest.raises(TypeError, match="is traced"):
+    with pytest.raises(TypeError, match=r"is traced\. Make the layer outside of `jit` and `grad`"):
         jax.grad(lambda alpha: stax.Elu(alpha)[1]((), jnp.ones(1)).sum())(1.0)
     with pytest.raises(ValueError, match="at least 0, got -1"):
         stax.Squareplus(-1)
@@ -65,3 +65,16 @@ def test_finite_network():
         y = np.asarray(net[1](params, x))
         exact = np.asarray(net[2](x, None, "nngp"))
         assert np.max(np.abs(y @ y.T / 4096 - exact)) < 5 * np.max(exact) * np.sqrt(2 / 4096)
+
+
+@pytest.mark.parametrize("name", ["Tanh", "HardTanh"])
+def test_small_angles_in_single_precision(name):
+    """At an angle that covariances of float32 know to four digits, and variances for which derivatives need it."""
+    angle = 0.0045
+    x1, x2 = 20 * np.array([[0.8, 0.6]]), 20 * np.array([[np.cos(angle), np.sin(angle)]])
+    x2 = x2 @ np.array([[0.8, 0.6], [-0.6, 0.8]])
+    kernel_fn = stax.serial(stax.Dense(1), getattr(stax, name)())[2]
+    single = float(kernel_fn(x1.astype(np.float32), x2.astype(np.float32), "ntk")[0, 0]) / (x1 @ x2.T / 2)
+    with jax.enable_x64(True):
+        double, largest = (np.asarray(kernel_fn(x1, x, "ntk")) / (x1 @ x.T / 2) for x in (x2, x1))
+    assert abs(single - double) < 2e-6 * largest
