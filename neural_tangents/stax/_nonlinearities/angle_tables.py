@@ -22,7 +22,7 @@ UNIT, LARGEST = 0.3, 32.0
 _SPAN, _NEAR = math.log1p(LARGEST / UNIT), 0.3
 _ANGLES = 48  # number of nodes
 # The scale down to which the nodes of quadrature are refined.
-FINEST = 0.005
+FINEST = 0.01
 
 
 @jax.tree_util.register_dataclass

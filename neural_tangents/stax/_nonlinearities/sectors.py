@@ -13,7 +13,7 @@ from numpy.polynomial.legendre import leggauss
 Function = Callable[[Any], Any]
 
 # Numbers of nodes; numbers of standard deviations, and of sectors, that one program takes.
-_PLACES, _RADII, DEVIATIONS, _SECTORS = 28, 38, 36, 12
+_PLACES, _RADII, DEVIATIONS, _SECTORS = 28, 40, 36, 12
 # For millions of values, also where programs are compiled without optimisations, as they are in tests.
 _OPTIMISED = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
 

@@ -14,7 +14,7 @@ def step(x):
 
 def test_step_and_given_derivative():
     """`P(u > 0, v > 0) = (pi - theta) / (2 pi)`, and `E[|u| |v|]` with the arc-cosine function."""
-    (even, odd), (absolute, none) = Quadrature(step, jnp.abs)(S, PHI, Rule.of(0.005))
+    (even, odd), (absolute, none) = Quadrature(step, jnp.abs)(S, PHI, Rule.of(0.01))
     angles = PHI[:, None, None] * np.ones((2, 2))
     np.testing.assert_allclose(even, 0.25 + 0 * angles, rtol=1e-12)
     np.testing.assert_allclose(odd, 0.25 - angles / (2 * np.pi), rtol=0, atol=1e-13)
@@ -26,7 +26,7 @@ def test_step_and_given_derivative():
 def test_derivative_by_jax():
     """`E[sin(u) sin(v)]` and `E[cos(u) cos(v)]`, and values."""
     quadrature, s = Quadrature(jnp.sin), S / 4
-    (none, odd), (even, _) = quadrature(s, PHI, Rule.of(0.005))
+    (none, odd), (even, _) = quadrature(s, PHI, Rule.of(0.01))
     size, k = np.exp(-(s[:, None] ** 2 + s**2) / 2), np.cos(PHI)[:, None, None] * np.outer(s, s)
     np.testing.assert_allclose(odd, size * np.sinh(k), rtol=0, atol=1e-11)
     np.testing.assert_allclose(even, size * np.cosh(k), rtol=0, atol=1e-11)
