@@ -20,7 +20,7 @@ from neural_tangents.stax._nonlinearities.polar import Pairs, Spread
 # About how many pairs are evaluated at a time, so that they stay in the caches of a processor.
 _BLOCK = 2**14
 # So many pairs are few.
-_FEW = 2**14
+FEW = 2**14
 
 
 @functools.partial(jax.jit, static_argnames=("spread", "shortest"))
@@ -38,23 +38,29 @@ def expectations(tables: FunctionTables, pairs: Pairs, spread: Spread, shortest:
       shortest: whether to choose between series, each of which is compiled; else the one that is always right is used.
     """
     functions = (tables.value, tables.slope)
-    if pairs.k.size <= _FEW:
+    if pairs.k.size <= FEW:
         return _by_stack(tables.stack, pairs, spread)
     if not shortest:
         return _by_angle(functions, pairs, spread)
-    least = jnp.minimum(jnp.min(pairs.r1), jnp.min(pairs.r2))
+    equal, middle = one_deviation(pairs)
     most = jnp.maximum(jnp.max(pairs.r1), jnp.max(pairs.r2))
-    middle = (least + most) / 2
     routes: list[Callable[[Pairs], Any]] = [
         lambda pairs: _by_angle(functions, pairs, spread),
         lambda pairs: tuple(_of_one_deviation(parts, pairs, spread, middle) for parts in functions),
     ]
-    index = jnp.where(most - least <= 8 * jnp.finfo(most.dtype).eps * most, 1, 0)
+    index = jnp.where(equal, 1, 0)
     series = [part.hermite for parts in functions for part in parts]
     if series[0] is not None:  # then there is one of each part, up to the same deviation
         index = jnp.where((index == 0) & (most <= series[0].largest), 2, index)
         routes.append(lambda pairs: tuple(_by_hermite(parts, pairs, spread) for parts in functions))
     return mesh_axes.switch(index, routes, pairs)
+
+
+def one_deviation(pairs: Pairs) -> tuple[Array, Array]:
+    """Whether all inputs have the same standard deviation, up to rounding; and one in the middle of all."""
+    least = jnp.minimum(jnp.min(pairs.r1), jnp.min(pairs.r2))
+    most = jnp.maximum(jnp.max(pairs.r1), jnp.max(pairs.r2))
+    return most - least <= 8 * jnp.finfo(most.dtype).eps * most, (least + most) / 2
 
 
 @jax.jit
@@ -72,7 +78,7 @@ def _of_one_deviation(parts: Sequence[Part], pairs: Pairs, spread: Spread, r: Ar
     for table in (part.angle for part in parts):
         h = _functions(table, r)
         terms = jnp.einsum("jab,a,b->j", jnp.asarray(table.core, h.dtype), h, h, precision=matmul_precision())
-        value = _chebyshev_sum(terms, y)
+        value = chebyshev_sum(terms, y)
         total += value * pairs.correlation if table.odd else value
     # A layout may have entries that stand for no pair, which must stay zero.
     return total * jnp.multiply(*spread(jnp.ones_like(pairs.r1), jnp.ones_like(pairs.r2)))
@@ -99,7 +105,7 @@ def _by_angle(functions: Sequence[Sequence[Part]], pairs: Pairs, spread: Spread)
         pairs, lefts = rows
         y = place_of_distance(pairs.distance, safe_sqrt)
         each = iter(
-            _chebyshev_sum(_bilinear(left, right, pairs, spread), y) * (pairs.correlation if table.odd else 1)
+            chebyshev_sum(_bilinear(left, right, pairs, spread), y) * (pairs.correlation if table.odd else 1)
             for table, left, right in zip(tables, lefts, rights, strict=True)
         )
         return tuple(sum((next(each) for _ in parts), jnp.zeros_like(y)) for parts in functions)
@@ -209,7 +215,7 @@ def _product(matrix: Any, x: Array) -> Array:
     return jnp.tensordot(jnp.asarray(matrix, x.dtype), x, 1, precision=matmul_precision())
 
 
-def _chebyshev_sum(terms: Sequence[Array] | Array, y: Array) -> Array:
+def chebyshev_sum(terms: Sequence[Array] | Array, y: Array) -> Array:
     """`sum_j terms[j] T_j(y)`: even and odd terms by themselves, in two chains of operations half as long."""
     w = 2 * y * y - 1  # with it, `T_(2 i)(y) = T_i(w)` and `T_(2 i + 1)(y) = y W_i(w)`, where `W_1 = 2 w - 1`
     even, odd = [(jnp.zeros_like(y), jnp.zeros_like(y))] * 2

@@ -133,9 +133,15 @@ def chebyshev_nodes(n: int) -> np.ndarray:
     return np.cos(math.pi * (np.arange(n) + 0.5) / n)
 
 
-def chebyshev_coefficients(values: np.ndarray) -> np.ndarray:
-    """Chebyshev coefficients along the first axis, from values at the nodes."""
+def distance_of_place(y: np.ndarray) -> np.ndarray:
+    """The inverse of `place_of_distance`."""
+    x = (y + 1) / 2
+    return (_NEAR * x / (1 + _NEAR - x)) ** 2
+
+
+def chebyshev_coefficients(values: Any, xp: Any = np) -> Any:
+    """Chebyshev coefficients along the first axis, from values at the nodes, with NumPy or with JAX."""
     n = len(values)
     matrix = chebyshev.chebvander(chebyshev_nodes(n), n - 1).T * (2 / n)
     matrix[0] /= 2
-    return np.tensordot(matrix, values, 1)
+    return xp.tensordot(matrix.astype(values.dtype), values, 1)

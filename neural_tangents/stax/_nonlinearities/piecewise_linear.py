@@ -10,6 +10,13 @@ from jax import Array
 
 from neural_tangents._core import mesh_axes
 from neural_tangents._core.numerics import erfc, safe_sqrt
+from neural_tangents.stax._nonlinearities.angle_series import FEW, chebyshev_sum, one_deviation
+from neural_tangents.stax._nonlinearities.angle_tables import (
+    chebyshev_coefficients,
+    chebyshev_nodes,
+    distance_of_place,
+    place_of_distance,
+)
 from neural_tangents.stax._nonlinearities.documentation import public_nonlinearity
 from neural_tangents.stax._nonlinearities.driver import nonlinearity
 from neural_tangents.stax._nonlinearities.dual import Dual
@@ -18,6 +25,8 @@ from neural_tangents.stax._spec import LayerSpec
 
 # Numbers of nodes, and the scale of the tangent of half an angle up to which they are refined.
 _NODES = {"float32": (32, 1e-3), "float64": (64, 1e-4)}
+# Numbers of angles between which moments for equal variances are interpolated.
+_ANGLES = {"float32": 36, "float64": 72}
 # Kinks further out, in standard deviations, do not matter.
 _FAR = 40.0
 
@@ -74,14 +83,35 @@ def piecewise_linear(fn: Any, pieces: Pieces) -> Dual:
     """
 
     def moments(pairs: Pairs, spread: Spread, shortest: bool) -> tuple[Array, Array]:
-        del shortest
-        return _moments(pieces, pairs.k, pairs.distance, *spread(pairs.r1, pairs.r2))
+        def of_pairs(pairs: Pairs) -> tuple[Array, Array]:
+            return _moments(pieces, pairs.k, pairs.distance, *spread(pairs.r1, pairs.r2))
+
+        if not shortest or pairs.k.size <= FEW:
+            return of_pairs(pairs)
+        equal, r = one_deviation(pairs)
+        return mesh_axes.cond(equal, lambda pairs: _of_one_deviation(pieces, pairs, spread, r), of_pairs, pairs)
 
     def square(r: Array) -> Array:
         return _moments(pieces, jnp.ones_like(r), jnp.zeros_like(r), r, r)[0]
 
     constant = pieces.constant + sum(d * max(-t, 0) for t, d in zip(pieces.kinks, pieces.jumps, strict=True))
     return polar(fn, moments, square, vanishes=constant == 0)
+
+
+def _of_one_deviation(pieces: Pieces, pairs: Pairs, spread: Spread, r: Array) -> tuple[Array, Array]:
+    """Moments for equal variances, interpolated between some angles."""
+    nodes = chebyshev_nodes(_ANGLES[pairs.k.dtype.name])
+    distance = jnp.asarray(distance_of_place(nodes), r.dtype)
+    ones = jnp.ones_like(distance)
+    same, opposite = (_moments(pieces, sign * ones, distance, r * ones, r * ones) for sign in (1, -1))
+    y = place_of_distance(pairs.distance, safe_sqrt)
+    exist = jnp.multiply(*spread(jnp.ones_like(pairs.r1), jnp.ones_like(pairs.r2)))
+
+    def interpolated(same: Array, opposite: Array) -> Array:
+        even, odd = (chebyshev_sum(chebyshev_coefficients(x, jnp), y) for x in (same + opposite, same - opposite))
+        return (even + jnp.where(pairs.k < 0, -odd, odd)) / 2 * exist
+
+    return interpolated(same[0], opposite[0]), interpolated(same[1], opposite[1])
 
 
 def _moments(pieces: Pieces, k: Array, distance: Array, r1: Array, r2: Array) -> tuple[Array, Array]:

@@ -28,6 +28,22 @@ def test_series_agree(name, spread, dtype):
             np.testing.assert_allclose(a, b, rtol=0, atol=(2e-6 if dtype == np.float32 else 2e-9) * jnp.abs(b).max())
 
 
+def test_piecewise_linear_functions_of_equal_variances(dtype):
+    """Interpolated between angles, for many pairs, and integrated for each of few."""
+    random = np.random.RandomState(0)
+    x = random.normal(size=(160, 3))
+    x *= 2 / np.sqrt(np.sum(x**2, axis=1, keepdims=True))
+    with jax.enable_x64(dtype == np.float64):
+        k, q = jnp.asarray(x @ x[:110].T, dtype), jnp.full(160, 4, dtype)
+        dual = SERIES["hard tanh"].dual
+        many, few = (
+            jax.jit(lambda k, q: dual.in_layout(k, q, q[:110], lambda a, b: (a[:, None], b[None])))(k[:n], q[:n])
+            for n in (160, 120)
+        )
+        for a, b in zip(many, few, strict=True):
+            np.testing.assert_allclose(a[:120], b, rtol=0, atol=1e-6 if dtype == np.float32 else 1e-10)
+
+
 def kernel(layer, x=X):
     return stax.serial(stax.Dense(1), layer)[2](x, None, "nngp")
 
