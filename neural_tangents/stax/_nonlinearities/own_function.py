@@ -28,7 +28,7 @@ def Nonlinearity(
     """Your own nonlinearity `f = fn`: smooth, or with kinks and jumps.
 
     `K` is a smooth function of the standard deviations and of the angle `theta`, also at its ends, and so is `K'`. Of
-    the even part of `f`, and likewise of the odd one, at acute angles it is
+    the even part of `f`, and of the odd one up to a factor `cos(theta)`, at acute angles it is
 
         K = sum_jab c_jab T_j(y) h_a(q1) h_b(q2),    y = 2.6 t / (t + 0.3) - 1,    t = sqrt(1 - cos(theta)),
 
