@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from neural_tangents.tracing._graph import LETTERS, MAPS, Along, Linear, Times, View, Weighted
+from neural_tangents.tracing._graph import LETTERS, MAPS, Along, Times, View, Weighted
 
 HIGHEST = lax.Precision.HIGHEST
 
@@ -55,33 +55,61 @@ def _along(node: Along, array: Array, axis: int) -> Array:
     return jnp.moveaxis(jnp.tensordot(array, matrix, ((axis,), (1,)), precision=HIGHEST), -1, axis)
 
 
-def contracted(a: Linear, b: Linear, array: Array, lead: int) -> Array:
+def contracted(axes: Sequence[Any], others: Sequence[Any], array: Array, lead: int) -> Array:
     """Covariances of products with the same weights, from those of what is multiplied.
 
     Args:
-      a: the product of the first input.
-      b: that of the second.
-      array: `[*lead, *a.child.fin, *b.child.fin]`.
+      axes: what the product of the first input does to the finite axes of its child.
+      others: likewise for the second input.
+      array: `[*lead, *finite axes of the first child, *those of the second]`.
       lead: number of batch axes.
     """
-    na = len(a.child.fin)
-    pairs = zip(
-        [i for i, kind in enumerate(a.axes) if not _keeps(kind)],
-        [i for i, kind in enumerate(b.axes) if not _keeps(kind)],
-        strict=True,
-    )
-    removed_a = removed_b = 0
-    for i, j in pairs:
-        first, second = lead + i - removed_a, lead + na - removed_a + j - removed_b
-        kind = a.axes[i]
+    removed = 0
+    for i, j in _changed(axes, others):
+        first, second = lead + i - removed, lead + len(axes) - removed + j - removed
+        kind = axes[i]
         if isinstance(kind, np.ndarray):
-            array = _windows(array, first, kind, second, b.axes[j])
+            array = _windows(array, first, kind, second, others[j])
         elif kind == "own":
             array = masked(array, first, second)
         else:
             array = jnp.trace(array, axis1=first, axis2=second)
-            removed_a, removed_b = removed_a + 1, removed_b + 1
+            removed += 1
     return array
+
+
+def contracted_product(axes: Sequence[Any], others: Sequence[Any], x: Array, y: Array, own: bool) -> Array:
+    """The same, where the covariance is a product: features are then summed without all pairs of them.
+
+    Args:
+      axes: what the product of the first input does to the finite axes of its child.
+      others: likewise for the second input.
+      x: `[N1, *finite axes of the first child]`.
+      y: `[N2, *those of the second]`.
+      own: whether pairs are those of one input with itself.
+    """
+    first = ["Z", *LETTERS[: len(axes)]]
+    second = ["Z" if own else "Y", *LETTERS[len(axes) : len(axes) + len(others)]]
+    for i, j in _changed(axes, others):
+        if _sums(axes[i]):
+            second[1 + j] = first[1 + i]
+    left = [letter for letter, kind in zip(first[1:], axes, strict=True) if not _sums(kind)]
+    right = [letter for letter, kind in zip(second[1:], others, strict=True) if not _sums(kind)]
+    batches = "Z" if own else "ZY"
+    spec = f"{''.join(first)},{''.join(second)}->{batches}{''.join([*left, *right])}"
+    array = jnp.einsum(spec, x, y, precision=HIGHEST)
+    rest, other_rest = ([kind for kind in kinds if not _sums(kind)] for kinds in (axes, others))
+    return contracted(rest, other_rest, array, len(batches))
+
+
+def _changed(axes: Sequence[Any], others: Sequence[Any]) -> list[tuple[int, int]]:
+    """Pairs of axes that weights act on."""
+    both = ([i for i, kind in enumerate(kinds) if not _keeps(kind)] for kinds in (axes, others))
+    return list(zip(*both, strict=True))
+
+
+def _sums(kind: Any) -> bool:
+    return isinstance(kind, str) and kind == "sum"
 
 
 def _keeps(kind: Any) -> bool:

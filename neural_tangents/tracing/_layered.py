@@ -33,12 +33,9 @@ def layered(direct: Any) -> Layered:
     if output.order != tuple((i,) for i in range(len(output.node.fin))):
         raise Untranslated("the order of output axes")
     translation = translated(output.node)
-    x = jax.ShapeDtypeStruct((2, *direct.example.shape[1:]), direct.example.dtype)
     network = translation.layer
-    try:
-        jax.eval_shape(lambda x: network[2](_inputs(direct, translation, x), None, ("nngp", "ntk")), x)
-    except (ValueError, NotImplementedError) as error:
-        raise Untranslated(str(error)) from None
+    if not translation.is_certain:
+        _check(network, jax.ShapeDtypeStruct((2, *_sizes(translation)), direct.kernel_dtype(direct.example)))
     if _is_plain(direct, translation.inputs, translation.features):
         return Layered(network, network[2])
     inputs = jax.jit(lambda x: _inputs(direct, translation, x))
@@ -50,6 +47,21 @@ def layered(direct: Any) -> Layered:
 
     kernel_fn.kernel_traits = network[2].kernel_traits  # type: ignore[attr-defined]
     return Layered(network, kernel_fn)
+
+
+def _check(network: Any, x: Any) -> None:
+    """Raises `Untranslated` if layers do not take what comes before them."""
+    try:
+        jax.eval_shape(lambda x: network[2](x, None, ("nngp", "ntk")), x)
+    except (ValueError, NotImplementedError) as error:
+        raise Untranslated(str(error)) from None
+
+
+def _sizes(translation: Translation) -> list[int]:
+    """The sizes of the axes of inputs of layers: positions, and channels."""
+    fin = translation.inputs.fin
+    places = [fin[i] for i in range(len(fin)) if i not in translation.features]
+    return [*places, int(np.prod([fin[i] for i in translation.features]))]
 
 
 def _is_plain(direct: Any, node: Node, features: tuple[int, ...]) -> bool:
@@ -73,8 +85,7 @@ def _inputs(direct: Any, translation: Translation, x: Array) -> Array:
     pairs = Pairs((inputs, inputs), (len(x), len(x)), dtype)
     inputs.fill(lambda node: pairs.mean(node, 0))
     array = pairs.mean(translation.inputs, 0)
-    fin = translation.inputs.fin
-    places = [i for i in range(len(fin)) if i not in translation.features]
+    places = [i for i in range(len(translation.inputs.fin)) if i not in translation.features]
     array = array.transpose(0, *(1 + i for i in places), *(1 + i for i in translation.features))
-    array = array.reshape(len(x), *(fin[i] for i in places), int(np.prod([fin[i] for i in translation.features])))
+    array = array.reshape(len(x), *_sizes(translation))
     return array[:1] if single else array

@@ -44,16 +44,19 @@ class Lifted(Layer):
         functions of `stax` do.
       network: the network of `stax` layers that computes the kernel, a triple; None if there is none.
       backend: what computes the kernel, `"stax"` or `"direct"`.
-      table: what `describe` returns.
     """
 
     network: Layer | None
     backend: str
-    table: str
+    _describe: Callable[[], str]
 
     def describe(self) -> str:
-        """What was understood of the network, as a table: each parameter, its role and distribution; the back end."""
-        return self.table
+        """What was understood of the network, as a table: each parameter, its role and distribution; the back end.
+
+        Of nonlinearities without a closed form it says how accurate their kernels are, which takes some seconds if they
+        have no layer of their own.
+        """
+        return self._describe()
 
     def __repr__(self) -> str:
         return f"Lifted(backend={self.backend!r}, network={self.network!r})"
@@ -212,7 +215,8 @@ def triple(direct: Direct, init: Callable[[Any], Any] | None, parameterization: 
     lifted = Lifted(*functions)
     lifted.network = None if layers is None else layers.network
     lifted.backend = "direct" if layers is None else "stax"
-    lifted.table = table(direct.reading, [output.node for output in direct.outputs], lifted.backend)
+    nodes = [output.node for output in direct.outputs]
+    lifted._describe = functools.partial(table, direct.reading, nodes, lifted.backend)
     return lifted
 
 

@@ -7,9 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from neural_tangents._core.kernel import Kernel
-from neural_tangents.tracing import _expectations as expectations
-from neural_tangents.tracing._axes_of_pairs import HIGHEST, contracted, mapped, same_positions
+from neural_tangents.tracing._axes_of_pairs import HIGHEST, contracted, contracted_product, mapped, same_positions
 from neural_tangents.tracing._errors import LiftError
 from neural_tangents.tracing._graph import (
     MAPS,
@@ -31,6 +29,7 @@ from neural_tangents.tracing._graph import (
     scales,
     walk,
 )
+from neural_tangents.tracing._moments import moments, size_of
 from neural_tangents.tracing._scales import derivative
 
 LARGEST = 2**33  # bytes of one covariance
@@ -107,7 +106,7 @@ class Pairs:
         q = self.second(a, a, (side, side), own=True)
         if q is None:
             return jnp.zeros((self.sizes[side], *a.fin), self.dtype)
-        return q if not a.fin else jax.vmap(jnp.diagonal)(q.reshape(len(q), _size(a), _size(a))).reshape(-1, *a.fin)
+        return q if not a.fin else jax.vmap(jnp.diagonal)(q.reshape(len(q), size_of(a), size_of(a))).reshape(-1, *a.fin)
 
     def _linear(self, this: Any, rest: Any, a: Node, b: Node, sides: tuple[int, int], own: bool) -> Any:
         """Takes maps and sums off, first on the left, then on the right."""
@@ -157,8 +156,8 @@ class Pairs:
         if independent(a, b):
             return self._outer(self.mean(a, sides[0]), self.mean(b, sides[1]), a, b, own)
         if isinstance(a, Linear) and isinstance(b, Linear):
-            array = self.second(a.child, b.child, sides, own)
-            return None if array is None else a.weights.variance * a.width * contracted(a, b, array, lead)
+            array = self._products(a, b, sides, own)
+            return None if array is None else a.weights.variance * a.width * array
         if isinstance(a, Bias) and isinstance(b, Bias) or isinstance(a, Embedding) and isinstance(b, Embedding):
             return None if not a.weights.variance else a.weights.variance * self._shared(a, b, sides, own)
         if isinstance(a, ScaleDerivative) and isinstance(b, ScaleDerivative):
@@ -174,6 +173,20 @@ class Pairs:
             array = self.second(*((phi.child, gaussian) if left else (gaussian, phi.child)), sides, own)
             return self._sloped(array, phi, gaussian, left, sides, own)
         raise _mixed(a, b)
+
+    def _products(self, a: Linear, b: Linear, sides: tuple[int, int], own: bool) -> Any:
+        """The sum of `E[a b]` of what is multiplied by the same weights, over these."""
+        key = ("products", a, b, sides, own)
+        if key not in self.memo:
+            if independent(a.child, b.child) and not (_varies(a.child) and _varies(b.child)):
+                x, y = self.mean(a.child, sides[0]), self.mean(b.child, sides[1])
+                missing = x is None or y is None
+                self.memo[key] = None if missing else contracted_product(a.axes, b.axes, x, y, own)
+            else:
+                array = self.second(a.child, b.child, sides, own)
+                lead = 1 if own else 2
+                self.memo[key] = None if array is None else contracted(a.axes, b.axes, array, lead)
+        return self.memo[key]
 
     def _sloped(self, array: Any, phi: Phi, other: Node, left: bool, sides: tuple[int, int], own: bool) -> Any:
         """An array times the mean slope of a nonlinearity on one side."""
@@ -193,10 +206,10 @@ class Pairs:
             inner = _added([self.tangent(a.child, b.child, sides, own), scaled])
             lead, terms = 1 if own else 2, []
             if inner is not None and a.weights.variance:
-                terms.append(a.weights.variance * a.width * contracted(a, b, inner, lead))
-            array = self.second(a.child, b.child, sides, own)
-            if array is not None and a.weights.rate:
-                terms.append(a.weights.rate * a.width * contracted(a, b, array, lead))
+                terms.append(a.weights.variance * a.width * contracted(a.axes, b.axes, inner, lead))
+            array = self._products(a, b, sides, own) if a.weights.rate else None
+            if array is not None:
+                terms.append(a.weights.rate * a.width * array)
             return _added(terms)
         if isinstance(a, Bias) and isinstance(b, Bias) or isinstance(a, Embedding) and isinstance(b, Embedding):
             return None if not a.weights.rate else a.weights.rate * self._shared(a, b, sides, own)
@@ -270,7 +283,7 @@ class Pairs:
             if k is None:
                 k = jnp.zeros((*q1.shape[:1], *(() if own else q2.shape[:1]), *a.fin, *b.fin), self.dtype)
             one = a is b and sides[0] == sides[1]
-            self.memo[key] = _moments(a, b, k, q1, q2, one, own)
+            self.memo[key] = moments(a, b, k, q1, q2, one, own)
         return self.memo[key]
 
     def _product(self, a: Node, b: Node, sides: tuple[int, int], own: bool, tangent: bool = False) -> tuple[Any, Any]:
@@ -331,38 +344,9 @@ class Pairs:
         return (None, result) if tangent else (result, None)
 
 
-def _moments(a: Phi, b: Phi, k: Array, q1: Array, q2: Array, one: bool, own: bool) -> tuple[Array, Array]:
-    shape, m, n = k.shape, _size(a), _size(b)
-    if own:
-        k, q1, q2 = k.reshape(-1, m, n), q1.reshape(-1, m), q2.reshape(-1, n)
-    else:
-        k = k.reshape(*shape[:2], m, n).swapaxes(1, 2).reshape(shape[0] * m, shape[1] * n)
-        q1, q2 = q1.reshape(-1), q2.reshape(-1)
-
-    def moments(k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
-        if a.activation is not b.activation:
-            f, g = a.activation.rough, b.activation.rough
-            r1, r2 = jnp.broadcast_to(q1[:, None], k.shape), jnp.broadcast_to(q2[None], k.shape)
-            return expectations.pair(f, g, k, r1, r2), expectations.pair(f.slope, g.slope, k, r1, r2)
-        before = Kernel(
-            *(k, jnp.ones_like(k), q1, None if one else q2, one, True, False, False, True, False),
-            *((len(q1), 1), (len(q2), 1), 0, 1),
-        )
-        after = a.activation.layer.kernel_fn(before)
-        return after.nngp, after.ntk
-
-    results = jax.vmap(moments)(k, q1, q2) if own else moments(k, q1, q2)
-    if own:
-        return results[0].reshape(shape), results[1].reshape(shape)
-    value, slope = (r.reshape(shape[0], m, shape[1], n).swapaxes(1, 2).reshape(shape) for r in results)
-    return value, slope
-
-
-def _size(node: Node) -> int:
-    size = 1
-    for n in node.fin:
-        size *= n
-    return size
+def _varies(node: Node) -> bool:
+    """Whether it may hold numbers that differ between channels."""
+    return any(isinstance(part, Fixed) and part.host.channels for part in walk([node]))
 
 
 def _einsum(spec: str, *arrays: Array) -> Array:

@@ -17,6 +17,7 @@ from neural_tangents.tracing._graph import (
     Sum,
     Times,
     Weighted,
+    independent,
     is_gaussian,
     sources,
     walk,
@@ -32,11 +33,13 @@ class Translation:
       layer: the network.
       inputs: the node.
       features: which of its finite axes are the channels of the inputs.
+      is_certain: whether layers are known to take what comes before them; else `layer` has to be tried.
     """
 
     layer: Any
     inputs: Node
     features: tuple[int, ...]
+    is_certain: bool
 
 
 def translated(node: Node) -> Translation:
@@ -51,7 +54,7 @@ def translated(node: Node) -> Translation:
     translator = _Translator()
     layers = translator.layers(node, None)
     inputs, features = translator.inputs
-    return Translation(stax.serial(*layers), inputs, features)
+    return Translation(stax.serial(*layers), inputs, features, not (translator.joins and translator.changes_axes))
 
 
 class _Translator:
@@ -59,6 +62,7 @@ class _Translator:
         self.emitted: set[Any] = set()
         self.found: tuple[Node, tuple[int, ...]] | None = None
         self.dominators: dict[Node, list[Node | None]] = {}
+        self.joins = self.changes_axes = False  # whether there are branches, and layers after which axes are others
 
     @property
     def inputs(self) -> tuple[Node, tuple[int, ...]]:
@@ -68,12 +72,13 @@ class _Translator:
     def above(self, node: Node) -> list[Node | None]:
         """All nodes through which every path from the inputs to a node goes, in order; the inputs are None."""
         if node not in self.dominators:
-            children = [child for child in node.children if sources(child) and not isinstance(child, Bias)]
+            others = [child for child in node.children if not isinstance(child, Bias)]
+            children = [child for child in others if sources(child)]
             chains = [self.above(child) for child in children]
             common: list[Node | None] = [None]
             if chains:
                 common = [n for n in chains[0] if all(n in chain for chain in chains[1:])]
-            if len(children) < len(node.children) and not isinstance(node, Linear):
+            if len(children) < len(others) and not isinstance(node, Linear):
                 common = [None]
             self.dominators[node] = [*common, node]
         return self.dominators[node]
@@ -111,6 +116,9 @@ class _Translator:
             raise Untranslated("a sum of activations that are no Gaussian process")
         if not all(map(sources, children)):
             raise Untranslated("a branch that is not random")
+        if not independent(*children):
+            raise Untranslated("branches that share weights")
+        self.joins = True
         start = [n for n in self.above(children[0]) if n in self.above(children[1])][-1]
         before = [] if start is None else self.layers(start, stop)
         parts = [self.layers(child, start) for child in children]
@@ -145,6 +153,7 @@ class _Translator:
             if summed and (spatial or len(summed) != len(child.fin)):
                 raise Untranslated("weights for some positions")
             before = [*self.layers(child, stop), *([stax.Flatten()] if summed else [])]
+            self.changes_axes |= bool(summed) and stop is not None
             fan_in *= int(np.prod([child.fin[i] for i in summed]))
         else:
             if stop is not None:
@@ -180,6 +189,7 @@ class _Translator:
 
     def pool(self, node: Node, stop: Node | None) -> list[Any]:
         """Sums over all positions, or over windows, with a number in front."""
+        self.changes_axes |= stop is not None
         factor = 1.0
         if isinstance(node, Times):
             factor = node.factor

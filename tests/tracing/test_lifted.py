@@ -99,3 +99,11 @@ def test_bounds_memory():
     )
     with pytest.raises(MemoryError, match="nt.batch"):
         net.kernel_fn(jnp.zeros((1000, 100, 1)), None, "nngp")
+
+
+def test_many_features_take_no_memory():
+    """Covariances of all pairs of 5,000 features of 9 inputs would take 8 GB."""
+    structs = {"u": jax.ShapeDtypeStruct((5000, W), jnp.float32), "w": STRUCTS["w"]}
+    x = jnp.asarray(np.random.RandomState(0).normal(size=(9, 5000)), jnp.float32)
+    net = tracing.lift(network, structs, x, distribution=lambda path, shape: 1 / shape[0], backend="direct")
+    np.testing.assert_allclose(net.kernel_fn(x, None, "ntk"), layers()[2](x, None, "ntk"), rtol=1e-4)
