@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from neural_tangents.tracing._graph import Bias, Embedding, Linear, Node, Scale, walk
+from neural_tangents.tracing._graph import Bias, Embedding, Linear, Node, Phi, Scale, walk
 from neural_tangents.tracing._reading import Leaf, Reading
 
 _HEAD = ("parameter", "shape", "role", "mean", "variance", "variance x fan-in", "trained")
@@ -18,7 +18,7 @@ def fan_in(node: Linear) -> int:
 
 
 def table(reading: Reading, outputs: Sequence[Node], backend: str) -> str:
-    """The table of all parameters, each with its role in the network, and a line on the back end.
+    """The table of all parameters, each with its role in the network, and lines on nonlinearities and the back end.
 
     Args:
       reading: what is known of the program.
@@ -26,17 +26,20 @@ def table(reading: Reading, outputs: Sequence[Node], backend: str) -> str:
       backend: what computes the kernel.
     """
     uses: dict[int, dict[str, float | None]] = {}
+    series: dict[str, None] = {}
     for node in walk([*outputs, *(expectation.node for expectation in reading.expectations.values())]):
         if isinstance(node, Linear):
             name, scaled = "weights", node.weights.variance * fan_in(node)
             uses.setdefault(node.weights.leaf, {})[name] = scaled
         elif isinstance(node, Bias | Embedding | Scale):
             uses.setdefault(node.weights.leaf, {})[type(node).__name__.lower()] = None
+        elif isinstance(node, Phi) and node.activation.accuracy:
+            series[f"By series, {node.activation.accuracy}."] = None
     rows = [_HEAD, *(_row(leaf, uses.get(i, {})) for i, leaf in enumerate(reading.leaves))]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
     lines = ["  ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)).rstrip() for row in rows]
     how = {"stax": "layers of `stax`", "direct": "pairs of activations"}[backend]
-    return "\n".join([*lines, f"The kernel is computed by {how} (backend {backend!r})."])
+    return "\n".join([*lines, *series, f"The kernel is computed by {how} (backend {backend!r})."])
 
 
 def _row(leaf: Leaf, uses: dict[str, float | None]) -> tuple[str, ...]:

@@ -36,14 +36,49 @@ def test_recognises(f, layer):
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
-def test_others_by_quadrature():
-    f = jnp.tanh
-    with pytest.warns(UserWarning, match="approximate"):
-        reference = stax.ElementwiseNumerical(f, 160)
-    x = jnp.asarray(np.random.RandomState(0).normal(size=(3, 4)), jnp.float32)
-    kernel_fn, want_fn = (stax.serial(stax.Dense(1), phi)[2] for phi in (activation(f).layer, reference))
-    for got, want in zip(kernel_fn(x, None, ("nngp", "ntk")), want_fn(x, None, ("nngp", "ntk")), strict=True):
-        np.testing.assert_allclose(got, want, rtol=2e-5)
+@pytest.mark.parametrize(
+    ("f", "layer"),
+    [
+        (jnp.tanh, "Tanh()"),
+        (jax.nn.sigmoid, "Sigmoid()"),
+        (lambda x: x / (1 + jnp.exp(-x)), "Silu()"),
+        (jax.nn.softplus, "Softplus()"),
+        (jax.nn.mish, "Mish()"),
+        (jax.nn.selu, "Selu()"),
+        (jax.nn.soft_sign, "Softsign()"),
+        (lambda x: jnp.log(jnp.cosh(x)), "LogCosh()"),
+        (jax.nn.hard_tanh, "HardTanh()"),
+        (jax.nn.relu6, "Relu6()"),
+        (lambda x: jax.nn.elu(x, 0.3), "Elu(alpha=0.3)"),
+        (jax.nn.squareplus, "Squareplus(b=4.0)"),
+    ],
+)
+def test_names(f, layer):
+    phi = activation(f)
+    assert repr(phi.layer) == layer and phi.accuracy == f"{layer}: relative errors below 1e-9"
+
+
+@pytest.mark.parametrize("f", [jax.nn.gelu, lambda x: 1.001 * jnp.tanh(x), lambda x: jnp.maximum(x, 0.1)])
+def test_others_have_no_name(f):
+    assert repr(activation(f).layer).startswith("Nonlinearity(")
+
+
+def test_linear_between_kinks():
+    phi = activation(jax.nn.hard_sigmoid)
+    assert phi.accuracy == "a function that is linear between kinks at -3, 0, 3: relative errors below 1e-9"
+    k = jnp.linspace(-2, 2, 5)
+    got = stax.serial(stax.Dense(1), phi.layer)[2](jnp.ones((1, 1)), k[:, None], ("nngp", "ntk"))
+    # f(u) = 1/2 + hard_tanh(u / 3) / 2
+    tanh = stax.serial(stax.Dense(1, 1 / 3), stax.HardTanh())[2](jnp.ones((1, 1)), k[:, None], ("nngp", "ntk"))
+    np.testing.assert_allclose(got.nngp, 0.25 + tanh.nngp / 4, rtol=1e-5)
+    np.testing.assert_allclose(got.ntk, tanh.ntk / 4, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.slow
+def test_says_how_accurate_others_are():
+    assert float(activation(jax.nn.gelu).accuracy.split()[-1]) < 1e-8
+    accuracy = activation(jax.nn.hard_silu).accuracy
+    assert "kinks at -3, 0, 3" in accuracy and 1e-5 < float(accuracy.split()[-1]) < 0.1
 
 
 def test_equal_functions_are_one():
