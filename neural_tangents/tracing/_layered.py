@@ -32,7 +32,7 @@ def layered(direct: Any) -> Layered:
     (output,) = direct.outputs
     if output.order != tuple((i,) for i in range(len(output.node.fin))):
         raise Untranslated("the order of output axes")
-    translation = translated(output.node)
+    translation = translated(output.node, direct.reading)
     network = translation.layer
     if not translation.is_certain:
         _check(network, jax.ShapeDtypeStruct((2, *_sizes(translation)), direct.kernel_dtype(direct.example)))

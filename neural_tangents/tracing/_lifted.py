@@ -15,7 +15,7 @@ from neural_tangents._core.selection import canonical_get, check_names, result_t
 from neural_tangents._core.types import PyTree
 from neural_tangents.tracing._description import table
 from neural_tangents.tracing._errors import LiftError
-from neural_tangents.tracing._graph import Node
+from neural_tangents.tracing._graph import Node, walk
 from neural_tangents.tracing._inputs_of_batches import Inputs, needed
 from neural_tangents.tracing._layered import layered
 from neural_tangents.tracing._padding import Untranslated
@@ -24,6 +24,7 @@ from neural_tangents.tracing._reading import Reading
 from neural_tangents.tracing._steps import trace
 
 _NAMES = ("nngp", "ntk")
+_LONG = 100  # nodes of a graph
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,7 +81,9 @@ class Direct:
         self.apply_fn, self.params, self.reading, self.outputs = apply_fn, params, reading, outputs
         self.structure, self.example = structure, example
         self.numbers = needed(reading, [output.node for output in outputs])
-        self.compiled = jax.jit(self.kernels, static_argnums=2)
+        # Of a long recurrence, one program would take minutes to compile; without it, equal steps share their programs.
+        is_long = len(walk(output.node for output in outputs)) > _LONG
+        self.compiled = self.kernels if is_long else jax.jit(self.kernels, static_argnums=2)
 
     def check(self) -> None:
         """Raises a `LiftError` if the kernel is not known, without computing it."""

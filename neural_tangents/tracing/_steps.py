@@ -19,7 +19,7 @@ _CALLS = {
     "custom_jvp_call": ("call_jaxpr",),
     **{name: ("call_jaxpr", "fun_jaxpr") for name in ("custom_vjp_call", "custom_vjp_call_jaxpr")},
 }
-LONGEST_LOOP = 64
+LONGEST_LOOP = 512
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

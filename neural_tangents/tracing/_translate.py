@@ -22,7 +22,9 @@ from neural_tangents.tracing._graph import (
     sources,
     walk,
 )
+from neural_tangents.tracing._normalisation import normalisation_of
 from neural_tangents.tracing._padding import Untranslated, Window, window_of
+from neural_tangents.tracing._reading import Reading
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +44,12 @@ class Translation:
     is_certain: bool
 
 
-def translated(node: Node) -> Translation:
+def translated(node: Node, reading: Reading) -> Translation:
     """The network that computes a node, the output of a graph.
+
+    Args:
+      node: the output.
+      reading: of the program of the network.
 
     Raises:
       Untranslated: there is none.
@@ -51,14 +57,15 @@ def translated(node: Node) -> Translation:
     places = [n.weights.place for n in walk([node]) if isinstance(n, Linear | Bias)]
     if len(set(places)) < len(places):
         raise Untranslated("weights that are used more than once")
-    translator = _Translator()
+    translator = _Translator(reading)
     layers = translator.layers(node, None)
     inputs, features = translator.inputs
     return Translation(stax.serial(*layers), inputs, features, not (translator.joins and translator.changes_axes))
 
 
 class _Translator:
-    def __init__(self) -> None:
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
         self.emitted: set[Any] = set()
         self.found: tuple[Node, tuple[int, ...]] | None = None
         self.dominators: dict[Node, list[Node | None]] = {}
@@ -101,6 +108,8 @@ class _Translator:
             return self.linear(dataclasses.replace(node.child, weights=weights), None, stop)
         if isinstance(node, Sum | Product):
             return self.branches(node, stop)
+        if isinstance(node, Weighted) and node.host.number != -1:
+            return self.normalisation(node, stop)
         if isinstance(node, Times | Along | Weighted):
             return self.pool(node, stop)
         raise Untranslated(type(node).__name__)
@@ -187,6 +196,14 @@ class _Translator:
             return stax.Dense(n_out, std, b_std, parameterization=rule)
         return stax.Conv(n_out, window.filter_shape, window.strides, window.padding, std, b_std, parameterization=rule)
 
+    def normalisation(self, node: Weighted, stop: Node | None) -> list[Any]:
+        """Division by the root of the mean of squares."""
+        found = normalisation_of(node, self.reading)
+        if found is None:
+            raise Untranslated("a product with numbers that depend on inputs")
+        axes = (*(1 + axis for axis in found.axes), -1)
+        return [*self.layers(node.child, stop), stax.LayerNorm(axes, found.eps)]
+
     def pool(self, node: Node, stop: Node | None) -> list[Any]:
         """Sums over all positions, or over windows, with a number in front."""
         self.changes_axes |= stop is not None
@@ -195,10 +212,10 @@ class _Translator:
             factor = node.factor
             node = node.child
         if isinstance(node, Weighted) and node.host.number == -1 and not node.fin:
+            if not _in_order(node.spec[1]):
+                raise Untranslated("a sum over positions in another order")
             size = float(np.prod(node.child.fin))
-            if not np.isclose(factor * size, 1, rtol=1e-6) or not _in_order(node.spec[1]):
-                raise Untranslated("a sum over positions that is no mean")
-            return [*self.layers(node.child, stop), stax.GlobalAvgPool()]
+            return [*self.layers(node.child, stop), _mean_or_sum(factor, size, stax.GlobalAvgPool, stax.GlobalSumPool)]
         windows: dict[int, Any] = {}
         while isinstance(node, Along) and node.window is not None and node.axis not in windows:
             windows[node.axis] = node.window
@@ -206,9 +223,27 @@ class _Translator:
         if not windows or len(windows) != len(node.fin):
             raise Untranslated("a linear map of positions")
         shape, strides, pads = zip(*(windows[i] for i in range(len(node.fin))), strict=True)
-        if any(pad != (0, 0) for pad in pads) or not np.isclose(factor * float(np.prod(shape)), 1, rtol=1e-6):
-            raise Untranslated("a pool with padding, or that is no mean")
-        return [*self.layers(node, stop), stax.AvgPool(shape, strides, "VALID")]
+        geometry = shape, strides, _pool_padding(node.fin, shape, strides, pads)
+        layer = _mean_or_sum(factor, float(np.prod(shape)), stax.AvgPool, stax.SumPool, *geometry)
+        return [*self.layers(node, stop), layer]
+
+
+def _mean_or_sum(factor: float, size: float, mean: Any, total: Any, *arguments: Any) -> Any:
+    """A pool, by the number that its sum is multiplied by."""
+    if np.isclose(factor * size, 1, rtol=1e-6):
+        return mean(*arguments)
+    if np.isclose(factor, 1, rtol=1e-6):
+        return total(*arguments)
+    raise Untranslated("a sum over positions that is no mean")
+
+
+def _pool_padding(fin: Sequence[int], shape: Sequence[int], strides: Sequence[int], pads: Sequence[Any]) -> str:
+    if all(tuple(pad) == (0, 0) for pad in pads):
+        return "VALID"
+    totals = (max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(fin, shape, strides, strict=True))
+    if all(tuple(pad) == (total // 2, total - total // 2) for pad, total in zip(pads, totals, strict=True)):
+        return "SAME"
+    raise Untranslated("a pool with padding that no layer has")
 
 
 def n_channels(node: Node) -> int:

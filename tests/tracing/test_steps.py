@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from neural_tangents.tracing import LiftError
+from neural_tangents.tracing import LiftError, lift
 from neural_tangents.tracing._steps import LONGEST_LOOP, program_of, trace
 
 
@@ -50,6 +50,15 @@ def test_long_loops_stay():
     x = jnp.ones((LONGEST_LOOP + 1, 2))
     program = program_of(jax.make_jaxpr(looped(False, len(x)))(x))
     assert "scan" in [step.name for step in program.steps]
+
+
+def test_says_that_loops_are_long():
+    def f(p, x):
+        return jax.lax.fori_loop(0, LONGEST_LOOP + 1, lambda _, h: jnp.sin(h @ p), x) @ p
+
+    struct = jax.ShapeDtypeStruct((3, 3), jnp.float32)
+    with pytest.raises(LiftError, match="more than the 512"):
+        lift(f, struct, jnp.ones((2, 3)), distribution=lambda *_: 1.0)
 
 
 def test_leaves_out_what_no_output_needs():

@@ -5,7 +5,7 @@ from typing import Any
 from neural_tangents.tracing._graph import Stopped
 from neural_tangents.tracing._reading import Reading, Rules
 from neural_tangents.tracing._rules import entrywise, hosts, multiply, pieces, rearrange, weights, windows
-from neural_tangents.tracing._steps import Step
+from neural_tangents.tracing._steps import LONGEST_LOOP, Step
 from neural_tangents.tracing._values import Data
 
 
@@ -25,6 +25,15 @@ def stop_gradient(reading: Reading, step: Step, operands: Any) -> Any:
     if isinstance(value, Data):
         return Data(Stopped(value.node.fin, value.node), value.axes)
     reading.fail(step, "gradients are stopped at parameters. Leave them out by `trainable=`", operands)
+
+
+def loop(reading: Reading, step: Step, operands: Any) -> Any:
+    """`scan` of more steps than are unrolled, and loops whose length is not known."""
+    if step.name != "scan":
+        what = f"`{step.name}` of activations, whose course may depend on them: its kernel is not known. Use `scan`"
+    else:
+        what = f"a loop of {step.params['length']} steps, more than the {LONGEST_LOOP} that are unrolled. Take a part"
+    reading.fail(step, what, operands)
 
 
 def other_derivative(reading: Reading, step: Step, operands: Any) -> Any:
@@ -47,6 +56,7 @@ RULES = Rules(
         "broadcast_in_dim": rearrange.broadcast_in_dim,
         "concatenate": rearrange.concatenate,
         "conv_general_dilated": windows.convolution,
+        "cond": loop,
         "convert_element_type": entrywise.convert,
         "copy": rearrange.same,
         "copy_p": rearrange.same,
@@ -72,6 +82,7 @@ RULES = Rules(
         "reduce_window_sum": windows.window_sum,
         "reshape": rearrange.reshape,
         "rev": rearrange.rev,
+        "scan": loop,
         "select_n": entrywise.select_n,
         "slice": rearrange.slice_,
         "sort": windows.no_maximum,
@@ -82,6 +93,7 @@ RULES = Rules(
         "sub": entrywise.add,
         "top_k": windows.no_maximum,
         "transpose": rearrange.transpose,
+        "while": loop,
     },
     helpers={"as_data": entrywise.as_data, "embedding": weights.embedding, "plus": plus},
     host=hosts.host,

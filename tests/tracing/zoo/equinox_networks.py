@@ -190,6 +190,31 @@ NETWORKS = {
         normed,
         **weights,
     ),
+    "rms norm": entry(
+        layers(linear(5, WIDTH), lambda key: eqx.nn.RMSNorm(WIDTH), relu, linear(WIDTH, 2)),
+        VECTORS,
+        lambda p: stax.serial(dense(WIDTH, 5, p), stax.LayerNorm(-1, eps=1e-5), stax.Relu(), dense(2, WIDTH, p)),
+        parameterizations=("ntk",),
+        rtol=1e-4,
+    ),
+    "mean pool": entry(
+        layers(
+            lambda key: eqx.nn.Conv1d(3, WIDTH, 1, key=key),
+            relu,
+            lambda key: eqx.nn.AvgPool1d(2, 2),
+            function(lambda h: h.mean(1)),
+            linear(WIDTH, 2),
+        ),
+        np.moveaxis(SEQUENCES, -1, 1),
+        lambda p: stax.serial(
+            stax.Conv(WIDTH, (1,), None, "VALID", THIRD, 1 / 3, ("NCH", "OIH", "NCH"), parameterization=p),
+            stax.Relu(),
+            stax.AvgPool((2,), (2,), channel_axis=1),
+            stax.GlobalAvgPool(channel_axis=1),
+            dense(2, WIDTH, p),
+        ),
+        parameterizations=("ntk",),
+    ),
     "embedding": entry(embedding, TOKENS, embedded_truth, embedded, parameterizations=("ntk",)),
     "stacked by vmap": entry(vmapped, VECTORS, scan_truth, through_scan),
     # Without a kernel.

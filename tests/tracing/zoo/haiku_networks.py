@@ -77,6 +77,11 @@ def normed_truth(p):
     return stax.serial(dense(WIDTH, p), stax.LayerNorm(-1, eps=1e-5), stax.Relu(), dense(2, p))
 
 
+def rms_normed(x):
+    norm = hk.RMSNorm(-1, create_scale=False)
+    return hk.Linear(2)(jax.nn.relu(norm(hk.Linear(WIDTH)(x))))
+
+
 def recurrent(x):
     core = hk.VanillaRNN(WIDTH)
     state = core.initial_state(x.shape[0])
@@ -131,6 +136,7 @@ NETWORKS = {
     "pooled cnn": entry(pooled, IMAGES, pooled_truth),
     "counted pool": entry(counted_pool, SEQUENCES, counted_truth, **only_ntk),
     "layer norm": entry(normed, VECTORS, normed_truth),
+    "rms norm": entry(rms_normed, VECTORS, normed_truth),
     "recurrent": entry(recurrent, SEQUENCES, recurrent_truth, **only_ntk),
     "embedded": entry(embedded, TOKENS, embedded_truth, **only_ntk),
     # Without a kernel.

@@ -397,6 +397,7 @@ NETWORKS = {
     "tanh gelu": activation(nn.gelu, lambda: numerical(jax.nn.gelu), rtol=1e-4),
     "softplus": activation(nn.softplus, lambda: numerical(jax.nn.softplus), rtol=1e-4),
     "leaky relu": activation(lambda x: nn.leaky_relu(x, 0.2), lambda: stax.LeakyRelu(0.2)),
+    "prelu": activation(nn.PReLU(), lambda: stax.LeakyRelu(0.01), parameterizations=("ntk",)),
     "erf": activation(jax.lax.erf, stax.Erf),
     "sine": activation(jnp.sin, stax.Sin),
     "absolute value": activation(jnp.abs, stax.Abs),

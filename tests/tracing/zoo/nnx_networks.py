@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from zoo.entry import IMAGES, SEQUENCES, VECTORS, WIDTH, Conv, Dense, Entry, Scaled, weights_only
+from zoo import closed_forms as cf
+from zoo.entry import IMAGES, SEQUENCES, TOKENS, VECTORS, WIDTH, Conv, Dense, Entry, Scaled, weights_only
 
 from neural_tangents import stax
 
@@ -73,6 +74,24 @@ def attention_layers(rngs):
     return [nnx.MultiHeadAttention(num_heads=2, in_features=3, qkv_features=8, decode=False, rngs=rngs)]
 
 
+def embedded_layers(rngs):
+    return [nnx.Embed(6, WIDTH, rngs=rngs), nnx.Linear(WIDTH, 2, rngs=rngs)]
+
+
+def embedded(layers, x):
+    table, last = layers
+    return last(nnx.relu(table(x)).mean(1))
+
+
+def embedded_truth(p):
+    def kernels(x):
+        """A table drawn by `variance_scaling` over features, so that entries have the variance 1 / WIDTH."""
+        same = (x.reshape(-1, 1) == x.reshape(1, -1)) / WIDTH
+        return cf.dense(cf.mean_positions(cf.relu(cf.new(same)), 4))
+
+    return kernels
+
+
 untrained = {"trainable": lambda path: weights_only(path) and "[1]" not in path}
 
 NETWORKS = {
@@ -100,6 +119,7 @@ NETWORKS = {
         normed_truth(lambda: Scaled((1 + 1e-5) ** -0.5)),
         options=untrained,
     ),
+    "embedded": entry(embedded_layers, embedded, TOKENS, embedded_truth, parameterizations=("ntk",)),
     # Without a kernel.
     "attention": entry(attention_layers, lambda layers, x: layers[0](x).mean(1), SEQUENCES, "random at infinite width"),
     "maximum": entry(dense_layers, lambda layers, x: layers[0](x).max(-1, keepdims=True), VECTORS, "max"),
