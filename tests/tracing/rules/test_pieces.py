@@ -1,0 +1,31 @@
+"""Activations side by side along channels."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from neural_tangents import tracing
+
+SHAPES = {"u": (3, 8), "v": (3, 4), "w": (12, 1)}
+STRUCTS = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in SHAPES.items()}
+X = jnp.asarray(np.random.RandomState(0).normal(size=(4, 3)), jnp.float32)
+K = X @ X.T / 3
+
+
+def nngp(f):
+    net = tracing.lift(
+        lambda p, x: f(jnp.concatenate([x @ p["u"], 3 * (x @ p["v"])], -1), p),
+        *(STRUCTS, X),
+        distribution=lambda path, shape: 1 / shape[0],
+    )
+    return net.kernel_fn(X, None, "nngp")
+
+
+def test_readout_of_parts_is_their_mean():
+    """8 channels of variance 1, and 4 of variance 9."""
+    np.testing.assert_allclose(nngp(lambda h, p: h @ p["w"]), (8 + 4 * 9) / 12 * K, rtol=1e-5)
+
+
+def test_functions_of_parts():
+    want = (8 + 4 * 81) / 12 * (2 * K**2 + jnp.outer(jnp.diag(K), jnp.diag(K)))
+    np.testing.assert_allclose(nngp(lambda h, p: (h * h) @ p["w"]), want, rtol=1e-5)
