@@ -213,6 +213,8 @@ def _is_random_sum(aligned: Aligned) -> bool:
 def over_channels(reading: Reading, step: Any, value: Data, width: int) -> Any:
     """The sum of an activation over channels: by the law of large numbers, a number for each input."""
     node = value.node.__dict__.get("square") or value.node
+    if len(find(value.axes, BATCH)) > 1:
+        raise Misfit("the network mixes its inputs: activations of two inputs of a batch are multiplied")
     if is_shared(node) and find(value.axes, CHANNEL):
         raise Misfit("a mean over some channels of activations that others share, which stays random at infinite width")
     number = step.results[0]

@@ -40,3 +40,9 @@ def test_sums_over_channels_are_expectations():
 def test_sums_of_order_root_width():
     with pytest.raises(tracing.LiftError, match="width"):
         nngp(lambda a, b: b * (a * b).sum(-1, keepdims=True))
+
+
+@pytest.mark.parametrize("f", [lambda g: g, lambda g: g.max(1, keepdims=True), lambda g: jnp.diagonal(g)[:, None]])
+def test_inputs_of_a_batch_are_not_paired(f):
+    with pytest.raises(tracing.LiftError, match="mixes its inputs"):
+        nngp(lambda a, b: b * f(a @ a.T / W)[:, :1])
