@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from sweeps import mostly_slow
 from zoo import equinox_networks, haiku_networks, hostile_networks, linen_networks, nnx_networks, plain_networks
 from zoo import surprising_networks as surprising
 from zoo.entry import WIDTH
@@ -32,7 +33,11 @@ def with_truth(entries):
 
 
 def refused(entries):
-    return [pytest.param(entry, id=name) for name, entry in entries.items() if isinstance(entry.truth, str)]
+    """Of those without a kernel every third quickly."""
+    names = [name for name, entry in entries.items() if isinstance(entry.truth, str)]
+    return [
+        pytest.param(entries[name], id=name, marks=pytest.mark.slow if i % 3 else ()) for i, name in enumerate(names)
+    ]
 
 
 def kernels(truth, x1, x2):
@@ -72,7 +77,7 @@ def test_is_refused(entry):
         lift(entry.apply, entry.init, entry.x[:3], **entry.options)
 
 
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("name", mostly_slow(EXACT, ["linen: resnet", "haiku: mlp"]))
 def test_double_precision_with_variances_given(name):
     """With what initialisers mean, to all digits: fan-in, over all axes but the last."""
     entry = ZOO[name]
