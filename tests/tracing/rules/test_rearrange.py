@@ -67,6 +67,6 @@ def test_nonlinearity_after_a_choice_of_positions():
             *(lambda p, x: f(x @ p[0]) @ p[1], struct, x), distribution=lambda path, shape: 1 / shape[0]
         ).kernel_fn(x, None, "ntk")
 
-    before = kernel(lambda h: jnp.sin(jax.nn.relu(h[:, ::2])))
-    after = kernel(lambda h: jnp.sin(jax.nn.relu(h)[:, ::2]))
+    before = kernel(lambda h: jax.nn.relu(1 - jax.nn.relu(h[:, ::2])))
+    after = kernel(lambda h: jax.nn.relu(1 - jax.nn.relu(h)[:, ::2]))
     np.testing.assert_allclose(before, after, rtol=1e-6)
