@@ -145,7 +145,8 @@ def _known(layer: str, argument: str, value: Any) -> float:
     if not is_concrete(number(layer, argument, value)):
         raise TypeError(
             f"`{layer}` needs a number as `{argument}` whose value is known, since its series is found once, got one "
-            "that is traced. Make the layer outside of `jit` and `grad`, and try several values."
+            "that is traced. Make the layer outside of `jit` and `grad`, or take `ElementwiseNumerical` of a function "
+            "of it."
         )
     return float(value)
 

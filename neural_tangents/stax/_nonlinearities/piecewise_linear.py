@@ -1,5 +1,6 @@
 """Piecewise linear functions with kinks anywhere."""
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -83,19 +84,26 @@ def piecewise_linear(fn: Any, pieces: Pieces) -> Dual:
     """
 
     def moments(pairs: Pairs, spread: Spread, shortest: bool) -> tuple[Array, Array]:
-        def of_pairs(pairs: Pairs) -> tuple[Array, Array]:
-            return _moments(pieces, pairs.k, pairs.distance, *spread(pairs.r1, pairs.r2))
-
-        if not shortest or pairs.k.size <= FEW:
-            return of_pairs(pairs)
-        equal, r = one_deviation(pairs)
-        return mesh_axes.cond(equal, lambda pairs: _of_one_deviation(pieces, pairs, spread, r), of_pairs, pairs)
+        return _expectations(pieces, pairs, spread, shortest)
 
     def square(r: Array) -> Array:
         return _moments(pieces, jnp.ones_like(r), jnp.zeros_like(r), r, r)[0]
 
     constant = pieces.constant + sum(d * max(-t, 0) for t, d in zip(pieces.kinks, pieces.jumps, strict=True))
     return polar(fn, moments, square, vanishes=constant == 0)
+
+
+@functools.partial(jax.jit, static_argnames=("pieces", "spread", "shortest"))
+def _expectations(pieces: Pieces, pairs: Pairs, spread: Spread, shortest: bool) -> tuple[Array, Array]:
+    """`E[f(u) f(v)]` and `E[f'(u) f'(v)]`."""
+
+    def of_pairs(pairs: Pairs) -> tuple[Array, Array]:
+        return _moments(pieces, pairs.k, pairs.distance, *spread(pairs.r1, pairs.r2))
+
+    if not shortest or pairs.k.size <= FEW:
+        return of_pairs(pairs)
+    equal, r = one_deviation(pairs)
+    return mesh_axes.cond(equal, lambda pairs: _of_one_deviation(pieces, pairs, spread, r), of_pairs, pairs)
 
 
 def _of_one_deviation(pieces: Pieces, pairs: Pairs, spread: Spread, r: Array) -> tuple[Array, Array]:
@@ -114,6 +122,7 @@ def _of_one_deviation(pieces: Pieces, pairs: Pairs, spread: Spread, r: Array) ->
     return interpolated(same[0], opposite[0]), interpolated(same[1], opposite[1])
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def _moments(pieces: Pieces, k: Array, distance: Array, r1: Array, r2: Array) -> tuple[Array, Array]:
     means1, means2 = _means(pieces, r1), _means(pieces, r2)
     sign = jnp.where(k < 0, -1, 1).astype(k.dtype)

@@ -1,9 +1,11 @@
 """Nonlinearities without a closed form, by Gauss-Hermite quadrature."""
 
+import dataclasses
 import functools
 import math
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,7 @@ from neural_tangents.stax._nonlinearities.dual import Dual
 from neural_tangents.stax._spec import LayerSpec
 
 Entrywise = Callable[[Array], Array]
+Captured = tuple[tuple[Array, ...], ...]
 
 
 @public_nonlinearity
@@ -71,55 +74,77 @@ def quadrature(fn: Entrywise, deg: int, df: Entrywise | None) -> Dual:
     chain = (fn,) if df is None else (fn, df)
 
     def moments(k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
-        return _moments(chain, deg, k, q1, q2)
+        k, q1, q2 = as_floats(k, q1, q2)
+        return _moments(*_with_captured(chain, k.dtype), deg, k, q1, q2)
 
     return Dual(fn=fn, pair_moments=moments, variance=lambda q: moments(q, q, q)[0])
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _moments(chain: tuple[Entrywise, ...], deg: int, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
-    k, q1, q2 = as_floats(k, q1, q2)
-    return _expectation(chain, 0, deg, k, q1, q2), _expectation(chain, 1, deg, k, q1, q2)
+def _with_captured(chain: tuple[Entrywise, ...], dtype: Any) -> tuple[tuple[Callable[..., Array], ...], Captured]:
+    """Functions, and what each takes besides its argument: values in its closure that are being differentiated."""
+    converted = [jax.closure_convert(fn, jnp.zeros(1, dtype)) for fn in chain]
+    return (
+        tuple(_Entries(new) if values else fn for fn, (new, values) in zip(chain, converted, strict=True)),
+        tuple(tuple(values) for _, values in converted),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entries:
+    """A function of arrays of one entry, applied to each entry of an array."""
+
+    fn: Callable[..., Array]
+
+    def __call__(self, x: Array, *captured: Array) -> Array:
+        return jax.vmap(lambda entry: self.fn(entry, *captured))(x.reshape(-1, 1)).reshape(x.shape)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _moments(chain: tuple, captured: Captured, deg: int, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
+    return _expectation(chain, 0, deg, captured, k, q1, q2), _expectation(chain, 1, deg, captured, k, q1, q2)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
-def _expectation(chain: tuple[Entrywise, ...], order: int, deg: int, k: Array, q1: Array, q2: Array) -> Array:
+def _expectation(chain: tuple, order: int, deg: int, captured: Captured, k: Array, q1: Array, q2: Array) -> Array:
     """`E[g(u) g(v)]` where `g` is the derivative of that order; `chain` is `f` and those of its derivatives given."""
     rho = correlation(k, q1, q2)
-    return _sum(_derivative(chain, order), deg, rho, sine(rho), safe_sqrt(q1), safe_sqrt(q2))
+    return _sum(chain, order, deg, rho, sine(rho), safe_sqrt(q1), safe_sqrt(q2), captured)
 
 
 @_expectation.defjvp
 def _expectation_jvp(chain: tuple, order: int, deg: int, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     # In `k`, the derivative of an expectation is that of the derivatives. That of the sum would be infinite at the ends
     # of the range of `rho`. At fixed `rho`, the sum depends smoothly on the standard deviations.
-    k, q1, q2 = primals
-    dk, dq1, dq2 = tangents
+    captured, k, q1, q2 = primals
+    dcaptured, dk, dq1, dq2 = tangents
     dlog1, dlog2 = safe_reciprocal(q1) * dq1 / 2, safe_reciprocal(q2) * dq2 / 2
     root1, root2 = safe_sqrt(q1), safe_sqrt(q2)
     rho = correlation(k, q1, q2)
     value, scaled = jax.jvp(
-        functools.partial(_sum, _derivative(chain, order), deg, rho, sine(rho)),
-        (root1, root2),
-        (root1 * dlog1, root2 * dlog2),
+        functools.partial(_sum, chain, order, deg, rho, sine(rho)),
+        (root1, root2, captured),
+        (root1 * dlog1, root2 * dlog2, dcaptured),
     )
-    slope = _expectation(chain, order + 1, deg, k, q1, q2)
+    slope = _expectation(chain, order + 1, deg, captured, k, q1, q2)
     return value, scaled + slope * (dk - k * (dlog1 + dlog2))
 
 
-def _sum(fn: Entrywise, deg: int, rho: Array, s: Array, root1: Array, root2: Array) -> Array:
+def _sum(
+    chain: tuple, order: int, deg: int, rho: Array, s: Array, root1: Array, root2: Array, captured: Captured
+) -> Array:
     """The sum over nodes, for correlations `rho = sqrt(1 - s^2)` and standard deviations `root1`, `root2`."""
 
     # Recomputed in the backward pass, which would keep the values at all nodes otherwise.
     @functools.partial(jax.checkpoint, prevent_cse=False)
-    def term(node: Array, rho: Array, s: Array, root1: Array, root2: Array) -> Array:
+    def term(node: Array, rho: Array, s: Array, root1: Array, root2: Array, captured: Captured) -> Array:
         x, y, weight = node
         other = rho * x + s * y
+        fn = _derivative(chain, captured, order)
         both = fn(root1 * x) * fn(root2 * other) + fn(root1 * other) * fn(root2 * x)
         return jnp.asarray(weight / 2 * both, rho.dtype)
 
     def step(total: Array, node: Array) -> tuple[Array, None]:
-        return total + term(node, rho, s, root1, root2), None
+        return total + term(node, rho, s, root1, root2, captured), None
 
     points, weights = np.polynomial.hermite.hermgauss(deg)
     x, y = np.meshgrid(math.sqrt(2) * points, math.sqrt(2) * points, indexing="ij")
@@ -127,9 +152,14 @@ def _sum(fn: Entrywise, deg: int, rho: Array, s: Array, root1: Array, root2: Arr
     return lax.scan(step, jnp.zeros_like(rho), jnp.asarray(nodes, rho.dtype))[0]
 
 
-def _derivative(chain: tuple[Entrywise, ...], order: int) -> Entrywise:
-    fn = chain[min(order, len(chain) - 1)]
-    for _ in range(order - len(chain) + 1):
+def _derivative(chain: tuple, captured: Captured, order: int) -> Entrywise:
+    known = min(order, len(chain) - 1)
+
+    def given(x: Array) -> Array:
+        return chain[known](x, *captured[known])
+
+    fn: Entrywise = given
+    for _ in range(order - known):
         fn = functools.partial(_slope, fn)
     return fn
 

@@ -8,6 +8,8 @@ import pytest
 from dual_cases import DUALS
 from sweeps import mostly_slow
 
+from neural_tangents import stax
+
 # The derivative of the nonlinearity has a singular part, which the second moment leaves out, or stands in for.
 NO_PRICE = ("sign", "rectified 0")
 
@@ -99,3 +101,23 @@ def test_single_precision_near_parallel(name):
             gradients.append(jax.grad(lambda *x: DUALS[name].moments(*x)[0].sum(), (0, 1, 2))(*arrays))
     for got, want in zip(*gradients, strict=True):
         np.testing.assert_allclose(got, want, rtol=2e-3, atol=2e-3 * np.abs(want).max())
+
+
+@pytest.mark.parametrize(
+    "transform", [jax.grad, lambda fn: jax.jit(jax.grad(fn)), jax.jacfwd], ids=["grad", "jit", "jvp"]
+)
+@pytest.mark.filterwarnings("ignore:.*ElementwiseNumerical.*:UserWarning")
+def test_values_that_a_function_captures(transform):
+    """A hyper-parameter of a user's function, with and without its derivative given."""
+
+    def total(a, given):
+        layer = stax.ElementwiseNumerical(
+            lambda x: jnp.tanh(a * x), 15, (lambda x: a / jnp.cosh(a * x) ** 2) if given else None
+        )
+        network = stax.serial(stax.Dense(1), layer, stax.Dense(1), layer, stax.Dense(1))
+        return jnp.sum(network[2](np.eye(3) + 0.1, None, "ntk"))
+
+    with jax.enable_x64(True):
+        wanted = (total(0.7 + 1e-5, False) - total(0.7 - 1e-5, False)) / 2e-5
+        for given in (False, True):
+            np.testing.assert_allclose(transform(lambda a, given=given: total(a, given))(0.7), wanted, rtol=1e-8)
