@@ -11,6 +11,7 @@ import jax
 from neural_tangents._core.compiled import compiled
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.programs import Programs
+from neural_tangents._core.trees import tree_leaves
 from neural_tangents.stax._blocks import fewest, in_sequence
 from neural_tangents.stax._keywords import Keywords
 from neural_tangents.stax._spec import Step, arguments_of, with_numbers
@@ -20,6 +21,8 @@ from neural_tangents.stax._streaming.slabs import DEFAULT_BUDGET, streamed
 
 # Programs of layers whose form is known, by that form: a loop over hyper-parameters compiles once.
 _SHARED = Programs(most=256)
+# From so many pairs of inputs on, layers of vectors are compiled too.
+_MANY = 2**14
 
 
 def evaluation(steps: Sequence[Step]) -> Callable[..., Any]:
@@ -44,21 +47,20 @@ def _evaluated(
 ) -> Any:
     """The kernels after some layers: slab by slab if they are a run, else at once.
 
-    Compiled once for all calls if they are of images, or if they are many and some values are not known: then there may
-    be loops, which would be compiled in each call that only differentiates.
+    Compiled once for all calls if they are of images or of many pairs of inputs, or if they are many and some values
+    are not known: then there may be loops, which would be compiled in each call that only differentiates.
     """
     taken = functools.reduce(operator.or_, (step.spec.keywords for step in layers), Keywords()).pick(kwargs)
     found, failure = None, None
-    of_images = bool(_known(kernels, taken) and spatial_sizes(kernels))
+    shared = run is not None or (_known(kernels, taken) and bool(spatial_sizes(kernels) or _are_many(kernels)))
     may_loop = not is_concrete(kernels) and len(layers) > fewest(kernels)
-    if run is not None or ((of_images or may_loop) and _are_pure(layers)):
+    if run is not None or ((shared or may_loop) and _are_pure(layers)):
 
         def evaluate(layers: Sequence[Step], k: Any, kwargs: dict[str, Any]) -> Any:
             return in_sequence(layers, k, kwargs) if run is None else streamed(run.of(layers), budget, k, kwargs)
 
         try:
             # A loop is given the numbers of its layers, which would be arguments of a program that others share.
-            shared = run is not None or of_images
             found = _compiled(programs, (run, budget), evaluate, layers, kernels, taken, shared)
         except jax.errors.JaxRuntimeError:  # out of memory: in another way, more would be needed
             raise
@@ -74,6 +76,11 @@ def _evaluated(
 def _known(kernels: Any, kwargs: dict[str, Any]) -> bool:
     """Whether all values are known, so that a layer could look at them: keyword arguments are there to be looked at."""
     return is_concrete(kernels) and all(value is None for value in kwargs.values())
+
+
+def _are_many(kernels: Any) -> bool:
+    """Whether evaluating one layer after the other takes longer than compiling all of them."""
+    return any(k.shape1[k.batch_axis] * k.shape2[k.batch_axis] >= _MANY for k in tree_leaves(kernels))
 
 
 def _are_pure(layers: Sequence[Step]) -> bool:

@@ -1,4 +1,4 @@
-"""Programs for networks of images: shared by all networks of one form, outside of `jit` too."""
+"""Programs for networks of images, and of many inputs: shared by all networks of one form, outside of `jit` too."""
 
 import jax
 import numpy as np
@@ -51,6 +51,28 @@ def test_a_network_of_the_same_form_is_not_compiled_again(entries, pool, traced,
     network(1.5, None, pool)[2](X, None, "ntk")
     network(1.5, pool=pool)[2](X[:2], None, "ntk")
     assert len(traced) >= 3, "other layers, no bias, another shape"
+
+
+@pytest.mark.parametrize("act", [stax.Relu, stax.Erf, stax.Tanh])
+def test_many_vectors(act, traced, monkeypatch):
+    """Not only images: one program for networks that differ in their numbers; few pairs are not worth compiling."""
+    x1, x2 = X.reshape(12, -1)[:, :9], X.reshape(6, -1)[:, 9:18]
+
+    def kernel(W_std, b_std, x2=None):
+        layers = [stax.Dense(1, W_std, b_std), act()]
+        return stax.serial(*layers * 3, stax.Dense(1))[2](x1, x2, ("nngp", "ntk"))
+
+    for second in (x2, None):
+        want = kernel(1.5, 0.1, second)
+        assert traced == ["in_sequence"]
+        with monkeypatch.context() as patch:
+            patch.setattr(_compiled_runs, "_MANY", 72)
+            kernel(0.5, 0.2, second)
+            del traced[:]
+            got = kernel(1.5, 0.1, second)
+            assert traced == []
+        for a, b in zip(got, want, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
 def test_programs_are_dropped_when_there_are_many(monkeypatch):

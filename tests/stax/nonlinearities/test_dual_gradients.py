@@ -103,21 +103,17 @@ def test_single_precision_near_parallel(name):
         np.testing.assert_allclose(got, want, rtol=2e-3, atol=2e-3 * np.abs(want).max())
 
 
-@pytest.mark.parametrize(
-    "transform", [jax.grad, lambda fn: jax.jit(jax.grad(fn)), jax.jacfwd], ids=["grad", "jit", "jvp"]
-)
+@pytest.mark.parametrize("given", [False, True])
 @pytest.mark.filterwarnings("ignore:.*ElementwiseNumerical.*:UserWarning")
-def test_values_that_a_function_captures(transform):
+def test_values_that_a_function_captures(given):
     """A hyper-parameter of a user's function, with and without its derivative given."""
 
-    def total(a, given):
-        layer = stax.ElementwiseNumerical(
-            lambda x: jnp.tanh(a * x), 15, (lambda x: a / jnp.cosh(a * x) ** 2) if given else None
-        )
-        network = stax.serial(stax.Dense(1), layer, stax.Dense(1), layer, stax.Dense(1))
-        return jnp.sum(network[2](np.eye(3) + 0.1, None, "ntk"))
+    def total(a):
+        df = (lambda x: a / jnp.cosh(a * x) ** 2) if given else None
+        layer = stax.ElementwiseNumerical(lambda x: jnp.tanh(a * x), 9, df)
+        return jnp.sum(stax.serial(stax.Dense(1), layer)[2](np.eye(3) + 0.1, None, "ntk"))
 
     with jax.enable_x64(True):
-        wanted = (total(0.7 + 1e-5, False) - total(0.7 - 1e-5, False)) / 2e-5
-        for given in (False, True):
-            np.testing.assert_allclose(transform(lambda a, given=given: total(a, given))(0.7), wanted, rtol=1e-8)
+        wanted = (total(0.7 + 1e-5) - total(0.7 - 1e-5)) / 2e-5
+        for transform in (jax.grad, lambda fn: jax.jit(jax.grad(fn))):
+            np.testing.assert_allclose(transform(total)(0.7), wanted, rtol=1e-8)
