@@ -1,7 +1,6 @@
 """Settings that every test runs under."""
 
 import contextlib
-import gc
 import importlib.metadata
 import os
 
@@ -27,8 +26,6 @@ import simulated_devices
 if not OPTIMISES:
     jax.config.update("jax_disable_most_optimizations", True)
     jax.config.update("jax_traceback_in_locations_limit", 0)  # no test reads where a line of a program comes from
-    # Tracing makes many objects, most of them for good: looking for garbage among them takes a tenth of the time.
-    gc.set_threshold(50_000)
 # Users run with this setting, so nothing in the library may rely on implicit rank promotion.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

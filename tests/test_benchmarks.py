@@ -54,6 +54,7 @@ def _measure(harness, case, root):
         return harness.run.measure(case, {"ours": ours, "reference": reference}, repetitions=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape2", "dtype"), [((2, 3), "float32"), (None, "float64")])
 def test_measures_a_library_against_itself(harness, tiny_library, shape2, dtype):
     case = harness.cases.Case("tiny", "stax.ScaledDot(2.0)", (4, 3), shape2, dtype, "nngp")
@@ -67,6 +68,7 @@ def test_measures_a_library_against_itself(harness, tiny_library, shape2, dtype)
     json.dumps(result)
 
 
+@pytest.mark.slow
 def test_measures_this_library(harness):
     network = "stax.serial(stax.Dense(4), stax.Relu(), stax.Dense(1))"
     case = harness.cases.Case("tiny", network, (4, 3), (2, 3), "float32", ("nngp", "ntk"))

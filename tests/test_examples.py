@@ -191,6 +191,7 @@ def test_learning_curves_are_predicted(load, tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 5
 
 
+@pytest.mark.slow
 def test_a_toy_curve(load, tmp_path):
     example, plot = load("toy_curve"), tmp_path / "curve.png"
     moments = run(example, plot=plot, points=41)

@@ -100,7 +100,8 @@ def taylor_expand(f: Callable[..., PyTree], params: PyTree, degree: int) -> Call
           TypeError: outputs of `f` are not of real or complex type, or have no derivative in forward mode.
           ValueError: the tree or the shapes of `p` are not those of the centre.
         """
-        centre = varying_like(params, p)
+        # NumPy's arrays get a precision that jax has: differentiated, they may reach compiled operators as they are.
+        centre = varying_like(jax.tree.map(jnp.asarray, params) if order else params, p)
         direction = varying_like(_difference(p, centre), centre)
 
         def along(params: PyTree) -> PyTree:

@@ -47,6 +47,7 @@ def test_nothing_is_compiled_twice(count_compilations):
     assert count() == 0
 
 
+@pytest.mark.slow
 def test_inside_a_program_and_for_random_networks():
     init_fn, apply_fn, _ = stax.serial(stax.Dense(8), stax.Relu(), stax.Dense(1))
     batched = nt.batch(KERNEL_FN, "auto", 0, memory_budget=2**18)

@@ -90,6 +90,7 @@ def test_averages_over_random_networks(n_samples):
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(found))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("x2", [None, X2], ids=["one batch", "two"])
 def test_products_with_vectors(x2):
     """Both batches go through the network block by block, once: as many passes as without blocks, and less memory."""
@@ -191,6 +192,7 @@ def test_functions_that_wrap_kernel_functions():
         np.testing.assert_allclose(nt.batch(fn, 3, 0)(X1, None, "nngp"), fn(X1, None, "nngp"), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
 def test_function_that_treats_one_batch_differently(batch_size, count_compilations):
     """Noise of a batch with itself, which is not there if the same inputs are passed twice."""
@@ -246,6 +248,7 @@ def test_compiled_and_batched_functions_can_be_batched():
 # Call forms of programs.
 
 
+@pytest.mark.slow
 def test_call_forms():
     expected = KERNEL_FN(X1, X2, "ntk")
     for batched in (
@@ -282,6 +285,7 @@ def test_parameters_may_change_between_calls():
     assert counts == counts[:1] * 3
 
 
+@pytest.mark.slow
 def test_parameters_are_no_pair_even_if_their_sizes_fit():
     """Of one layer, on as many inputs as there are rows of weights, and entries of the bias."""
 
@@ -366,6 +370,7 @@ def test_only_tiles_above_the_diagonal_are_computed():
             assert len(calls) == 2 * n_tiles
 
 
+@pytest.mark.slow
 def test_trees_of_inputs_and_outputs():
     layer = stax.serial(stax.FanOut(2), stax.parallel(stax.Dense(1), stax.serial(stax.Dense(1), stax.Relu())))
     _, _, kernel_fn = stax.parallel(layer, stax.Dense(1))
@@ -381,6 +386,7 @@ def test_batches_of_nothing_and_of_one(n1, n2):
         assert nt.batch(KERNEL_FN, batch_size)(inputs(n1), inputs(n2), "ntk").shape == (n1, n2)
 
 
+@pytest.mark.slow
 def test_both_precisions(dtype):
     x1 = inputs(5).astype(dtype)
     found = nt.batch(KERNEL_FN, 2)(x1, None, "ntk")
@@ -411,6 +417,7 @@ def test_dropout_of_equal_inputs():
         np.testing.assert_allclose(traced(x1, x2), kernel_fn(x1, x2, "nngp"), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("traced", [False, True])
 def test_random_keys_make_a_gram_matrix(traced):
     """Dropout in a finite network: each input has one draw, whichever tile it is in, so the kernel is of rank 1."""
@@ -442,6 +449,7 @@ def test_inputs_are_compared_as_kernel_functions_see_them():
         np.testing.assert_allclose(nt.batch(kernel_fn, 3, 0)(x, other, "nngp"), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_call_keeps_its_random_key():
     init_fn, apply_fn, _ = stax.serial(stax.Dense(8), stax.Dropout(0.5), stax.Dense(1))
     params = init_fn(KEY, (-1, 3))[1]
@@ -484,6 +492,7 @@ def test_derivatives_of_parameters():
         np.testing.assert_allclose(found, jax.grad(closure(lambda f: f))(2.0), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_memory_of_derivatives_is_that_of_a_tile():
     """Tiles are computed again in the backward pass, so that their intermediate values are never kept all at once."""
     layers = stax.serial(*[stax.Dense(1), stax.Relu()] * 4, stax.Dense(1))[2]
@@ -558,6 +567,7 @@ def test_errors(call, error, message):
         call()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_cut_is_computed_in_one_call():
     """Without a `batch_size`, several devices are no reason to fail; and neither is a size larger than the batches."""
     trace = nt.empirical_ntk_fn(APPLY_FN, trace_axes=(0, 1))

@@ -1,5 +1,6 @@
 """Tiles on several devices, in processes whose CPU stands for 4 or 8 of them."""
 
+import pytest
 from simulated_devices import run
 
 PREAMBLE = """
@@ -113,15 +114,18 @@ print(jax.__version__, "right" if right else "wrong")
 """
 
 
+@pytest.mark.slow
 def test_any_sizes_on_any_number_of_devices():
     """Most pairs of sizes of batches and of tiles are tested without devices, in tests/core/tiling/test_grid.py."""
     run(PREAMBLE + GRID, 8)
 
 
+@pytest.mark.slow
 def test_all_kinds_of_kernel_functions_on_several_devices():
     assert "`device_count` from -1, for all devices, to 4" in run(PREAMBLE + KINDS, 4)
 
 
+@pytest.mark.slow
 def test_inputs_may_lie_on_any_devices():
     """As the results of a call do, which another one may take."""
     run(PREAMBLE + PLACES, 4)

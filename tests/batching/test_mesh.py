@@ -63,10 +63,12 @@ print("done", jax.process_index())
 """
 
 
+@pytest.mark.slow
 def test_mesh_of_one_process():
     assert run(COMMON + ONE_PROCESS, 4).count("number of inputs in x1 to be a multiple of 4") == 2
 
 
+@pytest.mark.slow
 def test_two_processes():
     script = COMMON.replace("init_fn,", "jax.config.update('jax_cpu_collectives_implementation', 'gloo')\ninit_fn,", 1)
     head, _, rest = TWO_PROCESSES.partition("from jax.experimental")

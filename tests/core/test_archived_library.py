@@ -24,6 +24,7 @@ def import_beside(folder, version=None):
     return done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["0.6.5", "0.6.6", "0.6.dev1"])
 def test_it_warns_of_the_archived_library(version, tmp_path):
     warning = import_beside(tmp_path, version)

@@ -45,6 +45,7 @@ def test_of_inputs(d):
     assert np.sum(np.asarray(of_covariance(k, r1, r2).value)[want < 1e-8]) == 0  # is what covariances tell
 
 
+@pytest.mark.slow
 def test_derivatives_of_inputs():
     """They are those of the covariance, also where distances are found from differences."""
     x1, x2 = inputs(2)

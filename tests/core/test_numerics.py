@@ -101,6 +101,7 @@ def test_special_angles(x64):
         np.testing.assert_array_equal(numerics.latitude(c, s), np.asarray([np.pi / 2, 0, -np.pi / 2], dtype))
 
 
+@pytest.mark.slow
 def test_derivatives_of_angles():
     with jax.enable_x64(True):
         t = jnp.linspace(0.0, jnp.pi, 9)

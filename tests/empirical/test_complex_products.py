@@ -105,6 +105,7 @@ def test_hermitian_kernels(name):
             assert_close(k.ntk, reduced(wanted))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hermitian", [False, True])
 def test_tiles(hermitian):
     """A tile below the diagonal is not the mirror image of one above it, if the kernel is Hermitian."""
@@ -125,6 +126,7 @@ def test_tiles(hermitian):
             assert_close(a, b)
 
 
+@pytest.mark.slow
 def test_real_networks_are_unchanged():
     """Nothing is conjugated, and nothing becomes complex unless the vector is."""
     one = nt.empirical_ntk_fn(mlp)(X1, X2, MLP_PARAMS)

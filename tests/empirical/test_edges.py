@@ -99,6 +99,7 @@ def tree(x):
     return {"a": (None, x), "b": None, "c": x[:, :1]}
 
 
+@pytest.mark.slow
 def test_inputs_with_none_in_them():
     # jax 0.10 keeps float64 arrays of NumPy that are constants of compiled functions as float32, also for x64 later.
     constants = jax.tree.map(np.float32, MLP_PARAMS)

@@ -21,6 +21,7 @@ PARAMS = {"w": normal(5, 4), "v": normal(4, 3)}
 OTHER = {"w": normal(5, 4), "v": normal(4, 3)}
 
 
+@pytest.mark.slow
 def test_polynomials_are_their_own_series(dtype):
     params, other, x = (jax.tree.map(lambda a: jnp.asarray(a, dtype), tree) for tree in (PARAMS, OTHER, X1))
     expected = cubic(other, x)
@@ -88,6 +89,7 @@ def test_under_transformations():
         jax.tree.map(assert_close, found, jax.grad(lambda p: mlp(p, X1).sum())(MLP_PARAMS))
 
 
+@pytest.mark.slow
 def test_kernel_of_a_linearized_network_is_that_of_the_network():
     with jax.enable_x64(True):
         (truth,) = full_ntk(mlp, MLP_PARAMS, X1, X2)

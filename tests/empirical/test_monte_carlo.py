@@ -28,6 +28,7 @@ def draws(key, n, x1, x2, get):
         yield nt.empirical_kernel_fn(APPLY_FN)(x1, x2, get, params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one_batch", [False, True])
 def test_mean_and_standard_error_are_those_of_the_draws(one_batch):
     x1, x2 = inputs(3), None if one_batch else inputs(2, 2)
@@ -41,6 +42,7 @@ def test_mean_and_standard_error_are_those_of_the_draws(one_batch):
         np.testing.assert_allclose(estimate.standard_error, each.std(0, ddof=1) / 2, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_estimates_approach_the_closed_form():
     x1, x2 = inputs(3), inputs(2, 2)
     found = nt.monte_carlo_kernel_fn(INIT_FN, APPLY_FN, KEY, 200, standard_error=True)(x1, x2)
@@ -90,6 +92,7 @@ def test_tiles_of_any_size_give_the_same(one_batch, store_on_device):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [0, 2])
 def test_dropout_of_equal_inputs_is_the_same_and_of_others_is_not(batch_size):
     """With width one the kernel shows which units were dropped."""
@@ -180,6 +183,7 @@ def test_tiles_need_the_batch_axis(axes):
     nt.monte_carlo_kernel_fn(INIT_FN, APPLY_FN, KEY, 1, **axes)(inputs(3), None)
 
 
+@pytest.mark.slow
 def test_networks_without_a_random_key():
     def apply_fn(params, x):
         return APPLY_FN(params, x)
@@ -221,5 +225,6 @@ for count, batch_size in ((-1, 0), (2, 0), (3, 3), (4, 2)):
 """
 
 
+@pytest.mark.slow
 def test_tiles_on_several_devices():
     simulated_devices.run(DEVICES, 4)

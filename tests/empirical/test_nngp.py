@@ -52,6 +52,7 @@ def test_defaults_and_precision(dtype):
     assert_close(kernel, reduced(truth, (-1,)), 1e-5 if dtype == np.float32 else 1e-13)
 
 
+@pytest.mark.slow
 def test_is_the_mean_over_random_networks_of_the_kernel_of_infinite_ones():
     """With one hidden layer this holds at any width."""
     init_fn, apply_fn, kernel_fn = nt.stax.serial(nt.stax.Dense(8), nt.stax.Relu(), nt.stax.Dense(4))

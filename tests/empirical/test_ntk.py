@@ -126,6 +126,7 @@ def test_automatic_choice():
                 assert_close(kernel, reduced(truth, (-1,)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_single_outputs(implementation):
     """An output without axes has a kernel without axes."""
@@ -135,6 +136,7 @@ def test_single_outputs(implementation):
         assert_close(fn(X1, X2, MLP_PARAMS), truth)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", [0, 1, 2, 3])
 @pytest.mark.parametrize("vmap_axes", [None, 0])
 def test_empty_batches(implementation, vmap_axes):
@@ -178,6 +180,7 @@ def scaled_mlp(p, x, scale=1.0):
     return mlp(p, x["a"] * x["b"]) * scale
 
 
+@pytest.mark.slow
 def test_second_batches_with_parts_of_the_first():
     with jax.enable_x64(True):
         x1 = {"a": normal(2, 5), "b": normal(2, 5)}
@@ -281,6 +284,7 @@ def test_vmap_over_inputs_and_parameters(implementation):
             assert_close(both[i], reduced(truth, (-1,)))
 
 
+@pytest.mark.slow
 def test_derivative_of_a_kernel():
     """The gradient of a function of the kernel; the network has scales and slices, so all kinds of derivatives."""
 
@@ -367,6 +371,7 @@ def test_a_network_may_do_different_things_with_both_batches(f):
             assert_close(kernel, reduced(truth))
 
 
+@pytest.mark.slow
 def test_batch_of_images_through_jit_and_a_closure():
     """Weights outside of `params` are constants, without a part in the kernel."""
     net = NETWORKS["conv"]

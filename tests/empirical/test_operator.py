@@ -51,6 +51,7 @@ def test_operator_is_the_kernel(axes, vmap_axes):
             np.testing.assert_allclose(trace, np.sum(diagonal), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_rectangular_kernels_have_products_and_keywords_reach_the_network():
     params, x1, _ = setting()
     x2, scales = array(5, 2, 5), (array(6, 4, 1), array(7, 2, 1))

@@ -40,6 +40,7 @@ DEPENDENT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", mostly_slow(DEPENDENT, ["BatchNorm", "random, BatchNorm"]))
 def test_samples_that_depend_on_each_other(name):
     f, x, options = DEPENDENT[name]
@@ -103,6 +104,7 @@ def test_random_networks():
     assert nt.monte_carlo_kernel_fn(*network, KEY, 2, vmap_axes=0)(X1, X2, "ntk").shape == (3, 2)
 
 
+@pytest.mark.slow
 def test_each_shape_is_checked_once():
     calls = []
 
@@ -133,6 +135,7 @@ def test_large_images():
         nt.empirical_ntk_fn(shifted, vmap_axes=axes)(IMAGE1.astype(np.float32), None, params, mask=mask)
 
 
+@pytest.mark.slow
 def test_a_network_less_itself_at_some_parameters():
     """Its outputs are rounding errors at these parameters, and its derivatives are those of the network."""
     init_fn, apply_fn, _ = stax.serial(stax.Dense(32), stax.Erf(), stax.Dense(1))

@@ -36,6 +36,7 @@ def test_products_are_those_of_all_outputs_together():
             assert_close(output, sum(terms))
 
 
+@pytest.mark.slow
 def test_under_transformations(dtype):
     params, x1, x2 = (jax.tree.map(lambda a: jnp.asarray(a, dtype), tree) for tree in (MLP_PARAMS, X1, X2))
     with jax.enable_x64(True):

@@ -149,6 +149,7 @@ def test_ridge_of_zero_interpolates():
     np.testing.assert_allclose(NTKRegressor(alpha=0).fit(X, Y).predict(X), Y, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_many_points_are_predicted_by_few_columns():
     """Also with weights, and as well as by some of the points."""
     rng = np.random.RandomState(0)

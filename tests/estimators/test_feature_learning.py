@@ -67,6 +67,7 @@ def test_finds_the_inputs_that_matter():
     assert learned.score(x[100:], y[100:]) > plain.score(x[100:], y[100:]) + 0.1
 
 
+@pytest.mark.slow
 def test_of_classes_and_of_a_constant():
     rng = np.random.RandomState(0)
     x = rng.normal(size=(100, 8))  # as above: no more programs

@@ -35,6 +35,7 @@ def test_whole_rank_is_exact(get):
         np.testing.assert_allclose(one, two, rtol=5e-3, atol=5e-3)
 
 
+@pytest.mark.slow
 def test_few_columns_are_a_subset_of_regressors():
     """`K_tS (K_Sd W K_dS + λ K_SS)⁻¹ K_Sd W y`, with all points, for the pivots `S` that were drawn."""
     found = LowRankPredictor.of(KERNEL, "ntk", X, Y, WEIGHTS, 0.1, rank=9, seed=1)

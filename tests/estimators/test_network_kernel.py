@@ -44,6 +44,7 @@ def test_tiles(small_tiles, dtype):
     check_matrix(NetworkKernel(network()), network()[2], dtype)
 
 
+@pytest.mark.slow
 def test_default_network_is_widened(dtype):
     check_matrix(NetworkKernel(None), default_network()[2], dtype, n1=5, n2=3)
 

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import sys
 import neural_tangents as nt
@@ -28,6 +30,7 @@ def run(program):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_it_is_imported_when_it_is_needed():
     run(PROGRAM)
 

@@ -95,6 +95,7 @@ def test_kernel(name):
         assert np.mean(np.abs(found / want - 1)) < 1e-11
 
 
+@pytest.mark.slow
 def test_ntk_is_as_accurate_as_other_kernels():
     """Accuracies, averaged over the sets, differ from a Gaussian kernel's by no more than a standard error below."""
     right = {name: [] for name in ("ntk", "gaussian", "linear")}

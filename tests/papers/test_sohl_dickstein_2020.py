@@ -93,6 +93,7 @@ def empirical(widths, s=1):
     return kernel_fn(jnp.asarray(INPUTS, "float32"), None, "ntk")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("widths, s", [((4, 16), 16), ((64, 256), 1)])
 def test_finite_networks(widths, s):
     """The mean NTK of finite networks of hundreds of units is the kernel, to about the inverse of their width, 64."""
@@ -110,6 +111,7 @@ def test_kernels_of_finite_networks_concentrate():
     assert 1.5 < narrow / wide < 2.7
 
 
+@pytest.mark.slow
 def test_naive_standard_parameterization_diverges():
     """Without a multiplier, the NTK of finite networks is `a + b N` for hidden layers of width `N`."""
     first, second, third = (ntk((n, n)) for n in (32, 64, 128))

@@ -59,6 +59,7 @@ def test_dense_solution(shape, trace_axes):
         assert 0 < iterations <= y.size + 2
 
 
+@pytest.mark.slow
 def test_operator_of_a_network():
     w = [jax.random.normal(jax.random.key(i), shape) / 3 for i, shape in enumerate([(4, 9), (9, 3)])]
     x, y = jax.random.normal(jax.random.key(2), (6, 4)), jax.random.normal(jax.random.key(3), (6, 3))
@@ -128,6 +129,7 @@ def test_preconditioner_saves_iterations():
     assert iterations[0] > 4 * iterations[1]
 
 
+@pytest.mark.slow
 def test_more_columns_save_iterations():
     """Also by default, and for the pseudo-inverse that a function takes in their place."""
     kernel, y = smooth_kernel(width=0.3), targets()
@@ -157,6 +159,7 @@ def test_zero_targets():
     assert not found.solution.any() and found.iterations == 0 and found.residual == 0
 
 
+@pytest.mark.slow
 def test_transformations():
     kernel, y = smooth_kernel(POINTS[:50]), targets(2, 50)
 
@@ -178,6 +181,7 @@ def test_under_jit_the_residual_tells():
     assert np.isnan(solve(np.full((300, 300), np.nan), targets()).residual)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trace_axes, convert", [((-1,), as_function), ((), jnp.asarray)], ids=["function", "array"])
 def test_gradients(trace_axes, convert):
     problem = linear_models.problem((5, 2), trace_axes, 63)
@@ -321,6 +325,7 @@ with jax.enable_x64(True):
 """
 
 
+@pytest.mark.slow
 def test_kernels_spread_over_devices(four_devices):
     """No device gets the rows of another, and lineax is not imported before it is needed."""
     found = subprocess.run([sys.executable, "-c", DEVICES], env=four_devices, capture_output=True, text=True)

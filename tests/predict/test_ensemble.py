@@ -172,6 +172,7 @@ def rbf(x1, x2, get, scale=1.0):
     return getattr(kernels, get) if isinstance(get, str) else kernels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("t", [None, np.array([0.5, 2.0])], ids=str)
 def test_transformations(t):
     rng = np.random.default_rng(35)

@@ -161,6 +161,7 @@ def test_transformations(monkeypatch):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), built_inside, eager)
 
 
+@pytest.mark.slow
 def test_gradients():
     problem = linear_models.problem((3, 2), (-1,), 27)
 

@@ -19,6 +19,7 @@ def loss(f, y):
     return np.mean((f - y) ** 2) / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "trace_axes"), CASES, ids=str)
 def test_influence_is_the_difference_to_fitting_again(shape, trace_axes, dtype):
     given = problem(shape, trace_axes, seed=3)
@@ -52,6 +53,7 @@ def test_influence_is_the_difference_to_fitting_again(shape, trace_axes, dtype):
             np.testing.assert_allclose(on_loss[place], change, rtol=0, atol=TOLERANCE[dtype.name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("get", ["nngp", "ntk"])
 def test_ensembles_trained_to_convergence(get):
     rng = np.random.default_rng(0)
@@ -83,6 +85,7 @@ def test_the_mean_of_the_ntk_is_that_of_its_process():
     assert np.max(np.abs(of_ntk - of_nngp)) > 1e-3
 
 
+@pytest.mark.slow
 def test_kernels_in_stores(monkeypatch):
     monkeypatch.setattr(_arguments, "LOADED", 0)
     monkeypatch.setattr(_stored_algebra, "_SIDE", 1)
@@ -102,6 +105,7 @@ def test_kernels_in_stores(monkeypatch):
             np.testing.assert_allclose(a, b, rtol=0, atol=TOLERANCE["float32"])
 
 
+@pytest.mark.slow
 def test_derivatives_and_compilation():
     """In a length scale, the noise and a target, against differences."""
     rng = np.random.default_rng(2)

@@ -63,6 +63,7 @@ def test_the_effective_regularisation_solves_its_equation(dtype):
     np.testing.assert_allclose(spectrum.task_alignment, np.cumsum(POWER) / np.sum(POWER), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_errors_of_digits_at_any_fraction_of_them():
     """Training sets are drawn from the points of the kernel, and the others are tested on."""
     data, rng = pytest.importorskip("sklearn.datasets").load_digits(), np.random.default_rng(1)
@@ -148,6 +149,7 @@ def test_spectra_of_matrices(shape, trace_axes, dtype):
     assert exact.eigenvalues.dtype == dtype
 
 
+@pytest.mark.slow
 def test_derivatives_and_compilation():
     """In a length scale and in the regularisation, against differences."""
     rng = np.random.default_rng(5)

@@ -27,6 +27,7 @@ def without(matrix, shape, group):
     return inside, outside, matrix + np.diag(0.2 + noise)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "trace_axes"), CASES, ids=str)
 def test_leaving_out_is_fitting_again(shape, trace_axes, dtype):
     given = problem(shape, trace_axes, seed=1)
@@ -71,6 +72,7 @@ def test_many_groups_of_many_points():
             np.testing.assert_allclose(found.covariance[place], covariance, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_kernels_in_stores(monkeypatch):
     monkeypatch.setattr(_arguments, "LOADED", 0)
     monkeypatch.setattr(_stored_algebra, "_SIDE", 1)

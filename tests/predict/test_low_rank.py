@@ -69,6 +69,7 @@ def test_dense_formulas(name, t):
     np.testing.assert_array_equal(found.mean, marginals.mean)
 
 
+@pytest.mark.slow
 def test_error_falls_with_rank():
     with jax.enable_x64(True):
         arguments = kernel_fn, jnp.asarray(X), jnp.asarray(Y)
@@ -80,6 +81,7 @@ def test_error_falls_with_rank():
     assert errors[0] > 1.5 * errors[1] > 3 * errors[2] > 30 * errors[3] and errors[4] < 1e-8, errors
 
 
+@pytest.mark.slow
 def test_variances_are_honest():
     """Never negative, and not below the exact ones by more than rounding, where these say what the data tell."""
     x_test = np.concatenate([X[:20], X_TEST, 30 * X_TEST])
@@ -92,6 +94,7 @@ def test_variances_are_honest():
             assert np.all(low_rank(rank)(None, x_test, "ntk", "diag").variance >= 0)
 
 
+@pytest.mark.slow
 def test_far_from_the_training_set_nothing_is_known():
     def kernel(x1, x2, get, **_):
         x2 = x1 if x2 is None else x2
@@ -104,6 +107,7 @@ def test_far_from_the_training_set_nothing_is_known():
         np.testing.assert_allclose(found.mean, 0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_float32_is_close_to_exact_predictions():
     """With all pivots: fewer may be others than in float64, as kernels are by rounding."""
     x, y, x_test = (jnp.asarray(a, "float32") for a in (X, Y, X_TEST))
@@ -117,6 +121,7 @@ def test_float32_is_close_to_exact_predictions():
         np.testing.assert_allclose(a.variance, b.variance, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_inputs_that_repeat_and_kernels_of_lower_rank():
     """There are fewer pivots than were asked for."""
     x, y = np.concatenate([X[:15]] * 3).astype("float32"), np.concatenate([Y[:15]] * 3).astype("float32")
@@ -135,6 +140,7 @@ def test_inputs_that_repeat_and_kernels_of_lower_rank():
     assert not np.any(found.mean) and not np.any(found.variance)
 
 
+@pytest.mark.slow
 def test_without_regularisation_it_interpolates_what_it_can():
     """Least squares in the features."""
     with jax.enable_x64(True):
@@ -144,6 +150,7 @@ def test_without_regularisation_it_interpolates_what_it_can():
     np.testing.assert_allclose(found, want, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_training_inputs_in_several_arrays_and_targets_with_more_axes():
     x = (X[:, :2].astype("float32"), X[:, 2:].astype("float32"))
     y = np.stack([Y, Y**2], -1).astype("float32")
@@ -160,6 +167,7 @@ def test_training_inputs_in_several_arrays_and_targets_with_more_axes():
     np.testing.assert_allclose(on_train, predict_fn(None, x, "ntk"), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_transformations():
     predict_fn = low_rank(20)
     t, x_test = jnp.asarray(20.0), jnp.asarray(X_TEST, "float32")
@@ -195,6 +203,7 @@ def test_training_under_jit():
     np.testing.assert_allclose(jax.jit(mean)(x, y), mean(x, y), atol=0.02)
 
 
+@pytest.mark.slow
 def test_key_and_pickle():
     with_key = [low_rank(10, key=jax.random.key(i))(x_test=X_TEST, get="ntk") for i in (0, 0, 1)]
     np.testing.assert_array_equal(with_key[0], with_key[1])

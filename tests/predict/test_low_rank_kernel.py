@@ -25,6 +25,7 @@ def test_features_of_the_training_set_are_its_rows():
     assert found.rank == 15 and found.inputs.shape == (15, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [5, 4096])
 def test_learned(monkeypatch, at_once):
     """Also where the last rows that are taken together are fewer."""

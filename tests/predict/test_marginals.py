@@ -136,6 +136,7 @@ def test_diagnostics_tell_what_is_rounding():
     assert half.smallest_variance > 1e4 * smallest
 
 
+@pytest.mark.slow
 def test_derivatives():
     x, x_test = jnp.asarray(X[:6]), jnp.asarray(X_TEST[::50])
 
@@ -156,6 +157,7 @@ def test_derivatives():
                 np.testing.assert_allclose(values[1][1], numeric, rtol=2e-2)
 
 
+@pytest.mark.slow
 def test_under_vmap_and_in_float64_on_request():
     names = ("nngp", "ntk")
     k_dd, k_td, k_tt = (KERNEL_FN(a, b, names) for a, b in ((X, None), (X_TEST[:3], X), (X_TEST[:3], None)))

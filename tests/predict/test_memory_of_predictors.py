@@ -100,6 +100,7 @@ def test_peak(kind, most):
     assert 1 <= float(out) <= most
 
 
+@pytest.mark.slow
 def test_constants_of_a_trace_are_not_kept():
     """A predictor that is first used inside of `jit` computes its factors there and then, and leaves no mask behind."""
     n = 241

@@ -91,6 +91,7 @@ def test_points_that_the_kernel_averages_over_cannot_be_left_out():
         predict_fn.leave_one_out()
 
 
+@pytest.mark.slow
 def test_derivatives_in_hyperparameters():
     """Of a network's weight and bias variances and of the noise, against differences."""
     rng = np.random.default_rng(2)

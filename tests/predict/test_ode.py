@@ -269,6 +269,7 @@ def test_states_are_frozen_pytrees():
 # Transformations.
 
 
+@pytest.mark.slow
 def test_jit_scan_and_vmap():
     _, (k_dd, y, *rest) = problem_of(12, np.float32)
     t = np.array([[0.0, 2.0, 3.0], [7.0, 20.0, 21.0]], np.float32)
@@ -291,6 +292,7 @@ def test_compiled_once(monkeypatch):
     assert len(traces) == 1
 
 
+@pytest.mark.slow
 def test_gradients():
     """Of everything, with what the loss closes over, against finite differences."""
     problem, (k_dd, y, f0, f0_test, k_td) = problem_of(14)
@@ -331,6 +333,7 @@ def test_gradients_at_long_times():
             np.testing.assert_allclose(got[5][:2], want[5][:2], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradients_with_integers_and_random_keys_in_the_loss():
     labels, k_dd = np.array([[0], [1], [0]]), np.diag([1.0, 2.0, 3.0])
 
@@ -345,6 +348,7 @@ def test_gradients_with_integers_and_random_keys_in_the_loss():
         check_grads(lambda k_dd: total(k_dd, labels, jax.random.key(0)), [k_dd], 1, modes=["rev"], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_gradients_of_many_networks():
     """`vmap` over `grad`, of integrations with different numbers of steps."""
 
@@ -360,6 +364,7 @@ def test_gradients_of_many_networks():
 # What cannot be done.
 
 
+@pytest.mark.slow
 def test_times_out_of_reach(monkeypatch):
     """More steps than are allowed: an error where it can be raised, else NaN, also of derivatives."""
     monkeypatch.setattr(_integrate, "MAX_STEPS", 64)

@@ -75,6 +75,7 @@ def test_it_ends_for_numbers_that_are_not_finite(value, where):
     assert found.rows.shape == (40, 60)
 
 
+@pytest.mark.slow
 def test_compiled_and_mapped():
     kernels = np.stack([smooth_kernel(0.5), np.zeros((60, 60)), smooth_kernel(5.0)]).astype("float32")
     rank, seed, block = 20, 3, 8

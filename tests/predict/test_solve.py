@@ -76,6 +76,7 @@ def test_transformations(transform, smallest):
     np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_derivatives():
     """First and second derivatives of the solution and of the determinant, against numpy's own by differences."""
     with jax.enable_x64(True):
@@ -159,6 +160,7 @@ def test_ill_conditioned_float32():
         assert d.jitter > 0 and d.condition_number > 1e6
 
 
+@pytest.mark.slow
 def test_negative_eigenvalues_within_jitter_and_beyond():
     with jax.enable_x64(True):
         matrix, _ = matrix_with([-1e-6, 0.5, 1, 2, 3])

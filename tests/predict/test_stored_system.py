@@ -217,6 +217,7 @@ def test_conjugate_gradients(dtype, rank):
     assert zero.residual == zero.iterations == 0 and not np.any(zero.solution)
 
 
+@pytest.mark.slow
 def test_conjugate_gradients_to_float64_with_kernels_in_float32():
     (_, dd), _, _, y = problem("float32")
     with jax.enable_x64(True):
@@ -390,6 +391,7 @@ with jax.enable_x64(True):
 """
 
 
+@pytest.mark.slow
 def test_kernels_spread_over_devices(four_devices):
     found = subprocess.run([sys.executable, "-c", DEVICES], env=four_devices, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr

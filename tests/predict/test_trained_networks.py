@@ -75,6 +75,7 @@ def test_mean_and_covariance_of_a_thousand_trained_networks(name, members_fn, op
         assert np.max(np.abs(found)) > 10 * np.max(np.abs(found - covariance))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trace_axes", [(-1,), ()])
 @pytest.mark.parametrize("origin", ["empirical", "monte carlo"])
 def test_kernels_of_finite_networks(origin, trace_axes):

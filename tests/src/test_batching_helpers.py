@@ -62,6 +62,7 @@ assert found.shape == (4, 2) and jnp.allclose(found, 2 * jnp.arange(24.0).reshap
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_one_draw():
     apply_fn = functools.partial(lambda params, x, rng: APPLY_FN(params, x) + jax.random.normal(rng, (1, 1)))
     draw_fn = monte_carlo._sample_once_kernel_fn(nt.empirical_kernel_fn(APPLY_FN), INIT_FN)

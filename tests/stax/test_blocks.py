@@ -199,6 +199,7 @@ def test_hyperparameters_that_are_traced():
     np.testing.assert_allclose(slope, (ntk(1.21).sum() - ntk(1.19).sum()) / 0.02, rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_derivatives_through_loops(unrolled):
     def total():
         net = stax.serial(*blocks(6), stax.Dense(1))

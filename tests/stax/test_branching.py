@@ -123,6 +123,7 @@ def masked(x):
     return x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("join", [FanInSum(), FanInProd(), FanInConcat()], ids=["sum", "product", "concat"])
 def test_masked_positions_are_as_if_absent(join):
     net = serial(A, Relu(), FanOut(2), parallel(B, serial(B, Erf(), B)), join, Dense(2, 1.0, 0.2))

@@ -74,6 +74,7 @@ def test_parallel_with_some_second_inputs():
     assert kernels[0].nngp.shape == (2, 2) and kernels[1].nngp.shape == (2, 3)
 
 
+@pytest.mark.slow
 def test_tree_of_networks_against_finite_networks():
     net = stax.serial(
         stax.parallel(

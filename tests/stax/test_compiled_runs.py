@@ -93,6 +93,7 @@ def test_an_error_has_the_text_of_the_network_that_was_called():
     assert "W_std=1.75" in "".join(error.value.__notes__)
 
 
+@pytest.mark.slow
 def test_users_layers_may_depend_on_what_changes():
     """They are no data, so that their networks are evaluated anew each time."""
     state = {"c": 1.0}

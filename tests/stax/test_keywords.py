@@ -99,6 +99,7 @@ def test_keywords_reach_layers(layer, network):
     np.testing.assert_allclose(got_net[2](X1, X2, "ntk", **options), want[0].ntk, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_keywords_through_finite_networks_and_batches():
     init_fn, apply_fn, kernel_fn = serial(Dense(7, 1.5), Any(), Relu(), Dense(1))
     _, apply_truth, kernel_truth = serial(Dense(7, 1.5), Identity(), Relu(), Dense(1))

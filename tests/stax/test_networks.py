@@ -8,6 +8,7 @@ import numpy as np
 import position_matrices as by_hand
 import pytest
 from finite_width import compiled
+from sweeps import mostly_slow
 
 from neural_tangents import stax
 
@@ -115,7 +116,9 @@ NETWORKS = {
 DEEP = ("cnn21_gap", "myrtle10")  # the longest ways for rounding errors to grow
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", mostly_slow(NETWORKS, [name for name in NETWORKS if name not in ("wide_resnet", "myrtle10")])
+)
 def test_kernels_are_those_of_explicit_matrices(name):
     make, image = NETWORKS[name]
     net, exact = make()
@@ -136,6 +139,7 @@ def test_kernels_are_those_of_explicit_matrices(name):
         np.testing.assert_allclose(single.ntk, want.ntk, rtol=2e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("linear_scaling", [True, False], ids=["linear", "square root"])
 def test_attention_on_sentences_of_different_lengths(linear_scaling):
     """Each entry is that of the two sentences alone, without anything put behind them."""
@@ -176,6 +180,7 @@ def test_all_positions_come_in_natural_order():
         assert not kernel.is_reversed
 
 
+@pytest.mark.slow
 def test_derivatives_of_all_pairs_of_positions(optimised):
     """Compiled as users do: on CPUs, jaxlib 0.10.1 crashes if variances have axes of size 1."""
     conv = stax.Conv(1, (3, 3), padding="SAME", W_std=1.4, b_std=0.1)

@@ -34,6 +34,7 @@ def test_kernels_name_layers_of_nested_sequences_from_the_inside_out():
     ]
 
 
+@pytest.mark.slow
 def test_convolutions_that_are_streamed():
     net = serial(Conv(1, (3, 3), padding="SAME"), Relu(), Relu(), AvgPool((2, 2)))
     assert notes(lambda: net[2](IMAGES, None, "ntk")) == ["in layer 3 of 4 of `serial`: Relu()"]

@@ -170,6 +170,7 @@ def test_precision(network, inputs):
         assert max(errors(found, truth, n_layers)) <= 4, (x2 is None, errors(found, truth, n_layers))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("get", ["nngp", "ntk"])
 def test_without_jit_and_in_part(get):
     (_, _, kernel_fn), truth_fn, n_layers = NETWORKS["few"]
@@ -200,6 +201,7 @@ def test_users_layer_between():
     np.testing.assert_allclose(found.nngp, size * (np.sin(theta) + (np.pi - theta) * np.cos(theta)) / 2 / np.pi, 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["few", "deep", "residual", "absolute value"])
 def test_derivatives(network):
     """Against those in float64, which finite differences confirm elsewhere; forward over reverse too."""
@@ -223,6 +225,7 @@ def test_derivatives(network):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * np.max(np.abs(b)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inputs", ["line", "parallel", "close"])
 def test_derivatives_are_finite(inputs):
     (_, _, kernel_fn), _, _ = NETWORKS["deep"]

@@ -51,6 +51,7 @@ def test_pair_of_two_functions():
         np.testing.assert_allclose(pair(sin, cube, k, q1, q2), want, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_derivatives_are_finite_where_inputs_agree():
     with jax.enable_x64(True):
         f = FUNCTIONS["sin"]

@@ -204,6 +204,7 @@ def test_checks_options(options):
         tracing.lift(lambda p, x: x @ p, jnp.ones((3, 2)), jnp.ones((2, 3)), **options)
 
 
+@pytest.mark.slow
 def test_one_input_and_other_sizes():
     f, shapes, variances, network, shape = NETWORKS["relu"]
     x = draws(shape, "float32", 4)[3]

@@ -32,6 +32,7 @@ def layers():
     )
 
 
+@pytest.mark.slow
 def test_before_further_layers():
     head = stax.Relu(), stax.Dense(1)
     x = inputs()
@@ -41,6 +42,7 @@ def test_before_further_layers():
         stax.serial(lifted("direct"), *head)[2](x, None, "ntk")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["stax", "direct"])
 def test_in_batches_and_predictions(backend):
     net, x = lifted(backend), inputs(6)

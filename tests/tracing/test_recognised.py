@@ -63,6 +63,7 @@ def test_others_have_no_name(f):
     assert repr(activation(f).layer).startswith("Nonlinearity(")
 
 
+@pytest.mark.slow
 def test_linear_between_kinks():
     phi = activation(jax.nn.hard_sigmoid)
     assert phi.accuracy == "a function that is linear between kinks at -3, 0, 3: relative errors below 1e-9"

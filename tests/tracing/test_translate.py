@@ -29,6 +29,7 @@ def residual(p, x):
 SIZES = {"u": (5, W), **dict.fromkeys("vrs", (W, W)), **dict.fromkeys("abcd", (W,)), "w": (W, 1)}
 
 
+@pytest.mark.slow
 def test_residual_networks_with_biases():
     x = jnp.asarray(np.random.RandomState(0).normal(size=(3, 5)), jnp.float32)
     net = lifted(residual, SIZES, x)

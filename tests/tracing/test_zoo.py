@@ -77,6 +77,7 @@ def test_is_refused(entry):
         lift(entry.apply, entry.init, entry.x[:3], **entry.options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", mostly_slow(EXACT, ["linen: resnet", "haiku: mlp"]))
 def test_double_precision_with_variances_given(name):
     """With what initialisers mean, to all digits: fan-in, over all axes but the last."""

@@ -118,6 +118,7 @@ def test_matrices_are_not_loaded_without_a_word(target):
     assert np.asarray(store.ntk).shape == (11, 11)
 
 
+@pytest.mark.slow
 def test_infinite_networks_and_kernels_of_them(target):
     _, _, kernel_fn = stax.serial(stax.Dense(8), stax.Relu(), stax.Dense(1))
     store = make(target / "inputs", X1, None, ("nngp", "ntk"), kernel_fn=kernel_fn)
@@ -130,6 +131,7 @@ def test_infinite_networks_and_kernels_of_them(target):
     check(store, ntk=kernel_fn(k, get="ntk"))
 
 
+@pytest.mark.slow
 def test_averages_over_networks(target):
     init_fn, apply_fn, _ = stax.serial(stax.Dense(8), stax.Relu(), stax.Dense(1))
     kernel_fn = nt.monte_carlo_kernel_fn(init_fn, apply_fn, jax.random.key(1), n_samples=2)

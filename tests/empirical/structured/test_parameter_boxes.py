@@ -93,6 +93,7 @@ def test_entries_that_depend_on_parameters_in_other_ways(name):
     assert parameters_of(boxes)[(jacobian != 0).any(0)].all()
 
 
+@pytest.mark.slow
 def test_values_of_common_parameters_overlap():
     """It would be an error to miss an overlap; for slices, none is reported that is not there."""
     found = {name: boxes_of(value) for name, (value, _) in INJECTIVE.items()}

@@ -195,6 +195,7 @@ def test_in_float64_and_compiled(name):
         assert found.dtype == np.float64
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_the_library():
     def loss(kernel_fn, x):
         return jnp.sum(kernel_fn(x, VECTORS[1], "ntk") ** 2)
@@ -205,6 +206,7 @@ def test_gradients_are_those_of_the_library():
         np.testing.assert_allclose(found, truth, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_masks_go_through_old_layers():
     words = jnp.asarray(RNG.normal(size=(3, 4, 2)), jnp.float32).at[1, 2:].set(9.0)
     old = stax.serial(MyDense(8, 1.3, 0.2), MyErf(0.7, 1.5, 0.3), MyDense(4), stax.GlobalAvgPool())
@@ -216,6 +218,7 @@ def test_masks_go_through_old_layers():
     np.testing.assert_allclose(outputs[1:2], old[1](params, words[1:2, :2]), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_old_layer_is_its_finite_network():
     """`apply_fn` and the kernel of one layer belong together."""
     network = stax.serial(MyDense(256, 1.3, 0.2), MyErf(0.7, 1.5, 0.3), MyDense(1))

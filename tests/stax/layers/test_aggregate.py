@@ -78,6 +78,7 @@ def test_kernels_are_those_of_explicit_features(name):
     assert_exact(Aggregate(axes), (X1, X2), ys, patterns=ps, layouts=PAIRED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_kernels_of_lists_of_edges_are_those_of_explicit_features(name):
     axes, sizes, formula = CASES[name]
@@ -130,6 +131,7 @@ GRAPHS = np.random.RandomState(7).uniform(size=(2, 4, 4)) * (np.random.RandomSta
 LISTS = edges(2, 4, count=8, seed=5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["DENSE", "SPARSE"])
 def test_finite_networks_have_the_kernel_on_average(form):
     layer, p = (Aggregate(), GRAPHS) if form == "DENSE" else (sparse(), LISTS)
@@ -215,6 +217,7 @@ def test_masks(form):
     assert_exact(layer, xs, ys, patterns=ps, mask_constant=np.inf, masks=masks, layouts=PAIRED)
 
 
+@pytest.mark.slow
 def test_to_dense():
     """`to_dense` gets what is passed as `pattern`, whatever that is."""
     lists = edges(2, 4), edges(3, 4, seed=1)
@@ -227,6 +230,7 @@ def test_to_dense():
     np.testing.assert_allclose(y, Aggregate(to_dense=None)[1]((), X1[:, 0], pattern=adjacency(lists[0], 4)), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_types_derivatives_and_compilation_with_lists_of_edges():
     layer, p, x = sparse(), LISTS, X1[:, 0, :, :2]
     net = serial(DENSE, layer, Relu(), Dense(1))

@@ -88,6 +88,7 @@ FINITE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FINITE)
 def test_finite_networks_have_the_kernel_on_average(name):
     value, pairs = FINITE[name]

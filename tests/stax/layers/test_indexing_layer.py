@@ -46,6 +46,7 @@ def test_other_axes(axes, axes_out):
     assert_exact(Index(idx, *axes), xs, ys, axes=axes, axes_out=axes_out, layouts=LAYOUTS[::3])
 
 
+@pytest.mark.slow
 def test_finite_networks_have_the_kernel_on_average():
     x1, x2 = X1[..., :3], X2[..., :3]
     net = serial(Dense(8, 1.3, 0.4), Relu(), Index(Slice[:, 1:, 2]), Dense(4, 1.1), Index(Slice[:, ::-1]), Dense(1))

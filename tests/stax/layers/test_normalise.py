@@ -172,6 +172,7 @@ FINITE_NORMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FINITE_NORMS)
 def test_wide_finite_networks_with_layer_norm_have_the_kernel(name):
     x1, x2, axis, eps = FINITE_NORMS[name]
@@ -287,6 +288,7 @@ FINITE_DROPOUT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FINITE_DROPOUT)
 def test_finite_networks_with_dropout_have_the_kernel_on_average(name):
     """Over parameters and the activations that are dropped. These differ between all inputs of one batch."""

@@ -155,6 +155,7 @@ FINITE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FINITE)
 def test_finite_networks_have_the_kernel_on_average(name):
     sizes, pool = FINITE[name]
@@ -212,6 +213,7 @@ def test_masks():
     np.testing.assert_allclose(k.cov1, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_masked_finite_networks_have_the_kernel_on_average():
     x1, x2 = np.array(X1), np.array(X2[:1])
     x1[0, 3:] = x1[1, :1] = x2[0, 2:] = np.nan

@@ -92,6 +92,7 @@ def test_one_batch_is_two_equal_ones():
         np.testing.assert_allclose(getattr(one, name), getattr(two, name), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "method"), [(2, "linear"), (5, "nearest")])
 def test_finite_networks_have_the_kernel_on_average(size, method):
     x1, x2 = X1[:, :, 0, :3], X2[:, :, 0, :3]

@@ -56,6 +56,7 @@ def test_arguments():
     assert stax.Elu(1)[2].spec.form.key == stax.Elu(1.0)[2].spec.form.key
 
 
+@pytest.mark.slow
 def test_finite_network():
     """One wide network: the mean of products over 4,096 hidden units."""
     x = np.random.RandomState(0).normal(size=(3, 5))

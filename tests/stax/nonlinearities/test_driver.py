@@ -185,6 +185,7 @@ def test_derivatives_are_finite(name, dtype):
         assert np.isfinite(result).all(), (order, result)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOME)
 def test_derivatives_are_right(name):
     with jax.enable_x64(True):
@@ -195,6 +196,7 @@ def test_derivatives_are_right(name):
     np.testing.assert_allclose(hessian[where], second[where], rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOME)
 def test_ways_to_derivatives_agree(name, dtype):
     _, gradient, forward, reverse = derivatives(name, dtype)
@@ -203,6 +205,7 @@ def test_ways_to_derivatives_agree(name, dtype):
     np.testing.assert_allclose(forward, np.einsum("nabcd->ncdab", forward), rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOME)
 def test_derivatives_in_single_precision(name):
     single = derivatives(name, np.dtype("float32"))

@@ -37,6 +37,7 @@ def test_derivatives(name):
         np.testing.assert_allclose(got[:, 0, 0], moments(*x)[1], rtol=1e-12)  # E[f' f'] is the derivative
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", mostly_slow(NAMES, ["hard tanh"]))
 def test_derivatives_are_finite(name, dtype):
     moments = SERIES[name].dual.moments

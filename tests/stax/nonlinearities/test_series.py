@@ -28,6 +28,7 @@ def test_series_agree(name, spread, dtype):
             np.testing.assert_allclose(a, b, rtol=0, atol=(2e-6 if dtype == np.float32 else 2e-9) * jnp.abs(b).max())
 
 
+@pytest.mark.slow
 def test_piecewise_linear_functions_of_equal_variances(dtype):
     """Interpolated between angles, for many pairs, and integrated for each of few."""
     random = np.random.RandomState(0)
@@ -52,6 +53,7 @@ def undeclared(x):
     return jnp.maximum(jnp.abs(x) - 1, 0)
 
 
+@pytest.mark.slow
 def test_undeclared_kinks_are_a_warning():
     layer = stax.Nonlinearity(undeclared)
     with pytest.warns(UserWarning, match=r"`Nonlinearity` has relative errors of about .*, more than"):
@@ -61,6 +63,7 @@ def test_undeclared_kinks_are_a_warning():
     np.testing.assert_allclose(approximate, exact, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_tolerance_and_error():
     assert stax.nonlinearity_error(own) < 1e-9
     assert 1e-9 < stax.nonlinearity_error(own, tolerance=1e-4) < 1e-4
@@ -68,6 +71,7 @@ def test_tolerance_and_error():
     np.testing.assert_allclose(rough, kernel(stax.Nonlinearity(own)), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_given_derivative():
     def slope(x):
         return jnp.ones_like(x)
@@ -105,6 +109,7 @@ def test_functions_of_traced_values():
         stax.Nonlinearity(3)
 
 
+@pytest.mark.slow
 def test_images_of_one_variance():
     """Evaluated slab by slab, where some entries stand for no pair of positions, and at once."""
     x = np.random.RandomState(0).normal(size=(2, 4, 3))

@@ -67,6 +67,7 @@ def assert_close(actual, desired):
         np.testing.assert_allclose(a, b, rtol=32 * eps, atol=32 * eps * np.nanmax(jnp.abs(b)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layers, pool, n2, x64",
     [
@@ -113,6 +114,7 @@ def test_against_numbers_known_otherwise(calls):
     np.testing.assert_allclose(ntk[0, [0, 2]], [1, 0], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_zero_inputs_and_those_that_are_not_numbers(calls, by_xla):
     x = images(4).at[1].set(0).at[2, :5].set(0).at[3, 2, 2, 0].set(jnp.nan)
     fn = kernel_of([*MIXED, POOLS[0]])
@@ -122,6 +124,7 @@ def test_zero_inputs_and_those_that_are_not_numbers(calls, by_xla):
     assert_close(actual, desired)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-16, 1e15])
 def test_neither_over_nor_underflows(scale, calls, by_xla):
     x1, x2 = images(2) * scale, images(2, seed=1) * scale
@@ -130,6 +133,7 @@ def test_neither_over_nor_underflows(scale, calls, by_xla):
     assert calls
 
 
+@pytest.mark.slow
 def test_derivatives_are_those_of_xla(calls, by_xla):
     x1, x2 = images(2, (3, 4, 2)), images(1, (3, 4, 2), seed=1)
 
@@ -149,6 +153,7 @@ def test_derivatives_are_those_of_xla(calls, by_xla):
     assert_close(jax.jit(derivatives)(numbers, x1), by_xla(jax.jit(derivatives), numbers, x1))
 
 
+@pytest.mark.slow
 def test_within_transformations(calls, by_xla):
     x1, x2 = images(4, (6, 6, 2)), images(2, (6, 6, 2), seed=1)
     fn = kernel_of([*RELUS, POOLS[0]])
@@ -163,6 +168,7 @@ def test_within_transformations(calls, by_xla):
     assert_close(spread, fn(x1, x2)[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layers",
     [

@@ -43,6 +43,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", Padding, ids=lambda p: p.name)
 def test_windows_of_rows_are_rows_of_windows(padding):
     for _, n, size, stride in (case for case in CASES if case[0] is padding):

@@ -36,6 +36,7 @@ def rows_of(pool_sum, cov):
     return jnp.where(positions.present, cov[..., positions.first, positions.second], 7.0), positions, weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wraps", [False, True], ids=["zeros", "periodic"])
 @pytest.mark.parametrize("n", [1, 3, 6])
 def test_sums_over_windows(n, wraps):
@@ -53,6 +54,7 @@ def test_sums_over_windows(n, wraps):
     assert count >= 8
 
 
+@pytest.mark.slow
 def test_several_axes():
     n = 4
     with jax.enable_x64(True):

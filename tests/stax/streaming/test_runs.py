@@ -63,6 +63,7 @@ def test_pointwise_layers_of_users_are_right():
     np.testing.assert_allclose(streamed, whole, rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_temporaries_are_bounded(optimised):
     def temporaries(*layers):
         kernel_fn = jax.jit(lambda x: serial(*layers, GlobalAvgPool())[2](x, None, "ntk"))

@@ -228,6 +228,7 @@ IN_ONE_BATCH = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", mostly_slow(IN_ONE_BATCH, QUICK))
 def test_one_batch(name):
     """Of one batch, half of the rows are computed."""
@@ -236,12 +237,14 @@ def test_one_batch(name):
         assert_equal(streamed(name, x), at_once(name, x), 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["same", "pools", "loops"])
 def test_single_precision(name):
     x = inputs(name, 3, seed=2).astype(np.float32)
     assert_equal(streamed(name, x), at_once(name, x), 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"diagonal_batch": False}], ids=["variances", "covariances"])
 @pytest.mark.parametrize("twice", [True, False], ids=["one batch", "two batches"])
 def test_all_pairs_of_positions(twice, options):
@@ -260,6 +263,7 @@ def test_all_pairs_of_positions(twice, options):
         assert not runs, "Without windows there is nothing to gain."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["same", "strides", "pools", "normalised"])
 def test_masks(name):
     x1, x2 = inputs(name, 2, seed=3), inputs(name, 3, seed=4)
@@ -348,6 +352,7 @@ def test_traced_hyperparameters():
     np.testing.assert_allclose(jax.jit(jax.grad(f))(1.2), slope, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_equal_batches_are_one():
     """With dropout this can be seen."""
     x = inputs("normalised", 3, seed=9)

@@ -57,6 +57,7 @@ def test_acts_on_positions(name):
     np.testing.assert_allclose(got, want.transpose(order), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_nonlinearity_after_a_choice_of_positions():
     """A choice commutes with what acts entry by entry, so it may come between two parts of one nonlinearity."""
     x = jnp.asarray(np.random.RandomState(0).normal(size=(2, 3, 5)), jnp.float32)

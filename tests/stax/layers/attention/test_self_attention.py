@@ -90,6 +90,7 @@ def assert_equal(kernel, expected, rtol=1e-10, names=COVARIANCES):
 # Finite networks
 
 
+@pytest.mark.slow
 def test_square_root_scaling_has_the_kernel_at_any_width():
     layer = attention(False, "IDENTITY", (2, 3, 4, 4), b_std=0.3)
     nngp, ntk = estimate(layer, X1, X2, seed=1, draws=3000)
@@ -354,6 +355,7 @@ def test_float32_is_close_to_float64(kind):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5 * np.abs(b).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [KINDS[0], KINDS[3], KINDS[4], KINDS[7]], ids=["softmax", "abs", "relu", "root"])
 def test_derivatives(kind):
     """Second derivatives are finite where there are kinks, and the first ones agree with differences."""

@@ -42,6 +42,7 @@ def deep(kind):
     return serial(first, Relu(), kind(5, (2, 3), None, "CIRCULAR", 1.1, None, parameterization="standard"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_layouts_agree(kind):
     """Covariances of equal inputs or positions are those of the full layout, and two equal batches are one."""
@@ -188,6 +189,7 @@ def test_masks(kind):
         np.testing.assert_allclose(getattr(small, name), expected, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_masked_finite_networks_have_the_kernel_on_average(kind):
     x1, x2 = np.array(X1), np.array(X2[:1])

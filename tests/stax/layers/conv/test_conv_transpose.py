@@ -49,6 +49,7 @@ def adjoint_pairs(cases):
     return quickly(lambda keys: [pair(key, *case) for key, case in zip(keys, cases, strict=True)], keys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
 def test_circular_is_the_adjoint_of_the_circular_convolution(n):
     cases = [((n,), (stride,), (size,)) for stride in range(1, 5) for size in range(1, 5)]
@@ -70,6 +71,7 @@ FINITE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FINITE)
 def test_finite_networks_have_the_kernel_on_average(name):
     sizes, filter_shape, strides, padding, parameterization, b_std, s = FINITE[name]

@@ -87,6 +87,7 @@ FINITE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FINITE)
 def test_finite_networks_have_the_kernel_on_average(name):
     sizes, filter_shape, strides, padding, parameterization, b_std, s = FINITE[name]
