@@ -101,7 +101,7 @@ assert np.allclose(kernels(stax.Relu())[0], expected, atol=1e-12)
 
 # %%
 def wave(z):
-    return jnp.sin(2 * z) * jnp.exp(-jnp.abs(z) / 2) + jnp.abs(z) / 4
+    return 2 * z / (1 + z**2) + jnp.abs(z) / 4
 
 
 fig, axes = plt.subplots(1, 2, figsize=(7, 3.1))
