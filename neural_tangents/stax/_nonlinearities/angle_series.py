@@ -23,7 +23,30 @@ _BLOCK = 2**14
 FEW = 2**14
 
 
-@functools.partial(jax.jit, static_argnames=("spread", "shortest"))
+def compiled_for_layouts(*static: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compiles a function of `(data, pairs, spread, shortest)` once for each `spread`; not if that holds traced values.
+
+    Args:
+      static: further arguments that are known.
+    """
+
+    def decorate(fn: Callable[..., Any]) -> Callable[..., Any]:
+        program = jax.jit(fn, static_argnames=(*static, "spread", "shortest"))
+
+        @functools.wraps(fn)
+        def call(data: Any, pairs: Pairs, spread: Spread, shortest: bool = False) -> Any:
+            try:
+                hash(getattr(spread, "__self__", spread))
+            except TypeError:  # that of a slab
+                return fn(data, pairs, spread, shortest)
+            return program(data, pairs, spread=spread, shortest=shortest)
+
+        return call
+
+    return decorate
+
+
+@compiled_for_layouts()
 def expectations(tables: FunctionTables, pairs: Pairs, spread: Spread, shortest: bool = False) -> tuple[Array, ...]:
     """`E[f(u) f(v)]` and `E[f'(u) f'(v)]`.
 

@@ -77,9 +77,16 @@ def nonlinearity(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
     ).spec()
 
 
-@functools.lru_cache
 def _spread(layout: Layout) -> Spread:
-    """A function that is the same for equal layouts, so that what it is static for is compiled once."""
+    """A function that is the same for equal layouts, so that what it is static for is compiled once.
+
+    The layout of a slab holds traced values: it is equal to no other, and what uses it is part of a larger program.
+    """
+    return layout.spread if layout.__hash__ is None else _same_spread(layout)
+
+
+@functools.lru_cache
+def _same_spread(layout: Layout) -> Spread:
     return layout.spread
 
 

@@ -11,7 +11,7 @@ from jax import Array
 
 from neural_tangents._core import mesh_axes
 from neural_tangents._core.numerics import erfc, safe_sqrt
-from neural_tangents.stax._nonlinearities.angle_series import FEW, chebyshev_sum, one_deviation
+from neural_tangents.stax._nonlinearities.angle_series import FEW, chebyshev_sum, compiled_for_layouts, one_deviation
 from neural_tangents.stax._nonlinearities.angle_tables import (
     chebyshev_coefficients,
     chebyshev_nodes,
@@ -93,7 +93,7 @@ def piecewise_linear(fn: Any, pieces: Pieces) -> Dual:
     return polar(fn, moments, square, vanishes=constant == 0)
 
 
-@functools.partial(jax.jit, static_argnames=("pieces", "spread", "shortest"))
+@compiled_for_layouts("pieces")
 def _expectations(pieces: Pieces, pairs: Pairs, spread: Spread, shortest: bool) -> tuple[Array, Array]:
     """`E[f(u) f(v)]` and `E[f'(u) f'(v)]`."""
 
