@@ -36,7 +36,7 @@ def compiled_for_layouts(*static: str) -> Callable[[Callable[..., Any]], Callabl
         @functools.wraps(fn)
         def call(data: Any, pairs: Pairs, spread: Spread, shortest: bool = False) -> Any:
             try:
-                hash(getattr(spread, "__self__", spread))
+                hash(spread)
             except TypeError:  # that of a slab
                 return fn(data, pairs, spread, shortest)
             return program(data, pairs, spread=spread, shortest=shortest)

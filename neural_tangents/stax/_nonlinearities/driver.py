@@ -1,7 +1,6 @@
 """One driver for all nonlinearities: from a `Dual` record to a layer."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,7 +9,6 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.layout import Layout
 from neural_tangents._core.requirements import Bool, Diagonal, Requirements
 from neural_tangents.stax._nonlinearities.dual import Dual
-from neural_tangents.stax._nonlinearities.polar import Spread
 from neural_tangents.stax._spec import LayerSpec, Leaf
 
 
@@ -52,7 +50,7 @@ def nonlinearity(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
                     nngp, k_dot = dual.pair_moments(nngp, *prepared)
                 else:
                     known = None if k.distance is None else k.distance.value
-                    nngp, k_dot = dual.in_layout(nngp, q1, q2, _spread(k.layout), known)
+                    nngp, k_dot = dual.in_layout(nngp, q1, q2, _Spread(k.layout), known)
             else:
                 nngp, k_dot, distance = dual.with_distance(k.nngp, *prepared, k.distance)
         return k.replace(
@@ -77,17 +75,14 @@ def nonlinearity(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
     ).spec()
 
 
-def _spread(layout: Layout) -> Spread:
-    """A function that is the same for equal layouts, so that what it is static for is compiled once.
+@dataclasses.dataclass(frozen=True)
+class _Spread:
+    """`Layout.spread`, the same function for equal layouts, so that what it is static for is compiled once."""
 
-    The layout of a slab holds traced values: it is equal to no other, and what uses it is part of a larger program.
-    """
-    return layout.spread if layout.__hash__ is None else _same_spread(layout)
+    layout: Layout
 
-
-@functools.lru_cache
-def _same_spread(layout: Layout) -> Spread:
-    return layout.spread
+    def __call__(self, x: Any, y: Any) -> tuple[Any, Any]:
+        return self.layout.spread(x, y)
 
 
 def _own(cov: Any, q: Any, k: Kernel, dual: Dual) -> Any:
