@@ -1,6 +1,6 @@
 """Numbers that depend on inputs alone, computed for a batch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -21,15 +21,29 @@ def hosts_of(nodes: Sequence[Node]) -> list[Host]:
 
 def needed(reading: Reading, outputs: Sequence[Node]) -> set[int]:
     """The values of the program that have to be computed for some nodes."""
-    numbers = {host.number for host in hosts_of(outputs)}
+
+    def of_hosts(nodes: Sequence[Node]) -> set[int]:
+        return {host.number for host in hosts_of(nodes)}
+
+    return behind(reading, of_hosts(outputs), lambda node: of_hosts([node])) - {-1}
+
+
+def behind(reading: Reading, numbers: set[int], of_mean: Callable[[Node], set[int]]) -> set[int]:
+    """Values of the program, and all that they are computed from.
+
+    Args:
+      reading: of the program.
+      numbers: the values.
+      of_mean: which values the mean of a node over channels is computed from.
+    """
     for step in reversed(reading.programs[0].steps):
         for number in numbers.intersection(step.results):
             expectation = reading.expectations.get(number)
             if expectation is not None:
-                numbers |= {host.number for host in hosts_of([expectation.node])}
+                numbers = numbers | of_mean(expectation.node)
             elif number not in reading.vanishing:
-                numbers |= set(step.operands)
-    return numbers - {-1}
+                numbers = numbers.union(step.operands)
+    return numbers
 
 
 class Inputs:

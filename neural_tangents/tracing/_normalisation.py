@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from neural_tangents.tracing._graph import Node, Product, Weighted, is_gaussian
-from neural_tangents.tracing._inputs_of_batches import Inputs
+from neural_tangents.tracing._inputs_of_batches import Inputs, behind
 from neural_tangents.tracing._reading import Reading
 
 
@@ -25,7 +25,7 @@ def normalisation_of(node: Weighted, reading: Reading) -> Normalisation | None:
       reading: of the program that these numbers are computed by.
     """
     program, places = reading.programs[0], node.host.places
-    numbers = _behind(reading, node.host.number)
+    numbers = behind(reading, {node.host.number}, lambda _: set())  # up to means over channels
     squares = [reading.expectations[number].node for number in numbers if number in reading.expectations]
     if program.inputs[-1] in numbers or len(squares) != 1 or not is_gaussian(node.child):
         return None
@@ -53,16 +53,6 @@ def normalisation_of(node: Weighted, reading: Reading) -> Normalisation | None:
     if not np.allclose(result(squares_of_test), (eps + squares_of_test) ** -0.5, rtol=1e-5):
         return None
     return Normalisation(tuple(summed), eps)
-
-
-def _behind(reading: Reading, number: int) -> set[int]:
-    """The values of the program that one is computed from, up to means over channels."""
-    numbers = {number}
-    for step in reversed(reading.programs[0].steps):
-        for result in numbers.intersection(step.results):
-            if result not in reading.expectations and result not in reading.vanishing:
-                numbers |= set(step.operands)
-    return numbers
 
 
 def _squared(node: Node, child: Node) -> tuple[int, ...] | None:
