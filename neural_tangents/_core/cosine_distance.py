@@ -115,7 +115,9 @@ def _correlation(k: Array, r1: Array, r2: Array) -> Array:
 
 
 @jax.custom_jvp
-def of_inputs(x1: Array, x2: Array, k: Array, r1: Array, r2: Array, one_batch: Any) -> tuple[Array, CosineDistance]:
+def of_inputs(
+    x1: Array, x2: Array, k: Array, r1: Array, r2: Array, one_batch: Any, first: Any = 0
+) -> tuple[Array, CosineDistance]:
     """The covariances of inputs, and their distances with small angles.
 
     Args:
@@ -125,16 +127,17 @@ def of_inputs(x1: Array, x2: Array, k: Array, r1: Array, r2: Array, one_batch: A
       r1: lengths of `x1`, `(N1, 1)`.
       r2: lengths of `x2`, `(1, N2)`.
       one_batch: whether both batches are the same.
+      first: number of the first of `x1` in its batch, of which they may be a part.
     """
     if len(x1) * x2.size <= _BLOCK:  # few compile fast without conditions
-        marked = _mark(k, x1, x2, r1, r2, 0, one_batch)
+        marked = _mark(k, x1, x2, r1, r2, first, one_batch)
     else:
-        marked = _marked(k, x1, x2, r1, r2, one_batch)
+        marked = _marked(k, x1, x2, r1, r2, one_batch, first)
     rho = _correlation(marked, r1, r2)
     size = jnp.abs(rho)
     close, rough = size > 2, 1 - size
     # Equal inputs have none, and among other inputs this may be a rounding error.
-    noise = jnp.where(_different(k.shape, 0, one_batch), 4, 64) * jnp.finfo(k.dtype).eps
+    noise = jnp.where(_different(k.shape, first, one_batch), 4, 64) * jnp.finfo(k.dtype).eps
     distance = CosineDistance(jnp.where(close, size / _mark_of_one(k), zero_where(rough < noise, rough)), acute=False)
     return jnp.where(close, distance.correlation(rho) * (r1 * r2), marked), distance
 
@@ -150,7 +153,7 @@ def _of_inputs_jvp(primals: Any, tangents: Any) -> Any:
 
 
 @jax.jit
-def _marked(k: Array, x1: Array, x2: Array, r1: Array, r2: Array, one_batch: Any) -> Array:
+def _marked(k: Array, x1: Array, x2: Array, r1: Array, r2: Array, one_batch: Any, first: Any = 0) -> Array:
     """Covariances of inputs, with marks where a distance is small: a multiple of it stands in for the correlation.
 
     This multiple exceeds all correlations, so that one array holds all that is known. It is changed in place, block by
@@ -161,12 +164,12 @@ def _marked(k: Array, x1: Array, x2: Array, r1: Array, r2: Array, one_batch: Any
 
     def mark_rows(k: Array, row: Array, x1: Array, r1: Array) -> Array:
         def mark(k: Array, column: Array, x2: Array, r2: Array) -> Array:
-            return _mark(k, x1, x2, r1, r2, row - column, one_batch)
+            return _mark(k, x1, x2, r1, r2, first + row - column, one_batch)
 
-        close = jnp.any(_close(k, r1, r2, row, one_batch), axis=0)
+        close = jnp.any(_close(k, r1, r2, first + row, one_batch), axis=0)
         return _in_blocks(mark, close, columns, 1, k, (x2, 0), (r2, 1))
 
-    close = jnp.any(_close(k, r1, r2, 0, one_batch), axis=1)
+    close = jnp.any(_close(k, r1, r2, first, one_batch), axis=1)
     return _in_blocks(mark_rows, close, rows, 0, k, (x1, 0), (r1, 0))
 
 

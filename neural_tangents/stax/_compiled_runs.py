@@ -14,6 +14,7 @@ from neural_tangents._core.programs import Programs
 from neural_tangents._core.trees import tree_leaves
 from neural_tangents.stax._blocks import fewest, in_sequence
 from neural_tangents.stax._keywords import Keywords
+from neural_tangents.stax._row_blocks import has_blocks, in_row_blocks
 from neural_tangents.stax._spec import Step, arguments_of, with_numbers
 from neural_tangents.stax._streaming.explain import observed
 from neural_tangents.stax._streaming.runs import Run, find_run, spatial_sizes
@@ -57,7 +58,11 @@ def _evaluated(
     if run is not None or ((shared or may_loop) and _are_pure(layers)):
 
         def evaluate(layers: Sequence[Step], k: Any, kwargs: dict[str, Any]) -> Any:
-            return in_sequence(layers, k, kwargs) if run is None else streamed(run.of(layers), budget, k, kwargs)
+            if run is not None:
+                return streamed(run.of(layers), budget, k, kwargs)
+            if has_blocks(layers, k) and all(value is None for value in kwargs.values()):
+                return in_row_blocks(layers, k)
+            return in_sequence(layers, k, kwargs)
 
         try:
             # A loop is given the numbers of its layers, which would be arguments of a program that others share.

@@ -96,6 +96,7 @@ class InputBatches:
       inputs2: inputs of the second batch; None if it is the first.
       with_ntk: whether the kernel has an NTK, zero so far.
       small_angles: whether the kernel has cosine distances, if inputs are neither images nor masked.
+      first: number of the first of `inputs1` in the batch that they are a part of; None if they are all of it.
       x1_is_x2, mask1, mask2, diagonal_batch, diagonal_spatial, shape1, shape2, batch_axis, channel_axis: those of the
         `Kernel`.
     """
@@ -113,11 +114,13 @@ class InputBatches:
     batch_axis: int = _static()
     channel_axis: int = _static()
     small_angles: bool = _static()
+    first: Any = dataclasses.field(default=None, metadata={"pytree_node": True})
 
     def kernel(self, diagonal_batch: bool, diagonal_spatial: bool) -> Kernel:
         """The kernel `nngp[n1, n2, ...] = sum_c x1[n1, ..., c] x2[n2, ..., c] / C`, in a layout."""
         c1, c2 = self.inputs1, self.inputs1 if self.inputs2 is None else self.inputs2
         layout = Layout(Spatial.DIAGONAL if diagonal_spatial else Spatial.PAIRED, diagonal_batch)
+        first = 0 if self.first is None else self.first
         inner, channels = _inner(c1, c2, diagonal_spatial), max(c1.shape[-1], 1)
         nngp, cov2 = inner / channels, None
         if self.inputs2 is not None:
@@ -148,11 +151,11 @@ class InputBatches:
         distance = None
         if self.small_angles and nngp.ndim == 2 and nngp.size and self.mask1 is None and self.mask2 is None:
             lengths = layout.spread(*(length(q * channels) for q in kernel.variances))
-            inner, distance = cosine_distance.of_inputs(c1, c2, inner, *lengths, self.x1_is_x2)
+            inner, distance = cosine_distance.of_inputs(c1, c2, inner, *lengths, self.x1_is_x2, first)
             nngp = inner / channels
-        if self.inputs2 is not None and c1.shape == c2.shape:
+        if self.inputs2 is not None and (self.first is not None or c1.shape == c2.shape):
             variance, _ = kernel.variances
-            nngp = layout.tie(nngp, layout.spread(variance, variance)[0], self.x1_is_x2)
+            nngp = layout.tie(nngp, layout.spread(variance, variance)[0], self.x1_is_x2, first)
         return kernel.replace(nngp=nngp, distance=distance)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 
 from neural_tangents._core import mesh_axes
+from neural_tangents._core.chebyshev import chebyshev_sum
 from neural_tangents._core.numerics import safe_sqrt
 from neural_tangents._core.precision import matmul_precision
 from neural_tangents.stax._nonlinearities.angle_tables import AngleTable, place_of_deviation, place_of_distance
@@ -236,17 +237,6 @@ def _weight(order: Any, growth: Any, r: Array) -> Array:
 
 def _product(matrix: Any, x: Array) -> Array:
     return jnp.tensordot(jnp.asarray(matrix, x.dtype), x, 1, precision=matmul_precision())
-
-
-def chebyshev_sum(terms: Sequence[Array] | Array, y: Array) -> Array:
-    """`sum_j terms[j] T_j(y)`: even and odd terms by themselves, in two chains of operations half as long."""
-    w = 2 * y * y - 1  # with it, `T_(2 i)(y) = T_i(w)` and `T_(2 i + 1)(y) = y W_i(w)`, where `W_1 = 2 w - 1`
-    even, odd = [(jnp.zeros_like(y), jnp.zeros_like(y))] * 2
-    for i in reversed(range(1, (len(terms) + 1) // 2)):
-        even = 2 * w * even[0] - even[1] + terms[2 * i], even[0]
-    for i in reversed(range(len(terms) // 2)):
-        odd = 2 * w * odd[0] - odd[1] + terms[2 * i + 1], odd[0]
-    return w * even[0] - even[1] + terms[0] + y * (odd[0] - odd[1])
 
 
 def _chebyshev(x: Array, n: int) -> Array:

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from numpy.polynomial import chebyshev
 
+from neural_tangents._core.chebyshev import chebyshev_coefficients, chebyshev_nodes
 from neural_tangents.stax._nonlinearities.sectors import DEVIATIONS, Quadrature, Rule
 
 # Standard deviations from 0 to `LARGEST`, with a resolution of `UNIT` near 0; `sqrt(1 - cos(phi))` likewise.
@@ -128,20 +129,7 @@ def _part(odd: bool, order: int, growth: float, s: np.ndarray, size: np.ndarray,
     return dataclasses.replace(part, basis=basis)
 
 
-def chebyshev_nodes(n: int) -> np.ndarray:
-    """The zeros of the polynomial of degree `n`."""
-    return np.cos(math.pi * (np.arange(n) + 0.5) / n)
-
-
 def distance_of_place(y: np.ndarray) -> np.ndarray:
     """The inverse of `place_of_distance`."""
     x = (y + 1) / 2
     return (_NEAR * x / (1 + _NEAR - x)) ** 2
-
-
-def chebyshev_coefficients(values: Any, xp: Any = np) -> Any:
-    """Chebyshev coefficients along the first axis, from values at the nodes, with NumPy or with JAX."""
-    n = len(values)
-    matrix = chebyshev.chebvander(chebyshev_nodes(n), n - 1).T * (2 / n)
-    matrix[0] /= 2
-    return xp.tensordot(matrix.astype(values.dtype), values, 1)

@@ -6,7 +6,7 @@ import math
 import jax
 import numpy as np
 
-from neural_tangents.stax._nonlinearities.angle_tables import chebyshev_coefficients, chebyshev_nodes
+from neural_tangents._core.chebyshev import chebyshev_coefficients, chebyshev_nodes
 from neural_tangents.stax._nonlinearities.sectors import panels
 
 # At most so many terms, of which some more are known, for standard deviations up to one of these.

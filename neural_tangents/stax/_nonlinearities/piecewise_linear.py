@@ -10,11 +10,10 @@ import numpy as np
 from jax import Array
 
 from neural_tangents._core import mesh_axes
+from neural_tangents._core.chebyshev import chebyshev_coefficients, chebyshev_nodes, chebyshev_sum
 from neural_tangents._core.numerics import erfc, safe_sqrt
-from neural_tangents.stax._nonlinearities.angle_series import FEW, chebyshev_sum, compiled_for_layouts, one_deviation
+from neural_tangents.stax._nonlinearities.angle_series import FEW, compiled_for_layouts, one_deviation
 from neural_tangents.stax._nonlinearities.angle_tables import (
-    chebyshev_coefficients,
-    chebyshev_nodes,
     distance_of_place,
     place_of_distance,
 )
@@ -116,7 +115,7 @@ def _of_one_deviation(pieces: Pieces, pairs: Pairs, spread: Spread, r: Array) ->
     exist = jnp.multiply(*spread(jnp.ones_like(pairs.r1), jnp.ones_like(pairs.r2)))
 
     def interpolated(same: Array, opposite: Array) -> Array:
-        even, odd = (chebyshev_sum(chebyshev_coefficients(x, jnp), y) for x in (same + opposite, same - opposite))
+        even, odd = (chebyshev_sum(chebyshev_coefficients(x), y) for x in (same + opposite, same - opposite))
         return (even + jnp.where(pairs.k < 0, -odd, odd)) / 2 * exist
 
     return interpolated(same[0], opposite[0]), interpolated(same[1], opposite[1])

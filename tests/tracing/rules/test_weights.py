@@ -17,9 +17,11 @@ def nngp(f, *shape, x=X, **options):
 
 def test_positions_are_kept_summed_or_have_their_own():
     kept = 0.5 * jnp.einsum("npf,mqf->nmpq", X, X)
-    np.testing.assert_allclose(nngp(lambda p, x: jnp.einsum("npf,fc->npc", x, p), 3, 9), kept, rtol=1e-5)
+    np.testing.assert_allclose(nngp(lambda p, x: jnp.einsum("npf,fc->npc", x, p), 3, 9), kept, rtol=1e-5, atol=1e-6)
     summed = jnp.trace(kept, axis1=2, axis2=3)
-    np.testing.assert_allclose(nngp(lambda p, x: jnp.einsum("npf,pfc->nc", x, p), 2, 3, 9), summed, rtol=1e-5)
+    np.testing.assert_allclose(
+        nngp(lambda p, x: jnp.einsum("npf,pfc->nc", x, p), 2, 3, 9), summed, rtol=1e-5, atol=1e-6
+    )
     own = kept * jnp.eye(2)[None, None]
     np.testing.assert_allclose(nngp(lambda p, x: jnp.einsum("npf,pfc->npc", x, p), 2, 3, 9), own, rtol=1e-5, atol=1e-6)
 

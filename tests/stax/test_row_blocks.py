@@ -1,0 +1,153 @@
+"""Networks of vectors in blocks of rows, against the same networks at once."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from neural_tangents import stax
+from neural_tangents.stax import _compiled_runs, _row_blocks
+
+KEY = jax.random.key(0)
+
+
+def deep(*nonlinearities):
+    layers = [layer for phi in nonlinearities for layer in (stax.Dense(8, 1.4, 0.1), phi)]
+    return stax.serial(*layers, stax.Dense(1))
+
+
+def residual():
+    block = stax.serial(
+        stax.FanOut(2),
+        stax.parallel(stax.serial(stax.Relu(), stax.Dense(8), stax.Erf(), stax.Dense(8)), stax.Identity()),
+        stax.FanInSum(),
+    )
+    return stax.serial(stax.Dense(8), block, block, stax.LayerNorm(), stax.Relu(), stax.Dense(1))
+
+
+def branches():
+    """A network with two outputs."""
+    first = [stax.Dense(8), stax.Relu(), stax.Dense(8), stax.Relu(), stax.Dense(8)]
+    return stax.serial(*first, stax.FanOut(2), stax.parallel(stax.Relu(), stax.Erf()))
+
+
+NETWORKS = {
+    "relu": lambda: deep(*[stax.Relu()] * 4),
+    "erf": lambda: deep(*[stax.Erf()] * 4),
+    "several kinds": lambda: deep(stax.Relu(), stax.Tanh(), stax.Sin(), stax.LeakyRelu(0.1)),
+    "residual": residual,
+    "branches": branches,
+}
+
+
+@pytest.fixture
+def in_blocks(monkeypatch):
+    """Small blocks; how often they were used."""
+    calls = []
+
+    def counted(*args):
+        calls.append(args)
+        return _row_blocks.in_row_blocks(*args)
+
+    monkeypatch.setattr(_compiled_runs, "in_row_blocks", counted)
+    monkeypatch.setattr(_row_blocks, "_PAIRS", 40)
+    monkeypatch.setattr(_compiled_runs, "_MANY", 1)
+    monkeypatch.setattr(_compiled_runs, "_SHARED", _compiled_runs.Programs())
+    return calls
+
+
+def inputs(kind, dtype=np.float32):
+    x1, x2 = (jax.random.normal(key, (n, 3), dtype) for key, n in zip(jax.random.split(KEY), (23, 9), strict=True))
+    x1, x2 = x1.at[3].set(0), x2.at[2].set(x1[5]).at[4].set(-x1[6]).at[5].set(x1[20] * (1 + 1e-3))
+    return (
+        (x1, jnp.array(x1)) if kind == "equal copies" else (x1, x1[::-1] * 1.0) if kind == "equal sizes" else (x1, x2)
+    )
+
+
+def at_once(fn, *args):
+    """The result without blocks."""
+    size = _row_blocks._PAIRS
+    try:
+        _row_blocks._PAIRS = 2**40
+        return fn(*args)
+    finally:
+        _row_blocks._PAIRS = size
+
+
+def check(found, expected, dtype):
+    eps = np.finfo(dtype).eps
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(x, y, rtol=0, atol=50 * eps * np.abs(y).max())
+
+
+@pytest.mark.parametrize("kind", ["two batches", "equal sizes", "equal copies"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_equal_to_all_rows_at_once(name, kind, dtype, in_blocks):
+    x1, x2 = inputs(kind, dtype)
+    kernel_fn = NETWORKS[name]()[2]
+    found, expected = kernel_fn(x1, x2), at_once(NETWORKS[name]()[2], x1, x2)
+    assert len(in_blocks) == 1  # in one program, without falling back
+    check(found, expected, dtype)
+    assert jax.tree.structure(found) == jax.tree.structure(expected)  # shapes and flags too
+
+
+@pytest.mark.parametrize("name", ["relu", "erf"])
+def test_under_transformations(name, in_blocks):
+    with jax.enable_x64(True):
+        x1, x2 = inputs("two batches", np.float64)
+        x1 = x1.at[3].set(0.5)  # see the note on second derivatives at zero in `_row_blocks.py`
+        kernel_fn = NETWORKS[name]()[2]
+
+        def total(x1, x2):
+            nngp, ntk = kernel_fn(x1, x2, ("nngp", "ntk"))
+            return jnp.sum(jnp.sin(nngp) + ntk**2)
+
+        def curvature(x1, x2):
+            return jax.grad(lambda x1: jax.grad(total)(x1, x2).sum())(x1)
+
+        for fn in (jax.jit(total), jax.grad(total), jax.jit(jax.grad(total, (0, 1))), curvature):
+            before = len(in_blocks)
+            found = fn(x1, x2)
+            assert len(in_blocks) > before
+            jax.clear_caches()
+            check(found, at_once(fn, x1, x2), np.float32)
+            jax.clear_caches()
+        many = jnp.stack([x1, x1 + 1])
+        found = jax.vmap(lambda x: kernel_fn(x, x2, "ntk"))(many)
+        check(found, jnp.stack([kernel_fn(x, x2, "ntk") for x in many]), np.float64)
+
+
+def test_what_is_not_cut(in_blocks):
+    """One batch, few layers, layers that see which inputs are the same, or that mix them; masks; variances of pairs."""
+    x1, x2 = inputs("two batches")
+    relu = [stax.Dense(8), stax.Relu()] * 3
+
+    @stax.layer
+    def Centred():
+        def kernel_fn(k, **kwargs):
+            return k.replace(nngp=k.nngp - jnp.mean(k.nngp, axis=0, keepdims=True))
+
+        return lambda rng, shape: (shape, ()), lambda params, x, **kwargs: x - jnp.mean(x, axis=0), kernel_fn
+
+    masked = x1.at[0, 0].set(jnp.nan), x2
+    cases = [
+        (stax.serial(*relu), (x1, None), {}),
+        (stax.serial(*relu[:4]), (x1, x2), {}),
+        (stax.serial(*relu, stax.Dropout(0.9)), (x1, x2), {}),
+        (stax.serial(*relu, Centred()), (x1, x2), {}),
+        (stax.serial(*relu), masked, {"mask_constant": jnp.nan}),
+        (stax.serial(*relu), (x1, x2), {"diagonal_batch": False}),
+    ]
+    for network, x, options in cases:
+        found = network[2](*x, "nngp", **options)
+        assert found.shape == (23, 23 if x[1] is None else 9)
+    assert not in_blocks
+
+
+def test_memory_is_that_of_results(optimised):
+    """A deep network needs little more than its results: of 2,048 x 2,048 pairs, 16 MiB each in float32."""
+    kernel_fn = deep(*[stax.Relu()] * 8)[2]
+    x = jax.ShapeDtypeStruct((2048, 8), jnp.float32)
+    program = jax.jit(lambda a, b: kernel_fn(a, b, "ntk")).lower(x, x).compile(optimised)
+    assert program.memory_analysis().temp_size_in_bytes < 32 * 2**20
