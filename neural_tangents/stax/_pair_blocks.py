@@ -1,0 +1,175 @@
+"""Networks of vectors, evaluated for some pairs of inputs at a time.
+
+What one layer passes on to the next then stays in the caches of a processor, and no arrays but results grow with both
+batches. Of two batches, a block is some rows of their kernel. Of one batch, it is a square on or above the diagonal, as
+those below it are transposes.
+
+Where jax differentiates a loop twice, forward over reverse, it drops the rules of `cosine_distance.py` for derivatives.
+That matters for second derivatives of half-lines at inputs that are zero, in networks with biases.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from neural_tangents._core.kernel import Kernel
+from neural_tangents._core.mesh_axes import scan
+from neural_tangents._core.trees import tree_map
+from neural_tangents._core.types import Shape
+from neural_tangents.stax._blocks import in_sequence
+from neural_tangents.stax._inputs import InputBatches
+from neural_tangents.stax._spec import Step
+from neural_tangents.stax._streaming.run_geometry import RunGeometry, after_layer
+
+# About how many pairs of inputs are evaluated at a time. Measured with networks of `benchmarks/cases.py` on two cores:
+# in float64, a half of that, and twice as many, take longer by a tenth. Other devices need more to be busy.
+_PAIRS = 2**19
+_PAIRS_OF_DEVICES = 2**25
+# With fewer layers, all of them are fused into one pass over memory.
+_LAYERS = 6
+
+
+def has_blocks(steps: Sequence[Step], k: Any) -> bool:
+    """Whether there are many layers and pairs of vectors, and layers act on each pair by itself."""
+    if not isinstance(k, InputBatches) or len(k.shape1) != 2 or not k.diagonal_batch:
+        return False
+    if len(steps) < _LAYERS or not (k.mask1 is k.mask2 is None):
+        return False
+    if 0 in (len(k.inputs1), k.shape2[k.batch_axis]) or _Blocks.of(k) is None:
+        return False
+    if any(step.spec.requirements.get("use_dropout", False) for step in steps):  # where inputs are the same
+        return False
+    geometry: Any = RunGeometry.of(())
+    try:
+        for step in steps:
+            geometry = after_layer(step.spec, geometry)
+    except Exception:  # of a layer that mixes pairs, or that does not say what it does
+        return False
+    return True
+
+
+def in_blocks(steps: Sequence[Step], k: InputBatches) -> Any:
+    """The kernels after layers in sequence."""
+    blocks = _Blocks.of(k)
+    assert blocks is not None
+
+    @jax.checkpoint  # derivatives evaluate blocks again, as otherwise all of them would be kept
+    def evaluate(part: InputBatches) -> Any:
+        return in_sequence(steps, part, {})
+
+    def step(part: Callable[..., InputBatches], total: Any, start: Array) -> tuple[Any, None]:
+        return tree_map(functools.partial(blocks.put, start), total, evaluate(part(start))), None
+
+    one, starts = (blocks.rows, blocks.starts) if blocks.on_diagonal is None else (blocks.square, blocks.on_diagonal)
+    total = tree_map(blocks.empty, jax.eval_shape(lambda: evaluate(one(starts[0]))))
+    total, _ = scan(functools.partial(step, one), total, starts)
+    return total if blocks.on_diagonal is None else scan(functools.partial(step, blocks.pair), total, blocks.starts)[0]
+
+
+class _Blocks(NamedTuple):
+    """How pairs of inputs are cut into blocks.
+
+    Attributes:
+      k: the inputs.
+      sizes: how many inputs of both batches make a block.
+      starts: for each block, the numbers of its first inputs; of a batch with itself, those above the diagonal.
+      on_diagonal: the same, of blocks on the diagonal; None for two batches.
+    """
+
+    k: InputBatches
+    sizes: tuple[int, int]
+    starts: np.ndarray
+    on_diagonal: np.ndarray | None
+
+    @classmethod
+    def of(cls, k: InputBatches) -> "_Blocks | None":
+        """The blocks of inputs; None if there are few."""
+        pairs = _PAIRS if jax.default_backend() == "cpu" else _PAIRS_OF_DEVICES
+        if k.inputs2 is not None:
+            n2 = max(1, len(k.inputs2))
+            firsts, size = _cut(len(k.inputs1), pairs // n2)
+            return cls(k, (size, n2), np.array([(i, 0) for i in firsts]), None) if len(firsts) > 1 else None
+        firsts, size = _cut(len(k.inputs1), math.isqrt(pairs))
+        if len(firsts) < 3:  # little is below the diagonal, and two programs take longer to compile
+            return None
+        above = np.array([(i, j) for i in firsts for j in firsts if i < j])
+        return cls(k, (size, size), above, np.array([(i, i) for i in firsts]))
+
+    def rows(self, start: Array) -> InputBatches:
+        """Some rows of the kernel of two batches."""
+        k = self.k
+        assert k.inputs2 is not None
+        first = start[0] if k.inputs1.shape == k.inputs2.shape else None
+        return self._part(self._taken(start[0], 0), k.inputs2, x1_is_x2=k.x1_is_x2, first=first)
+
+    def square(self, start: Array) -> InputBatches:
+        """Some inputs of one batch, with themselves."""
+        return self._part(self._taken(start[0], 0), None)
+
+    def pair(self, start: Array) -> InputBatches:
+        """Some inputs of one batch, with others of it."""
+        return self._part(self._taken(start[0], 0), self._taken(start[1], 1), x1_is_x2=False)
+
+    def _taken(self, start: Array, which: int) -> Array:
+        return lax.dynamic_slice_in_dim(self.k.inputs1, start, self.sizes[which])
+
+    def _part(self, inputs1: Array, inputs2: Array | None, **changes: Any) -> InputBatches:
+        return dataclasses.replace(self._sized(self.k, self.sizes), inputs1=inputs1, inputs2=inputs2, **changes)
+
+    def _sized(self, k: Any, sizes: Sequence[int]) -> Any:
+        shapes = (_with_size(shape, k.batch_axis, n) for shape, n in zip((k.shape1, k.shape2), sizes, strict=True))
+        return dataclasses.replace(k, **dict(zip(("shape1", "shape2"), shapes, strict=True)))
+
+    def empty(self, part: Kernel) -> Kernel:
+        """The kernel of all pairs, to be filled, from the shapes and types of a block."""
+        n = [len(x) for x in (self.k.inputs1, self.k.inputs1 if self.k.inputs2 is None else self.k.inputs2)]
+
+        def zeros(like: Any, *shape: int) -> Any:
+            return jax.tree.map(lambda x: jnp.zeros(shape if x.ndim else (), x.dtype), like)
+
+        return dataclasses.replace(
+            self._sized(part, n),
+            **{name: zeros(getattr(part, name), *n) for name in ("nngp", "ntk", "distance")},
+            cov1=zeros(part.cov1, n[0]),
+            cov2=zeros(part.cov2, n[1]),
+            x1_is_x2=self.k.x1_is_x2,
+        )
+
+    def put(self, start: Array, total: Kernel, part: Kernel) -> Kernel:
+        """The kernel of all pairs, filled with a block, and with its transpose if it is above the diagonal."""
+        i, j = start[0], start[1]
+        below = total.cov2 is None and part.cov2 is not None
+
+        def pairs(all_pairs: Any, some: Any) -> Any:
+            def put(x: Array, y: Array) -> Array:
+                if x.ndim == 0:
+                    return x
+                x = lax.dynamic_update_slice(x, y, (i, j))
+                return lax.dynamic_update_slice(x, y.T, (j, i)) if below else x
+
+            return jax.tree.map(put, all_pairs, some)
+
+        return dataclasses.replace(
+            total,
+            **{name: pairs(getattr(total, name), getattr(part, name)) for name in ("nngp", "ntk", "distance")},
+            cov1=total.cov1 if below else lax.dynamic_update_slice(total.cov1, part.cov1, (i,)),
+            cov2=None if total.cov2 is None else part.cov2,
+        )
+
+
+def _cut(n: int, most: int) -> tuple[list[int], int]:
+    """Where blocks of inputs begin, and their equal size; the last ones may overlap."""
+    count = -(-n // max(1, most))
+    size = -(-n // count)
+    return [min(i * size, n - size) for i in range(count)], size
+
+
+def _with_size(shape: Shape, axis: int, size: int) -> Shape:
+    return tuple(size if i == axis % len(shape) else n for i, n in enumerate(shape))
