@@ -4,15 +4,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from finite_networks import MLP_PARAMS, X1, X2, mlp, normal
+from finite_networks import MLP_PARAMS as PARAMS
+from finite_networks import X1 as FIRST
+from finite_networks import X2 as SECOND
+from finite_networks import mlp, normal
 
 import neural_tangents as nt
 from neural_tangents import stax
 from neural_tangents.empirical._checks import as_arrays, check_parameters, check_vector, described
 
+# Messages name types; here all are those of single precision.
+MLP_PARAMS, X1, X2 = jax.tree.map(np.float32, (PARAMS, FIRST, SECOND))
 KEY = jax.random.key(0)
 INIT_FN, APPLY_FN, _ = stax.Dense(3)
 ORDER = r"parameters last, after both batches of inputs: \(x1, x2, params\)"
+
+
+@pytest.fixture(autouse=True)
+def one_precision():
+    with jax.enable_x64(False):
+        yield
 
 
 @jax.custom_vjp
