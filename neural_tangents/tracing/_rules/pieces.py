@@ -28,7 +28,7 @@ def parts(reading: Reading, step: Step, operands: Sequence[Any]) -> Any:
         return _weighted(reading, step, operands)
     if step.name == "reduce_sum" and joint.axis in step.params["axes"]:
         return _summed(reading, step, joint)
-    if step.name in ("transpose", "broadcast_in_dim", "squeeze", "expand_dims"):
+    if step.name in ("transpose", "broadcast_in_dim", "squeeze"):
         return _moved(reading, step, joint, rule)
     if step.name == "concatenate" and step.params["dimension"] == joint.axis:
         return Parts(joint.axis, tuple(p for v in operands for p in (v.parts if isinstance(v, Parts) else (v,))))

@@ -54,14 +54,6 @@ def squeeze(reading: Reading, step: Step, operands: Sequence[Any]) -> Any:
     return with_axes(operands[0], tuple(axis for i, axis in enumerate(operands[0].axes) if i not in gone))
 
 
-def expand_dims(reading: Reading, step: Step, operands: Sequence[Any]) -> Any:
-    """`expand_dims`."""
-    axes = list(operands[0].axes)
-    for i in sorted(step.params["dimensions"]):
-        axes.insert(i, ())
-    return with_axes(operands[0], tuple(axes))
-
-
 def broadcast_in_dim(reading: Reading, step: Step, operands: Sequence[Any]) -> Any:
     """`broadcast_in_dim`: new axes, along which nothing changes."""
     value, where = operands[0], step.params["broadcast_dimensions"]
