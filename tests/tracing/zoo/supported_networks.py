@@ -253,6 +253,43 @@ def pooled_by_linen(x):
     return nn.Dense(2)(nn.avg_pool(relu(nn.Dense(WIDTH)(x)), (3, 2), (2, 2), "SAME").mean((1, 2)))
 
 
+def dense_block(x):
+    """Convolutions of activations side by side."""
+    a = relu(nn.Conv(WIDTH, (3,))(x))
+    b = relu(nn.Conv(WIDTH, (3,))(a))
+    c = relu(nn.Conv(WIDTH, (3,))(jnp.concatenate([a, b], -1)))
+    return nn.Dense(2)(jnp.concatenate([a, b, c], -1).mean(1))
+
+
+def dense_block_truth(p):
+    def kernels(x):
+        same = seen(4, 3, 1, 1, 1)
+        a = cf.relu(cf.dense(cf.window(cf.inputs(x), 4, same)))
+        b = cf.relu(cf.dense(cf.window(a, 4, same)))
+        c = cf.relu(cf.dense(cf.window(0.5 * (a + b), 4, same)))
+        return cf.dense(cf.mean_positions((1 / 3) * (a + b + c), 4))
+
+    return kernels
+
+
+def joined_and_moved(x):
+    """Activations side by side are pooled, flipped, padded, added up, and reshaped; some positions go on."""
+    h = jnp.concatenate([relu(nn.Dense(WIDTH)(x)), jax.lax.erf(nn.Dense(WIDTH)(x))], -1)
+    h = jnp.pad(nn.avg_pool(h, (2,), (1,))[:, ::-1], ((0, 0), (1, 0), (0, 0)))
+    h = jnp.cumsum(h, 1).reshape(x.shape[0], 2, 2, 2 * WIDTH)[:, 1, :, None]
+    return nn.Dense(2)(h.sum((1, 2)))
+
+
+def joined_and_moved_truth(p):
+    def kernels(x):
+        h = cf.dense(cf.inputs(x))
+        pools = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]) / 2
+        matrix = np.array([[0, 0, 1, 1]]) @ np.tril(np.ones((4, 4))) @ np.eye(4)[:, 1:] @ pools[::-1]
+        return cf.dense((0.5 * (cf.relu(h) + cf.erf(h))).mapped(np.kron(np.eye(len(x)), matrix)))
+
+    return kernels
+
+
 STRIDED = seen(5, 3, 2, 1, 2), seen(6, 2, 3, 2, 0, 2)
 LINEN = {
     "einsum": of_linen.compact(SEQUENCES, linen_einsum, heads_truth(1 / 2), **only_ntk),
@@ -296,6 +333,8 @@ LINEN = {
         SEQUENCES,
         windows_truth(seen_by_transpose(4, 2, 3, 0, 12, 2)),
     ),
+    "dense block": of_linen.compact(SEQUENCES, dense_block, dense_block_truth, **only_ntk),
+    "joined and moved": of_linen.compact(SEQUENCES, joined_and_moved, joined_and_moved_truth, **only_ntk),
     "pooled with padding": of_linen.compact(
         IMAGES, pooled_by_linen, images_truth(pool((5, 6), seen(5, 3, 2, 1, 1), seen(6, 2, 2))), **only_ntk
     ),
