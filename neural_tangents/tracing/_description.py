@@ -34,7 +34,8 @@ def table(reading: Reading, outputs: Sequence[Node], backend: str) -> str:
         elif isinstance(node, Bias | Embedding | Scale):
             uses.setdefault(node.weights.leaf, {})[type(node).__name__.lower()] = None
         elif isinstance(node, Phi) and node.activation.accuracy:
-            series[f"By series, {node.activation.accuracy}."] = None
+            by = "quadrature" if node.activation.needs_quadrature else "series"
+            series[f"By {by}, {node.activation.accuracy}."] = None
     rows = [_HEAD, *(_row(leaf, uses.get(i, {})) for i, leaf in enumerate(reading.leaves))]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
     lines = ["  ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)).rstrip() for row in rows]

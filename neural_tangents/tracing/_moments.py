@@ -42,7 +42,7 @@ def moments(a: Phi, b: Phi, k: Array, q1: Array, q2: Array, one: bool, own: bool
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _of_matrix(f: Activation, g: Activation, one: bool, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
     """Both moments for a matrix of covariances `[m, n]` and variances `[m]`, `[n]`."""
-    if f is not g:
+    if f is not g or f.needs_quadrature:
         r1, r2 = jnp.broadcast_to(q1[:, None], k.shape), jnp.broadcast_to(q2[None], k.shape)
         slopes = expectations.pair(f.rough.slope, g.rough.slope, k, r1, r2)
         return expectations.pair(f.rough, g.rough, k, r1, r2), slopes

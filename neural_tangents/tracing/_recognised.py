@@ -19,6 +19,8 @@ from neural_tangents.tracing._kinks import MOST, kinks
 
 _GRID = np.concatenate([-np.geomspace(8, 0.02, 60), np.geomspace(0.02, 8, 61)])
 _TOLERANCE = 1e-7
+_ROUGHLY = 1e-3  # errors of series above which they are not used for functions with kinks
+_FASTEST = 12.0  # power of a function whose expectations are known
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,30 +29,39 @@ class Activation:
 
     Attributes:
       fn: the function, of arrays of any floating type.
-      values: its values on a grid.
+      values: its values on a grid, which has no 0.
+      at_zero: its value at 0.
       is_bool: whether its values are truth values.
     """
 
     fn: Callable[[Array], Array]
     values: np.ndarray
-
+    at_zero: float
     is_bool: bool = False
 
     @functools.cached_property
     def linear(self) -> tuple[float, float] | None:
-        """`(a, b)` if it is `a x + b`."""
+        """`(a, b)` if it is `a x + b`, also at 0: `where(x == 0, 1, x)` is not, and may be a divisor."""
         if self.is_bool:
             return None
         a, b = np.polyfit(_GRID, self.values, 1) if np.all(np.isfinite(self.values)) else (np.nan, np.nan)
-        return (_nice(a), _nice(b)) if self.is_close(a * _GRID + b) else None
+        if not self.is_close(a * _GRID + b) or not abs(self.at_zero - b) <= _TOLERANCE * (1e-3 + abs(b)):
+            return None
+        return _nice(a), _nice(b)
 
     @functools.cached_property
     def rough(self) -> expectations.Rough:
         """The function with the places where it is not smooth.
 
         Raises:
-          LiftError: there are too many.
+          LiftError: there are too many, or it has no finite value somewhere.
         """
+        if not np.all(np.isfinite(self.values)) or not np.isfinite(self.at_zero):
+            where = 0.0 if np.all(np.isfinite(self.values)) else float(_GRID[~np.isfinite(self.values)][0])
+            raise LiftError(
+                f"A nonlinearity is not finite everywhere, such as at {where:.3g}, and its expectations may not be. "
+                "Say what it is there by `jnp.where`, or choose one that is bounded."
+            )
         fns, fn = [], self.fn
         for _ in range(3):
             fns.append(_on_doubles(fn))
@@ -67,8 +78,27 @@ class Activation:
 
     @functools.cached_property
     def layer(self) -> Any:
-        """The layer that applies it: a public one that has its values, or one for any function."""
-        return self._found[0] or stax.Nonlinearity(self.fn, kinks=self.rough.kinks)
+        """The layer that applies it: a public one that has its values, or one for any function.
+
+        Raises:
+          LiftError: the function is not finite, grows too fast, or has too many kinks for any.
+        """
+        if self._found[0] is not None:
+            return self._found[0]
+        layer = stax.Nonlinearity(self.fn, kinks=self.rough.kinks)
+        if self._grows_fast:
+            raise LiftError(
+                "The expectations of a nonlinearity cannot be computed: it grows too fast, such as exponentially. "
+                "Choose one that grows at most as a power, or `exp` of a linear function alone."
+            )
+        return layer
+
+    @functools.cached_property
+    def needs_quadrature(self) -> bool:
+        """Whether series are so far off that pairs are better computed by quadrature between kinks."""
+        if self._found[0] is not None or not any(self.rough.kinks) or self._is_piecewise_linear:
+            return False
+        return stax.nonlinearity_error(self.fn) > _ROUGHLY
 
     @functools.cached_property
     def accuracy(self) -> str:
@@ -78,6 +108,8 @@ class Activation:
             return f"{layer!r}: relative errors below 1e-9" if by_series else ""
         if self._is_piecewise_linear:
             return f"a function that is linear between kinks at {self._places}: relative errors below 1e-9"
+        if self.needs_quadrature:
+            return f"a function that is smooth between kinks at {self._places}"
         error = stax.nonlinearity_error(self.fn)
         where = f" with kinks at {self._places}" if any(self.rough.kinks) else ""
         return f"a function without a layer of its own{where}: relative errors of about {error:.0e}"
@@ -91,6 +123,12 @@ class Activation:
     @property
     def _places(self) -> str:
         return ", ".join(f"{kink:.4g}" for kink in self.rough.kinks)
+
+    @property
+    def _grows_fast(self) -> bool:
+        """Whether it grows faster than the power `_FASTEST`, so that series do not reach far enough."""
+        near, far = (np.abs(_on_doubles(self.fn)(np.array([-x, x]))) for x in (32.0, 256.0))
+        return not bool(np.all(far <= (1 + near) * 8**_FASTEST))
 
     @functools.cached_property
     def _is_piecewise_linear(self) -> bool:
@@ -133,14 +171,16 @@ _known: list[Activation] = []
 
 def activation(fn: Callable[[Array], Array]) -> Activation:
     """The function as an `Activation`: the same object for functions with equal values."""
+    grid = np.append(_GRID, 0.0)
     with jax.ensure_compile_time_eval(), jax.enable_x64(True):
-        results = np.asarray(fn(jnp.asarray(_GRID)))
+        results = np.asarray(fn(jnp.asarray(grid)))
     is_bool = results.dtype == bool
-    values = np.broadcast_to(results.astype(np.float64), _GRID.shape)
+    values = np.broadcast_to(results.astype(np.float64), grid.shape)
     for known in _known:
-        if known.is_bool == is_bool and np.array_equal(known.values, values, equal_nan=True):
+        ours = np.append(known.values, known.at_zero)
+        if known.is_bool == is_bool and np.array_equal(ours, values, equal_nan=True):
             return known
-    made = Activation(fn, values, is_bool)
+    made = Activation(fn, values[:-1], float(values[-1]), is_bool)
     _known.append(made)
     return made
 

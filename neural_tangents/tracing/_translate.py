@@ -25,6 +25,7 @@ from neural_tangents.tracing._graph import (
 from neural_tangents.tracing._normalisation import normalisation_of
 from neural_tangents.tracing._padding import Untranslated, Window, window_of
 from neural_tangents.tracing._reading import Reading
+from neural_tangents.tracing._recognised import Activation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,9 +100,9 @@ class _Translator:
         if isinstance(node, Linear):
             return self.linear(node, None, stop)
         if isinstance(node, Phi):
-            return [*self.layers(node.child, stop), node.activation.layer]
+            return [*self.layers(node.child, stop), _layer(node.activation)]
         if isinstance(node, Times) and isinstance(node.child, Phi):
-            return [*self.layers(node.child.child, stop), node.child.activation.times(node.factor).layer]
+            return [*self.layers(node.child.child, stop), _layer(node.child.activation.times(node.factor))]
         if isinstance(node, Times) and isinstance(node.child, Linear):
             weights, square = node.child.weights, node.factor**2
             weights = dataclasses.replace(weights, variance=weights.variance * square, rate=weights.rate * square)
@@ -244,6 +245,12 @@ def _pool_padding(fin: Sequence[int], shape: Sequence[int], strides: Sequence[in
     if all(tuple(pad) == (total // 2, total - total // 2) for pad, total in zip(pads, totals, strict=True)):
         return "SAME"
     raise Untranslated("a pool with padding that no layer has")
+
+
+def _layer(activation: Activation) -> Any:
+    if activation.needs_quadrature:
+        raise Untranslated("a nonlinearity with kinks, which series are too inaccurate for")
+    return activation.layer
 
 
 def n_channels(node: Node) -> int:

@@ -109,3 +109,17 @@ def test_many_features_take_no_memory():
     x = jnp.asarray(np.random.RandomState(0).normal(size=(9, 5000)), jnp.float32)
     net = tracing.lift(network, structs, x, distribution=lambda path, shape: 1 / shape[0], backend="direct")
     np.testing.assert_allclose(net.kernel_fn(x, None, "ntk"), layers()[2](x, None, "ntk"), rtol=1e-4)
+
+
+@pytest.mark.parametrize("backend, most", [("direct", 4), pytest.param("stax", 200, marks=pytest.mark.slow)])
+def test_a_new_batch_size_retraces_once(backend, most, count_compilations):
+    """By pairs there is one program, and that which cuts results; layers of `stax` are many small ones."""
+    kernel_fn = lifted(backend).kernel_fn
+    kernel_fn(inputs(5), None, ("nngp", "ntk"))
+    numbers = []
+    for n in (5, 7, 7, 5, 8, 8):
+        x = inputs(n) + 1
+        with count_compilations() as count:
+            kernel_fn(x, None, ("nngp", "ntk"))
+            numbers.append(count())
+    assert all(0 < numbers[i] <= most for i in (1, 4)) and not any(numbers[i] for i in (0, 2, 3, 5)), numbers

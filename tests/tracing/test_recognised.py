@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
-from neural_tangents import stax
+from neural_tangents import stax, tracing
+from neural_tangents.tracing import LiftError
 from neural_tangents.tracing._recognised import activation
 
 
@@ -78,8 +80,41 @@ def test_linear_between_kinks():
 @pytest.mark.slow
 def test_says_how_accurate_others_are():
     assert float(activation(jax.nn.gelu).accuracy.split()[-1]) < 1e-8
-    accuracy = activation(jax.nn.hard_silu).accuracy
-    assert "kinks at -3, 0, 3" in accuracy and 1e-5 < float(accuracy.split()[-1]) < 0.1
+    assert activation(jax.nn.hard_silu).accuracy == "a function that is smooth between kinks at -3, 0, 3"
+
+
+@pytest.mark.slow
+def test_jumps_away_from_zero_are_met_exactly():
+    def shrink(x):
+        return jnp.where(jnp.abs(x) > 0.5, x, 0.0)
+
+    structs = {"u": jax.ShapeDtypeStruct((3, 9), jnp.float32), "v": jax.ShapeDtypeStruct((9, 1), jnp.float32)}
+    x = jnp.array([[0.3, -0.6, 0.3], [0.3, 0.5, 1.0]])
+    net = tracing.lift(lambda p, x: shrink(x @ p["u"]) @ p["v"], structs, x, distribution=lambda _, s: 1 / s[0])
+    assert "By quadrature, " in net.describe()
+    q = np.sum(np.asarray(x) ** 2, 1) / 3
+    cut = 0.5 / np.sqrt(q)
+    # E[u^2; |u| > 1 / 2]
+    expected = q * (2 * cut * stats.norm.pdf(cut) + 2 * stats.norm.sf(cut))
+    np.testing.assert_allclose(np.diag(net.kernel_fn(x, None, "nngp")), expected, rtol=1e-5)
+
+
+def test_divisors_are_guarded_at_zero():
+    """`where(x == 0, 1, x)` is not `x`."""
+    phi = activation(lambda x: jnp.where(x == 0, 1, x))
+    assert phi.linear is None and activation(lambda x: x).linear == (1, 0)
+
+
+@pytest.mark.parametrize("f", [jnp.reciprocal, jnp.log, lambda x: jnp.log(jnp.abs(x)), lambda x: jnp.sqrt(x)])
+def test_refuses_what_is_not_finite(f):
+    with pytest.raises(LiftError, match="not finite"):
+        _ = activation(f).layer
+
+
+@pytest.mark.parametrize("f", [jnp.cosh, lambda x: x * jnp.exp(x)])
+def test_refuses_what_grows_fast(f):
+    with pytest.raises(LiftError, match="grows too fast"):
+        _ = activation(f).layer
 
 
 def test_equal_functions_are_one():

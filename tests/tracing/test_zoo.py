@@ -1,10 +1,23 @@
 """A zoo of networks of all frameworks: each has the kernel that it should have, or says why it has none."""
 
+import pathlib
+import re
+
+import flax.linen
+import flax.nnx
 import jax
 import numpy as np
 import pytest
 from sweeps import mostly_slow
-from zoo import equinox_networks, haiku_networks, hostile_networks, linen_networks, nnx_networks, plain_networks
+from zoo import (
+    equinox_networks,
+    haiku_networks,
+    hostile_networks,
+    linen_networks,
+    nnx_networks,
+    plain_networks,
+    supported_networks,
+)
 from zoo import surprising_networks as surprising
 from zoo.entry import WIDTH
 
@@ -18,6 +31,7 @@ FRAMEWORKS = {
     "plain": plain_networks,
 }
 ZOO = {f"{f}: {name}": entry for f, module in FRAMEWORKS.items() for name, entry in module.NETWORKS.items()}
+ZOO |= supported_networks.NETWORKS
 HOSTILE = {**hostile_networks.NETWORKS, **surprising.NETWORKS}
 BOTH = "nngp", "ntk"
 EXACT = ["linen: relu", "linen: he", "linen: cnn", "linen: resnet", "linen: gated", "nnx: mlp", "haiku: mlp"]
@@ -103,5 +117,31 @@ def test_networks_run(entry):
     assert np.isfinite(entry.apply(entry.init(jax.random.key(0)), entry.x[:2])).all()
 
 
+def supported():
+    """The layers that the documentation says are supported, as they are written, by framework."""
+    page = (pathlib.Path(__file__).parents[2] / "docs/howto/lifting.md").read_text()
+    rows = page.split("## What is supported")[1].split("Kernels of networks")[0].splitlines()
+    for row in rows:
+        for names, prefixes in zip(row.split("|")[2:], (("nn", "nnx"), ("eqx", "lax"), ("hk",)), strict=False):
+            for name in re.findall("`(.*?)`", names):
+                for prefix in prefixes:
+                    yield prefix, name.removeprefix("lax.")
+
+
+def test_every_layer_of_the_documentation_has_a_network():
+    code = "".join(path.read_text() for path in (pathlib.Path(__file__).parent / "zoo").glob("*.py"))
+    exists = {
+        "nn": lambda name: hasattr(flax.linen, name),
+        "nnx": lambda name: hasattr(flax.nnx, name),
+        "lax": lambda name: name == "scan",
+        "eqx": lambda name: name != "scan",
+    }
+    wanted = [(prefix, name) for prefix, name in supported() if exists.get(prefix, bool)(name)]
+    lacking = [
+        f"{prefix}.{name}" for prefix, name in wanted if not re.search(rf"\b{prefix}\.(nn\.)?{re.escape(name)}\b", code)
+    ]
+    assert len(wanted) > 40 and not lacking
+
+
 def test_the_zoo_is_large():
-    assert len(ZOO) >= 60 and len(HOSTILE) >= 40
+    assert len(ZOO) >= 100 and len(HOSTILE) >= 70

@@ -110,6 +110,8 @@ def _parts(s: np.ndarray, phi: np.ndarray, moments: np.ndarray, near: np.ndarray
     squares = np.diagonal(moments[:, -1], axis1=1, axis2=2)  # at the smallest angle
     total = np.sum(squares, axis=0)
     present = [np.any(square > 1e-24 * total) for square in squares]
+    if not any(present):
+        return []  # 0, as the derivative of a function of steps
     total = np.maximum(total, 1e-40 * np.max(total))  # functions may vanish near 0
     order = min(2, max(0, round(math.log2(near[1] / near[0]) / 2))) if near[0] > 0 else 2
     growth = math.log(total[0] / total[1]) / math.log(s[0] / s[1]) / 2

@@ -117,6 +117,8 @@ class _Complete(NamedTuple):
         return tables, error
 
     def error(self, tables: Sequence[AngleTable]) -> float:
+        if not np.any(self.checks):
+            return 0.0  # of what is 0, as the derivative of a function of steps
         left = self.checks.copy()
         for table in tables:
             left[int(table.odd)] -= table(_CHECKED, _CHECKED_ANGLES)

@@ -21,10 +21,9 @@ _ENTRYWISE = {
     "convert_element_type",
     "stop_gradient",
     "copy",
-    "copy_p",
     "square",
 }
-_REARRANGING = ("reshape", "transpose", "squeeze", "expand_dims", "broadcast_in_dim")
+_REARRANGING = ("reshape", "transpose", "squeeze", "broadcast_in_dim")
 # Functions whose value for c x is a power of c times that for x, so that the number of channels is but a factor.
 _HOMOGENEOUS = {
     *_REARRANGING,

@@ -33,11 +33,14 @@ def with_axes(value: Any, axes: Axes) -> Any:
 
 def reshape(reading: Reading, step: Step, operands: Sequence[Any]) -> Any:
     """`reshape`, also where it merges or splits axes."""
-    (value,) = operands
-    shape = reading.shapes(step.results[0])[0]
+    return reshaped_to(operands[0], reading.shapes(step.results[0])[0])
+
+
+def reshaped_to(value: Any, shape: Sequence[int]) -> Any:
+    """A value in another shape."""
     while True:
         splits: dict[Atom, tuple[int, ...]] = {}
-        axes = reshaped(value.axes, shape, splits)
+        axes = reshaped(value.axes, tuple(shape), splits)
         if not splits:
             return with_axes(value, axes)
         value = split(value, splits)
@@ -52,14 +55,6 @@ def squeeze(reading: Reading, step: Step, operands: Sequence[Any]) -> Any:
     """`squeeze`."""
     gone = {i % len(operands[0].axes) for i in step.params["dimensions"]}
     return with_axes(operands[0], tuple(axis for i, axis in enumerate(operands[0].axes) if i not in gone))
-
-
-def expand_dims(reading: Reading, step: Step, operands: Sequence[Any]) -> Any:
-    """`expand_dims`."""
-    axes = list(operands[0].axes)
-    for i in sorted(step.params["dimensions"]):
-        axes.insert(i, ())
-    return with_axes(operands[0], tuple(axes))
 
 
 def broadcast_in_dim(reading: Reading, step: Step, operands: Sequence[Any]) -> Any:
@@ -145,12 +140,14 @@ def replaced(value: Data, atom: Atom, node: Any) -> Data:
     return Data(node, tuple(tuple(kept(a) for a in axis if a != atom) for axis in value.axes))
 
 
-def slice_(reading: Reading, step: Step, operands: Sequence[Any]) -> Any:
-    """`slice`, with steps."""
+def slice_(reading: Reading, step: Step, operands: Sequence[Any], kept: int | None = None) -> Any:
+    """`slice`, with steps; an axis `kept` stays whole."""
     value = operands[0]
     strides = step.params["strides"] or (1,) * len(value.axes)
     bounds = zip(step.params["start_indices"], step.params["limit_indices"], strides, strict=True)
     for axis, (start, stop, stride) in enumerate(bounds):
+        if axis == kept:
+            continue
         if value.axes[axis] and value.axes[axis][0].kind == BATCH and len(value.axes[axis]) == 1:
             if start or stride != 1 or stop != value.axes[axis][0].size:
                 raise Misfit("the network mixes its inputs: it takes some of a batch")

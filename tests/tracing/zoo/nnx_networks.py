@@ -24,7 +24,7 @@ def entry(make, forward, x, truth, **options):
     graph, _, rest = nnx.split(template, nnx.Param, ...)
 
     def apply(params, x):
-        return nnx.merge(graph, params, rest)(x)
+        return nnx.merge(graph, params, rest, copy=True)(x)
 
     return Entry(apply, lambda key: nnx.state(Network(nnx.Rngs(key)), nnx.Param), x, truth, **options)
 
