@@ -67,10 +67,14 @@ def in_blocks(steps: Sequence[Step], k: InputBatches) -> Any:
     def step(part: Callable[..., InputBatches], total: Any, start: Array) -> tuple[Any, None]:
         return tree_map(functools.partial(blocks.put, start), total, evaluate(part(start))), None
 
+    def filled(total: Any, part: Callable[..., InputBatches], starts: np.ndarray) -> Any:
+        return scan(functools.partial(step, part), total, starts)[0]
+
     one, starts = (blocks.rows, blocks.starts) if blocks.on_diagonal is None else (blocks.square, blocks.on_diagonal)
     total = tree_map(blocks.empty, jax.eval_shape(lambda: evaluate(one(starts[0]))))
-    total, _ = scan(functools.partial(step, one), total, starts)
-    return total if blocks.on_diagonal is None else scan(functools.partial(step, blocks.pair), total, blocks.starts)[0]
+    if blocks.on_diagonal is not None:  # first those above it: the last blocks may overlap, and the diagonal is exact
+        total = filled(total, blocks.pair, blocks.starts)
+    return filled(total, one, starts)
 
 
 class _Blocks(NamedTuple):

@@ -93,6 +93,16 @@ def test_equal_to_all_pairs_at_once(name, kind, dtype, in_blocks):
     assert jax.tree.structure(found) == jax.tree.structure(expected)  # shapes and flags too
 
 
+def test_variances_are_on_the_diagonal(in_blocks):
+    """To the last bit, where rounding of a covariance would change the derivative's by a hundred times as much."""
+    kernel_fn = stax.serial(*[stax.Dense(1, 20.0), stax.Erf()] * 4)[2]
+    x, _ = inputs("two batches")
+    found, expected = kernel_fn(x), at_once(stax.serial(*[stax.Dense(1, 20.0), stax.Erf()] * 4)[2], x)
+    assert in_blocks
+    np.testing.assert_array_equal(np.diag(found.nngp), found.cov1)
+    np.testing.assert_allclose(np.diag(found.ntk), np.diag(expected.ntk), rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["relu", "erf"])
 def test_under_transformations(name, in_blocks):
     with jax.enable_x64(True):
