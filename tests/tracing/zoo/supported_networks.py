@@ -275,8 +275,9 @@ def dense_block_truth(p):
 def joined_and_moved(x):
     """Activations side by side are pooled, flipped, padded, added up, and reshaped; some positions go on."""
     h = jnp.concatenate([relu(nn.Dense(WIDTH)(x)), jax.lax.erf(nn.Dense(WIDTH)(x))], -1)
-    h = jnp.pad(nn.avg_pool(h, (2,), (1,))[:, ::-1], ((0, 0), (1, 0), (0, 0)))
-    h = jnp.cumsum(h, 1).reshape(x.shape[0], 2, 2, 2 * WIDTH)[:, 1, :, None]
+    h = jnp.pad(jnp.flip(nn.avg_pool(h, (2,), (1,)), 1), ((0, 0), (1, 0), (0, 0)))
+    # An index would be a `gather` in jax 0.8.
+    h = jnp.expand_dims(jax.lax.index_in_dim(jnp.cumsum(h, 1).reshape(x.shape[0], 2, 2, 2 * WIDTH), 1, 1, False), 2)
     return nn.Dense(2)(h.sum((1, 2)))
 
 
