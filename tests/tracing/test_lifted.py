@@ -115,7 +115,7 @@ def test_many_features_take_no_memory():
 def test_a_new_batch_size_retraces_once(backend, most, count_compilations):
     """By pairs there is one program, and that which cuts results; layers of `stax` are many small ones.
 
-    What is counted are traces and compilations: a program that calls others counts several times, by the release of jax.
+    What is counted are traces and compilations: how often a program that calls others counts is up to the release.
     """
     kernel_fn = lifted(backend).kernel_fn
     kernel_fn(inputs(5), None, ("nngp", "ntk"))
