@@ -21,6 +21,7 @@ from neural_tangents._core.selection import canonical_get, check_names, select
 from neural_tangents._core.tiling.traits import KernelTraits, OutputPairs
 from neural_tangents._core.trees import is_node, is_shape, tree_leaves, tree_map
 from neural_tangents._core.types import Get, PyTree, Shapes
+from neural_tangents.stax._angle_sum import kernel_of_network
 from neural_tangents.stax._inputs import input_batches, with_covariances, with_diagonals
 from neural_tangents.stax._keywords import inside_network, warn_of_unknown
 from neural_tangents.stax._spec import Form, LayerSpec, check_independence, pick
@@ -221,7 +222,7 @@ def _kernel_fn(spec: LayerSpec) -> Any:
         if memory_budget is not None:
             kwargs["memory_budget"] = memory_budget
         with inside_network():
-            outputs = spec.kernel(kernels, **pick(kwargs, spec))
+            outputs = kernel_of_network(spec, kernels, pick(kwargs, spec))
         # `with_covariances` in case no layer made kernels of the inputs.
         outputs = tree_map(lambda k: with_covariances(k).replace(distance=None), outputs)
         if twice:

@@ -61,7 +61,7 @@ def _evaluated(
             if run is not None:
                 return streamed(run.of(layers), budget, k, kwargs)
             if has_blocks(layers, k) and all(value is None for value in kwargs.values()):
-                return in_blocks(layers, k)
+                return in_blocks(lambda part: in_sequence(layers, part, {}), k)
             return in_sequence(layers, k, kwargs)
 
         try:

@@ -23,7 +23,6 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.mesh_axes import scan
 from neural_tangents._core.trees import tree_map
 from neural_tangents._core.types import Shape
-from neural_tangents.stax._blocks import in_sequence
 from neural_tangents.stax._inputs import InputBatches
 from neural_tangents.stax._spec import Step
 from neural_tangents.stax._streaming.run_geometry import RunGeometry, after_layer
@@ -38,13 +37,7 @@ _LAYERS = 6
 
 def has_blocks(steps: Sequence[Step], k: Any) -> bool:
     """Whether there are many layers and pairs of vectors, and layers act on each pair by itself."""
-    if not isinstance(k, InputBatches) or len(k.shape1) != 2 or not k.diagonal_batch:
-        return False
-    if len(steps) < _LAYERS or not (k.mask1 is k.mask2 is None):
-        return False
-    if 0 in (len(k.inputs1), k.shape2[k.batch_axis]) or _Blocks.of(k) is None:
-        return False
-    if any(step.spec.requirements.get("use_dropout", False) for step in steps):  # where inputs are the same
+    if len(steps) < _LAYERS or not are_vectors(k) or _Blocks.of(k) is None or depend_on_equality(steps):
         return False
     geometry: Any = RunGeometry.of(())
     try:
@@ -55,14 +48,28 @@ def has_blocks(steps: Sequence[Step], k: Any) -> bool:
     return True
 
 
-def in_blocks(steps: Sequence[Step], k: InputBatches) -> Any:
-    """The kernels after layers in sequence."""
-    blocks = _Blocks.of(k)
-    assert blocks is not None
+def are_vectors(k: Any) -> bool:
+    """Whether these are inputs that are vectors, without masks, of which no covariances within a batch are needed."""
+    return (
+        isinstance(k, InputBatches)
+        and len(k.shape1) == 2
+        and 0 not in (k.shape1[k.batch_axis], k.shape2[k.batch_axis])
+        and k.diagonal_batch
+        and k.mask1 is k.mask2 is None
+    )
 
-    @jax.checkpoint  # derivatives evaluate blocks again, as otherwise all of them would be kept
-    def evaluate(part: InputBatches) -> Any:
-        return in_sequence(steps, part, {})
+
+def depend_on_equality(steps: Sequence[Step]) -> bool:
+    """Whether a layer asks which inputs of both batches are the same."""
+    return any(step.spec.requirements.get("use_dropout", False) for step in steps)
+
+
+def in_blocks(fn: Callable[[InputBatches], Any], k: InputBatches) -> Any:
+    """`fn(k)`, kernels that have an entry for each pair of inputs, block by block."""
+    blocks = _Blocks.of(k)
+    if blocks is None:
+        return fn(k)
+    evaluate = jax.checkpoint(fn)  # derivatives evaluate blocks again, as otherwise all of them would be kept
 
     def step(part: Callable[..., InputBatches], total: Any, start: Array) -> tuple[Any, None]:
         return tree_map(functools.partial(blocks.put, start), total, evaluate(part(start))), None
@@ -97,10 +104,10 @@ class _Blocks(NamedTuple):
         """The blocks of inputs; None if there are few."""
         pairs = _PAIRS if jax.default_backend() == "cpu" else _PAIRS_OF_DEVICES
         if k.inputs2 is not None:
-            n2 = max(1, len(k.inputs2))
+            n2 = len(k.inputs2)
             firsts, size = _cut(len(k.inputs1), pairs // n2)
             return cls(k, (size, n2), np.array([(i, 0) for i in firsts]), None) if len(firsts) > 1 else None
-        firsts, size = _cut(len(k.inputs1), math.isqrt(pairs))
+        firsts, size = _cut(len(k.inputs1), math.isqrt(pairs // 2))  # fewer: those on the diagonal take longer
         if len(firsts) < 3:  # little is below the diagonal, and two programs take longer to compile
             return None
         above = np.array([(i, j) for i in firsts for j in firsts if i < j])
@@ -128,7 +135,7 @@ class _Blocks(NamedTuple):
         return dataclasses.replace(self._sized(self.k, self.sizes), inputs1=inputs1, inputs2=inputs2, **changes)
 
     def _sized(self, k: Any, sizes: Sequence[int]) -> Any:
-        shapes = (_with_size(shape, k.batch_axis, n) for shape, n in zip((k.shape1, k.shape2), sizes, strict=True))
+        shapes = (with_size(shape, k.batch_axis, n) for shape, n in zip((k.shape1, k.shape2), sizes, strict=True))
         return dataclasses.replace(k, **dict(zip(("shape1", "shape2"), shapes, strict=True)))
 
     def empty(self, part: Kernel) -> Kernel:
@@ -175,5 +182,6 @@ def _cut(n: int, most: int) -> tuple[list[int], int]:
     return [min(i * size, n - size) for i in range(count)], size
 
 
-def _with_size(shape: Shape, axis: int, size: int) -> Shape:
+def with_size(shape: Shape, axis: int, size: int) -> Shape:
+    """A shape with another size along an axis."""
     return tuple(size if i == axis % len(shape) else n for i, n in enumerate(shape))

@@ -1,5 +1,6 @@
 """`Dense`: a fully-connected layer."""
 
+import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from neural_tangents._core.types import Shape
 from neural_tangents.stax._build import public_layer
 from neural_tangents.stax._hyperparameters import check_axes, integer
 from neural_tangents.stax._layers.affine import Affine, weights_and_bias
-from neural_tangents.stax._spec import LayerSpec, Leaf
+from neural_tangents.stax._spec import LayerSpec, Leaf, WindowMean
 
 
 @public_layer
@@ -92,7 +93,7 @@ def Dense(
     def kernel(k: Kernel) -> Kernel:
         return affine.kernel(k, None, fan_in=k.shape1[channel_axis])
 
-    return Leaf(
+    leaf = Leaf(
         "Dense",
         init=init,
         apply=apply,
@@ -105,4 +106,5 @@ def Dense(
         ),
         random_weights=True,
         positions="each",
-    ).spec()
+    )
+    return dataclasses.replace(leaf.spec(), formula=None if affine.standard else WindowMean((), W_std, b_std))

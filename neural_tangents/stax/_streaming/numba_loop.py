@@ -117,7 +117,7 @@ class Torus(NamedTuple):
             or k.mask2 is not None
             or len(run.sizes) != 2
             or len(means) != len(lines)
-            or not all(isinstance(formula, WindowMean) for formula in means)
+            or not all(isinstance(formula, WindowMean) and len(formula.windows) == 2 for formula in means)
             or not all(isinstance(formula, HalfLines) for formula in lines)
             or any(step.spec.form is None for step in run.steps)  # their numbers are to be found there
             or not all(map(_is_plain, itertools.chain.from_iterable(mean.windows for mean in means)))
