@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sweeps import mostly_slow
 
 from neural_tangents import stax
 from neural_tangents.stax import _angle_sum
@@ -63,7 +64,7 @@ def by_layers(fn):
 
 
 @pytest.mark.parametrize("one_batch", [False, True])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", mostly_slow(NETWORKS, ["relu", "biases"]))
 def test_equal_to_the_layers(name, one_batch, dtype, sums):
     make, one_length = NETWORKS[name]
     x1, x2 = inputs(one_length, dtype)
@@ -76,6 +77,7 @@ def test_equal_to_the_layers(name, one_batch, dtype, sums):
     assert not np.array_equal(found.ntk, expected.ntk)  # it was the sum
 
 
+@pytest.mark.slow
 def test_what_does_not_converge_is_evaluated_by_layers(sums, monkeypatch):
     with jax.enable_x64(True):
         x1, x2 = inputs(False, np.float64)
@@ -90,6 +92,7 @@ def test_what_does_not_converge_is_evaluated_by_layers(sums, monkeypatch):
         assert np.abs(kernel_fn(x1, x2, "ntk") - expected).max() > 1e-9 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 def test_derivatives_are_those_of_the_layers(sums):
     with jax.enable_x64(True):
         for name in ("relu", "biases"):

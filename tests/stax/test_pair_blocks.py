@@ -104,6 +104,7 @@ def test_variances_are_on_the_diagonal(in_blocks):
     np.testing.assert_array_equal(np.diag(found.ntk), np.diag(expected.ntk))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["relu", "erf"])
 def test_under_transformations(name, in_blocks):
     with jax.enable_x64(True):
