@@ -137,7 +137,7 @@ def of_inputs(
     size = jnp.abs(rho)
     close, rough = size > 2, 1 - size
     # Equal inputs have none, and among other inputs this may be a rounding error.
-    noise = jnp.where(_different(k.shape, first, one_batch), 4, 64) * jnp.finfo(k.dtype).eps
+    noise = jnp.where(different(k.shape, first, one_batch), 4, 64) * jnp.finfo(k.dtype).eps
     distance = CosineDistance(jnp.where(close, size / _mark_of_one(k), zero_where(rough < noise, rough)), acute=False)
     return jnp.where(close, distance.correlation(rho) * (r1 * r2), marked), distance
 
@@ -216,12 +216,12 @@ def _mark_of_one(k: Array) -> float:
 
 
 def _close(k: Array, r1: Array, r2: Array, offset: Any, one_batch: Any) -> Array:
-    """Where different inputs have a distance that is small and not marked; row 0 has the number of column `-offset`."""
+    """Where different inputs have a distance that is small and not marked; row 0 has the number of column `offset`."""
     size, whole = jnp.abs(k), r1 * r2
-    return (size > (1 - _CLOSE) * whole) & (size < 2 * whole) & _different(k.shape, offset, one_batch)
+    return (size > (1 - _CLOSE) * whole) & (size < 2 * whole) & different(k.shape, offset, one_batch)
 
 
-def _different(shape: tuple[int, ...], offset: Any, one_batch: Any) -> Array:
-    """Where an input is not paired with itself; see `_close`."""
+def different(shape: tuple[int, ...], offset: Any, one_batch: Any) -> Array:
+    """Where an input is not paired with itself: row 0 has the number of column `offset`, if there is one batch."""
     row, column = (lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (0, 1))
     return (row + offset != column) | ~jnp.asarray(one_batch)

@@ -102,20 +102,15 @@ class Layout:
         """A covariance of two batches with zeros where it has no entry: functions of what is there may be infinite."""
         return cov
 
-    def is_same(self, cov: Array, first: Any = 0) -> Array:
-        """Where a covariance of two equal batches pairs an input and position with itself; a mask of `cov`'s shape.
-
-        Args:
-          cov: the covariance.
-          first: number of the input to which its first row belongs.
-        """
-        return self._equal_pairs(cov.shape, 0, first)
+    def is_same(self, cov: Array) -> Array:
+        """Where a covariance of two equal batches pairs an input and position with itself; a mask of `cov`'s shape."""
+        return self._equal_pairs(cov.shape, 0)
 
     def is_same_own(self, cov: Array) -> Array:
         """As `is_same`, for the covariance of one batch with itself."""
         return self._equal_pairs(cov.shape, 1 if self.diagonal_batch else 0)
 
-    def _equal_pairs(self, shape: tuple[int, ...], start: int, first: Any = 0) -> Array:
+    def _equal_pairs(self, shape: tuple[int, ...], start: int) -> Array:
         """Where the indices of both axes of every pair agree; `start` is 1 for a covariance with one batch axis."""
         pairs = [] if start else [(0, 1)]
         if self.spatial is Spatial.PAIRED:
@@ -123,11 +118,10 @@ class Layout:
         same = jnp.ones((1,) * len(shape), bool)
         for i, j in pairs:
             small = tuple(size if axis in (i, j) else 1 for axis, size in enumerate(shape))
-            row = lax.broadcasted_iota(jnp.int32, small, i) + (first if i == 0 else 0)
-            same = same & (row == lax.broadcasted_iota(jnp.int32, small, j))
+            same = same & (lax.broadcasted_iota(jnp.int32, small, i) == lax.broadcasted_iota(jnp.int32, small, j))
         return jnp.broadcast_to(same, shape)
 
-    def tie(self, cov: Array, variance: Array, where: Any = True, first: Any = 0) -> Array:
+    def tie(self, cov: Array, variance: Array, same: Array) -> Array:
         """The covariance of two equal batches, where that of an input with itself is set to its variance exactly.
 
         A correlation that is 1 only up to a rounding error would cause an error in the NTK as large as the square root
@@ -136,11 +130,10 @@ class Layout:
         Args:
           cov: covariance of two batches with equal numbers of inputs.
           variance: variances of the first batch, as given by `spread`.
-          where: whether the batches are equal.
-          first: number of the input to which the first row of the covariance belongs.
+          same: which pairs are of an input and position with itself; see `is_same`.
         """
         rounding = jnp.abs(cov - variance) <= 64 * jnp.finfo(cov.dtype).eps * variance
-        return straight_through(cov, self.is_same(cov, first) & rounding & where, variance)
+        return straight_through(cov, same & rounding, variance)
 
     def position_mean(self, cov: Array, n_batch_axes: int) -> Array:
         """The mean over pairs of equal positions: the covariance of flattened activations, per entry."""

@@ -153,9 +153,14 @@ class InputBatches:
             lengths = layout.spread(*(length(q * channels) for q in kernel.variances))
             inner, distance = cosine_distance.of_inputs(c1, c2, inner, *lengths, self.x1_is_x2, first)
             nngp = inner / channels
-        if self.inputs2 is not None and (self.first is not None or c1.shape == c2.shape):
+        same = None
+        if self.first is not None:
+            same = ~cosine_distance.different(nngp.shape, first, self.x1_is_x2)
+        elif self.inputs2 is not None and c1.shape == c2.shape:
+            same = layout.is_same(nngp) & self.x1_is_x2
+        if same is not None:
             variance, _ = kernel.variances
-            nngp = layout.tie(nngp, layout.spread(variance, variance)[0], self.x1_is_x2, first)
+            nngp = layout.tie(nngp, layout.spread(variance, variance)[0], same)
         return kernel.replace(nngp=nngp, distance=distance)
 
 

@@ -45,7 +45,9 @@ def nonlinearity(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
             # Over the layers of a deep network, rounding makes covariances and variances drift apart.
             prepared = k.layout.spread(dual.prepare(q1), dual.prepare(q2))
             if k.distance is None or dual.with_distance is None:
-                nngp = k.layout.tie(k.nngp, k.layout.spread(q1, q2)[0]) if k.one_batch else k.nngp
+                nngp = k.nngp
+                if k.one_batch:
+                    nngp = k.layout.tie(nngp, k.layout.spread(q1, q2)[0], k.layout.is_same(nngp))
                 if dual.in_layout is None:
                     nngp, k_dot = dual.pair_moments(nngp, *prepared)
                 else:

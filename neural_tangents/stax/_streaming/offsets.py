@@ -160,7 +160,7 @@ class OffsetLayout(Layout):
     def without_gap(self, cov: Array) -> Array:
         return cov * self.weight
 
-    def is_same(self, cov: Array, first: Any = 0) -> Array:
+    def is_same(self, cov: Array) -> Array:
         inputs = self.numbers[0][:, None] == self.numbers[1][None]
         same = inputs.reshape(inputs.shape + (1,) * (cov.ndim - 2))
         for axis, positions in enumerate(self.positions):

@@ -123,5 +123,5 @@ def _two_batches(k: Kernel, cov1: Array, cov2: Array | None) -> Kernel:
     nngp, layout = k.nngp, k.layout
     if nngp.shape[0] == nngp.shape[1]:
         variance = layout.variance(cov1)
-        nngp = layout.tie(nngp, layout.spread(variance, variance)[0], k.x1_is_x2)
+        nngp = layout.tie(nngp, layout.spread(variance, variance)[0], layout.is_same(nngp) & k.x1_is_x2)
     return k.replace(nngp=nngp, cov1=cov1, cov2=cov2)
