@@ -1,10 +1,12 @@
 """The parts of jax that are not promised to be stable, or that differ between its releases."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import batching, mlir
 
 
 def is_literal(atom: Any) -> bool:
@@ -58,3 +60,31 @@ def user_line(eqn: Any) -> str:
             if skipped not in frame.file_name:
                 return f"{frame.file_name}:{frame.line_num}"
     return ""
+
+
+def new_primitive(name: str, lowered: Callable[..., Any], batched: Callable[..., Any]) -> Any:
+    """A primitive with rules for programs and `vmap`; its parameter `results` has shapes and types of its results."""
+    primitive = Primitive(name)
+    primitive.multiple_results = True
+    primitive.def_abstract_eval(lambda *_, results, **__: [jax.core.ShapedArray(x.shape, x.dtype) for x in results])
+    mlir.register_lowering(primitive, lowered, cacheable=False)
+    batching.primitive_batchers[primitive] = batched
+    return primitive
+
+
+def lowered_function(function: Callable[..., Sequence[Any]], ctx: Any, operands: Sequence[Any]) -> Any:
+    """In a rule for programs: what a function makes of the operands."""
+    return mlir.lower_fun(function, multiple_results=True)(ctx, *operands)
+
+
+def lowered_host_call(function: Callable[..., Sequence[Any]], ctx: Any, operands: Sequence[Any]) -> Any:
+    """In a rule for programs: what a function makes of the operands as NumPy arrays, while the program runs."""
+    shapes = ctx.avals_in, ctx.avals_out
+    return mlir.emit_python_callback(ctx, function, None, list(operands), *shapes, has_side_effect=False)[0]
+
+
+def is_for_this_cpu(ctx: Any) -> bool:
+    """In a rule for programs: whether the program will run in this process and on CPUs only."""
+    module = ctx.module_context
+    exported = getattr(getattr(module, "lowering_parameters", None), "for_export", True)
+    return tuple(module.platforms) == ("cpu",) and not exported

@@ -103,46 +103,50 @@ def total(x: Any) -> Any:
 
 
 @jit
-def roots(x: Any, geometry: Any, windows: Any, regions: Any, numbers: Any, least: Any) -> Any:
+def roots(x: Any, geometry: Any, windows: Any, there: Any, numbers: Any, least: Any, out: Any) -> None:
     """Roots of the variances of one input before each nonlinearity, and their reciprocals; zeros where there is none.
 
     Args:
       x: the input, `(C, places)`.
       geometry: see above.
       windows: sizes of the filter of each convolution.
-      regions: which positions there are after it.
+      there: 1 for each position that there is after it, else 0, `(layers, places)`.
       numbers: see above.
       least: smaller variances count as zero.
-
-    Returns:
-      An array `(layers, 2, places)`.
+      out: the results, `(layers, 2, places)`.
     """
     number = x.dtype.type
-    height, width, row, half = geometry
+    height, _, row, half = geometry
     n, margin = height * row, (half + 1) * row
-    out = np.zeros((len(windows), 2, n), x.dtype)
-    buffers = np.zeros((2, n + 2 * margin), x.dtype)
-    q, sums = buffers[0], buffers[1]
-    scale = number(1) / number(max(len(x), 1))
-    for c in range(len(x)):
-        for i in range(n):
-            q[margin + i] += x[c, i] * x[c, i] * scale
+    zero, one = number(0), number(1)
+    buffers = np.zeros((3, n + 2 * margin), x.dtype)
+    q, rows, sums = buffers[0], buffers[1], buffers[2]
+    here = q[margin : margin + n]
+    add_products(x, x, here)
     for layer in range(len(windows)):
-        add_up(q, sums, n, margin, windows[layer, 0], row)
-        add_up(sums, q, n, margin, windows[layer, 1], 1)
+        add_up(q, rows, n, margin, windows[layer, 0], row)
+        add_up(rows, sums, n, margin, windows[layer, 1], 1)
         factor, shift = numbers[layer, 0], numbers[layer, 1]
         # As `layers` does it, so that a variance is the covariance of equal inputs, without rounding in other ways.
         after = numbers[layer, 2] + numbers[layer, 3] * number(math.pi)
-        top, bottom, left, right = regions[layer]
+        variances, exists, root, inverse = sums[margin : margin + n], there[layer], out[layer, 0], out[layer, 1]
         for i in range(n):
-            y, x_ = divmod(i, row)
-            variance = q[margin + i] * factor + shift
-            variance = variance if top <= y < bottom and left <= x_ < right else number(0)
-            root = number(0) if variance < least else np.sqrt(variance)
-            out[layer, 0, i] = root
-            out[layer, 1, i] = number(0) if root == 0 else number(1) / root
-            q[margin + i] = root * root * after
-    return out
+            variance = (variances[i] * factor + shift) * exists[i]
+            small = variance < least
+            r = np.sqrt(one if small else variance)
+            root[i] = zero if small else r
+            inverse[i] = zero if small else one / r
+            here[i] = zero if small else r * r * after
+
+
+@jit
+def add_products(x: Any, y: Any, out: Any) -> None:
+    """Adds the mean over channels of `x[c, i] y[c, i]` to `out[i]`."""
+    scale = x.dtype.type(1) / x.dtype.type(max(len(x), 1))
+    for c in range(len(x)):
+        a, b = x[c], y[c]
+        for i in range(len(out)):
+            out[i] += a[i] * b[i] * scale
 
 
 @jit
@@ -150,12 +154,16 @@ def shifted(table: Any, geometry: Any, dx: int, n_dy: int) -> Any:
     """What is at the positions `p + d`, from what is at `p`: for an offset `dy`, the places from `dy row` on."""
     height, _, row, half = geometry
     out = np.zeros((len(table), (height + n_dy - 1) * row), table.dtype)
-    for a in range(len(table)):
-        for y in range(height + n_dy - 1):
-            source = y % (height + half)
-            if source < height:
-                for x in range(row):
-                    out[a, y * row + x] = table[a, source * row + (x + dx) % row]
+    for y in range(height + n_dy - 1):
+        source = y % (height + half)
+        if source < height:
+            middle = row - dx
+            for a in range(len(table)):
+                line, into = table[a, source * row :], out[a, y * row :]
+                for x in range(middle):
+                    into[x] = line[x + dx]
+                for x in range(middle, row):
+                    into[x] = line[x - middle]
     return out
 
 
@@ -200,14 +208,11 @@ def add_slabs(
     buffers = np.zeros((5, n + 2 * margin), x1.dtype)
     nngp, ntk, sums, sums_nngp, sums_ntk = buffers[0], buffers[1], buffers[2], buffers[3], buffers[4]
     here = slice(margin, margin + n)
-    scale = number(1) / number(max(len(x2), 1))
     for a in range(len(x1)):
         for start in range(0, n_dy * row, row):
-            for p in range(margin, margin + n):
-                nngp[p], ntk[p] = number(0), number(0)
-            for c in range(len(x2)):
-                for p in range(n):
-                    nngp[margin + p] += x1[a, c, p] * x2[c, start + p] * scale
+            nngp[:] = number(0)
+            ntk[:] = number(0)
+            add_products(x1[a], x2[:, start : start + n], nngp[here])
             for layer in range(depth):
                 add_up(nngp, sums, n, margin, windows[layer, 0], row)
                 add_up(sums, sums_nngp, n, margin, windows[layer, 1], 1)

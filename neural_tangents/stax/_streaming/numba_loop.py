@@ -1,4 +1,4 @@
-"""Runs of convolutions and half-lines on CPUs, compiled by Numba, for those who ask for it.
+"""Runs of convolutions and half-lines on CPUs, compiled by Numba where it is installed.
 
 XLA:CPU takes seven passes over a slab for each layer. Here a slab is one offset of one pair of images, small enough for
 the first-level cache, and each layer takes a pass for each axis of its filter and one for all the rest.
@@ -11,14 +11,16 @@ the other, are one long row: what a filter reads beyond the end of a row are the
 
 Only values are computed here. Derivatives, other layers and other devices take `slabs.py`.
 
-XLA calls back into Python for these loops, and programs that do so can neither be exported nor kept in the persistent
-compilation cache. So they take part only where the environment variable `NEURAL_TANGENTS_NUMBA` is 1.
+Numba takes a few seconds to compile these loops on the first call that a machine makes of them, and keeps them on disk.
+So they take part where there is much to compute, or always if the environment variable `NEURAL_TANGENTS_NUMBA` is 1,
+and never if it is 0. A program calls them by way of Python (`_core/host_calls.py`).
 """
 
 import concurrent.futures
 import dataclasses
 import functools
 import importlib
+import importlib.util
 import itertools
 import math
 import os
@@ -31,6 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from neural_tangents._core.host_calls import host_call
 from neural_tangents._core.mesh_axes import inside_shard_map
 from neural_tangents.stax._inputs import InputBatches
 from neural_tangents.stax._spec import HalfLines, WindowMean
@@ -40,8 +43,13 @@ from neural_tangents.stax._window import Padding, Window
 # Imported only where Numba is.
 _FUNCTIONS = "neural_tangents.stax._streaming.numba_functions"
 
+# The environment variable: 1 for always, 0 for never.
+_SETTING = "NEURAL_TANGENTS_NUMBA"
+# From so many covariances on, of all pairs, offsets and layers, they take part if nothing is said. XLA takes 1 ns for
+# each on two cores.
+_MUCH = 2**26
 # Inputs of each batch whose variances are held at a time.
-_BLOCK = 32
+_BLOCK = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +67,15 @@ class NumbaLoop:
 
     @classmethod
     def of(cls, run: Run, k: Any) -> "NumbaLoop | None":
-        """The loop that evaluates a run; None if it cannot, here or at all."""
-        if os.environ.get("NEURAL_TANGENTS_NUMBA") != "1":
-            return None
+        """The loop that evaluates a run; None if it cannot, here or at all, or if it is not worth while."""
+        setting = os.environ.get(_SETTING)
         formulas: list[Any] = [step.spec.formula for step in run.steps]
-        torus = Torus.of(run, k, formulas)
-        if torus is None or not _is_alone() or not _works(k.inputs1.dtype.name):
+        torus = None if setting == "0" else Torus.of(run, k, formulas)
+        if torus is None or not _is_alone():
+            return None
+        pairs = len(k.inputs1) * len(k.inputs1 if k.inputs2 is None else k.inputs2)
+        worth = importlib.util.find_spec("numba") is not None and pairs * torus.work >= _MUCH
+        if not (setting == "1" or worth) or not _works(k.inputs1.dtype.name):
             return None
         rows = []
         for mean, lines in zip(formulas[0::2], formulas[1::2], strict=True):
@@ -86,8 +97,10 @@ class NumbaLoop:
 
     def _sums(self, x1: Array, x2: Array, symmetric: bool, diagonal: bool) -> tuple[Array, Array]:
         shape = jax.ShapeDtypeStruct((len(x1), len(x2)), x1.dtype)
-        on_host = functools.partial(_sums_of_pairs, self.torus, symmetric, diagonal)
-        return jax.pure_callback(on_host, (shape, shape), x1, x2, self.numbers, vmap_method="sequential")
+        nngp, ntk = host_call(
+            functools.partial(_sums_of_pairs, self.torus, symmetric, diagonal), (shape, shape), x1, x2, self.numbers
+        )
+        return nngp, ntk
 
 
 class Torus(NamedTuple):
@@ -143,6 +156,18 @@ class Torus(NamedTuple):
         """How many offsets are wanted along each axis."""
         return (1, 1) if self.same_positions else (self.sizes[0] + self.halves[0], self.row)
 
+    @property
+    def work(self) -> int:
+        """How many covariances each pair of inputs has, of all offsets and layers."""
+        return math.prod(self.offsets) * self.sizes[0] * self.row * len(self.windows)
+
+    def there(self, dtype: Any) -> np.ndarray:
+        """1 for each position that there is after each convolution, else 0, `(layers, places)`."""
+        out = np.zeros((len(self.windows), self.sizes[0], self.row), dtype)
+        for layer, (top, bottom, left, right) in zip(out, self.regions, strict=True):
+            layer[top:bottom, left:right] = 1
+        return out.reshape(len(out), -1)
+
 
 def _is_plain(window: Any) -> bool:
     """Whether a filter is centred, and moves by one position, over an image that is padded with zeros if at all."""
@@ -178,13 +203,16 @@ def _sums_of_pairs(
     limits = np.finfo(x1.dtype)
     least, noise = limits.tiny, limits.dtype.type(4 * limits.eps)
     geometry, (n_dy, n_dx) = (*torus.sizes, torus.row, torus.halves[0]), torus.offsets
-    windows, regions = np.array(torus.windows), np.array(torus.regions)
+    windows, there = np.array(torus.windows), torus.there(x1.dtype)
     sums = np.zeros((2, len(x1), len(x2)))
 
     def with_roots(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         x = np.pad(x, [(0, 0)] * 3 + [(0, torus.halves[1])]).reshape(*x.shape[:2], -1)
-        roots = pool.map(lambda one: compiled.roots(one, geometry, windows, regions, numbers, least), x)
-        return x, np.stack(list(roots))
+        roots = np.empty((len(x), len(windows), 2, x.shape[2]), x.dtype)
+        list(
+            pool.map(lambda i: compiled.roots(x[i], geometry, windows, there, numbers, least, roots[i]), range(len(x)))
+        )
+        return x, roots
 
     def add(first: Any, second: Any, parts: np.ndarray, some: Sequence[slice], task: tuple[int, int]) -> None:
         dx, j = task
@@ -192,17 +220,19 @@ def _sums_of_pairs(
         compiled.add_slabs(*inputs, geometry, n_dy, windows, numbers, noise, parts, dx, some[j].start, j)
 
     with concurrent.futures.ThreadPoolExecutor(_cores()) as pool:
-        for start1, start2 in itertools.product(range(0, len(x1), _BLOCK), range(0, len(x2), _BLOCK)):
-            same = symmetric and start1 == start2
-            if symmetric and start1 > start2 or diagonal and not same:
-                continue
-            block1, block2 = slice(start1, start1 + _BLOCK), slice(start2, start2 + _BLOCK)
-            first, second = with_roots(x1[block1]), with_roots(x2[block2])
-            count = range(len(second[0]))
-            some = [slice(j if diagonal else 0, j + 1 if same else None) for j in count]
-            parts = np.zeros((2, n_dx, len(first[0]), len(second[0])))
-            list(pool.map(functools.partial(add, first, second, parts, some), itertools.product(range(n_dx), count)))
-            sums[:, block1, block2] = parts.sum(1)
+        for start1 in range(0, len(x1), _BLOCK):
+            first = with_roots(x1[start1 : start1 + _BLOCK])
+            for start2 in range(0, len(x2), _BLOCK):
+                same = symmetric and start1 == start2
+                if symmetric and start1 > start2 or diagonal and not same:
+                    continue
+                second = first if same else with_roots(x2[start2 : start2 + _BLOCK])
+                count = range(len(second[0]))
+                some = [slice(j if diagonal else 0, j + 1 if same else None) for j in count]
+                parts = np.zeros((2, n_dx, len(first[0]), len(second[0])))
+                tasks = itertools.product(range(n_dx), reversed(count))  # those of most pairs first
+                list(pool.map(functools.partial(add, first, second, parts, some), tasks))
+                sums[:, start1 : start1 + _BLOCK, start2 : start2 + _BLOCK] = parts.sum(1)
     if symmetric:
         sums = np.triu(sums) + np.swapaxes(np.triu(sums, 1), 1, 2)
     nngp, ntk = sums.astype(x1.dtype)
@@ -222,9 +252,9 @@ def _works(dtype: str) -> bool:
         _sums_of_pairs(one_position, True, True, x, x, np.ones((1, 4), dtype))
     except Exception as error:  # whatever is wrong with it, nothing needs it
         warnings.warn(
-            "The environment variable NEURAL_TANGENTS_NUMBA is 1, but Numba does not compile kernels here, so that XLA "
-            "takes its place. Run `pip install 'neural-tangents-jax[numba]'`, or leave the variable unset. The error "
-            f"was: {type(error).__name__}: {error}",
+            "Numba does not compile kernels here, so that XLA takes its place, which is slower. Run `pip install "
+            f"'neural-tangents-jax[numba]'`, or set the environment variable {_SETTING} to 0 if you do not want it. "
+            f"The error was: {type(error).__name__}: {error}",
             UserWarning,
             stacklevel=2,
         )

@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from neural_tangents._core.host_calls import on_cpu
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.layout import Layout
 from neural_tangents._core.mesh_axes import scan
@@ -66,11 +67,11 @@ def streamed(
     if NumbaLoop.of(run, k) is None or any(value is not None for value in kwargs.values()):
         return _streamed(run, budget, k, kwargs)
 
-    def of_numbers(numbers: Any, k: Any, loop: Any = None) -> Kernel:
+    def of_numbers(numbers: Any, k: Any, numba: bool = False) -> Kernel:
         again = run.of(with_numbers(run.steps, numbers))
-        return _streamed(again, budget, k, kwargs, loop and loop(again, k))
+        return _streamed(again, budget, k, kwargs, NumbaLoop.of(again, k) if numba else None)
 
-    compiled = jax.custom_jvp(functools.partial(of_numbers, loop=NumbaLoop.of))
+    compiled = jax.custom_jvp(functools.partial(on_cpu, functools.partial(of_numbers, numba=True), of_numbers))
     compiled.defjvp(lambda primals, tangents: jax.jvp(of_numbers, primals, tangents))
     return compiled(arguments_of(run.steps), k)
 

@@ -195,7 +195,7 @@ def test_masks_are_left_to_xla(calls):
 def test_where_numba_fails_xla_takes_its_place(monkeypatch, calls):
     monkeypatch.setattr(numba_loop, "_FUNCTIONS", "no_such_module")
     monkeypatch.setattr(numba_loop, "_works", numba_loop._works.__wrapped__)
-    with pytest.warns(UserWarning, match="NEURAL_TANGENTS_NUMBA is 1.*No module named 'no_such_module'"):
+    with pytest.warns(UserWarning, match="NEURAL_TANGENTS_NUMBA to 0.*No module named 'no_such_module'"):
         assert not numba_loop._works("float32")
     monkeypatch.setattr(numba_loop, "_works", lambda dtype: False)
     calls.clear()
@@ -203,8 +203,24 @@ def test_where_numba_fails_xla_takes_its_place(monkeypatch, calls):
     assert not calls
 
 
-def test_takes_no_part_unless_asked(calls, monkeypatch):
+PAIR = 6 * (10 * 9) * (9 * 9)  # layers, offsets on the torus, positions and the zeros after each row
+
+
+@pytest.mark.parametrize("setting, much, taken", [(None, 6 * PAIR, True), (None, 6 * PAIR + 1, False), ("0", 1, False)])
+def test_takes_part_where_there_is_much_to_compute(setting, much, taken, calls, monkeypatch):
     monkeypatch.delenv("NEURAL_TANGENTS_NUMBA")
-    fn = jax.jit(kernel_of([*RELUS, POOLS[0]]))
-    jax.export.export(fn)(images(2), images(2))  # which refuses callbacks
+    if setting is not None:
+        monkeypatch.setenv("NEURAL_TANGENTS_NUMBA", setting)
+    monkeypatch.setattr(numba_loop, "_MUCH", much)
+    kernel_of([*RELUS, POOLS[0]])(images(2), images(3, seed=1))
+    assert bool(calls) == taken
+
+
+def test_exported_programs_are_those_of_xla(calls, by_xla):
+    kernel = kernel_of([*RELUS, POOLS[0]])
+    fn, x1, x2 = jax.jit(kernel), images(2), images(3, seed=1)
+    exported = jax.export.export(fn)(x1, x2)
+    assert_close(exported.call(x1, x2), by_xla(kernel, x1, x2))
     assert not calls
+    fn(x1, x2)
+    assert calls
