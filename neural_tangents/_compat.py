@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 from jax import lax
-from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
 
@@ -64,7 +63,7 @@ def user_line(eqn: Any) -> str:
 
 def new_primitive(name: str, lowered: Callable[..., Any], batched: Callable[..., Any]) -> Any:
     """A primitive with rules for programs and `vmap`; its parameter `results` has shapes and types of its results."""
-    primitive = Primitive(name)
+    primitive = type(lax.add_p)(name)  # `jax.extend.core.Primitive`, without importing all of `jax.extend`
     primitive.multiple_results = True
     primitive.def_abstract_eval(lambda *_, results, **__: [jax.core.ShapedArray(x.shape, x.dtype) for x in results])
     mlir.register_lowering(primitive, lowered, cacheable=False)
