@@ -168,22 +168,63 @@ def shifted(table: Any, geometry: Any, dx: int, n_dy: int) -> Any:
 
 
 @jit
+def add_rows(cov: Any, geometry: Any, dy: int, rows: Any, out: Any) -> None:
+    """Adds covariances of one offset to those of the windows of a pool that their two rows are in.
+
+    Args:
+      cov: covariances, `(places,)`.
+      geometry: see above.
+      dy: the offset along the first axis.
+      rows: numbers of the windows that rows of positions are in, -1 for none, and for each row of zeros.
+      out: the sums, `(H, H, row)` for `H` windows.
+    """
+    row = geometry[2]
+    for y in range(geometry[0]):
+        y2 = (y + dy) % len(rows)
+        if rows[y] >= 0 and rows[y2] >= 0:
+            a, b = rows[y], rows[y2]
+            for x in range(row):
+                out[a, b, x] += cov[y * row + x]
+
+
+@jit
+def add_columns(lines: Any, dx: int, columns: Any, weight: Any, out: Any) -> None:
+    """Adds the sums of `add_rows` to those of the windows that their two columns are in.
+
+    Args:
+      lines: sums for one offset along the second axis, `(H, H, row)`.
+      dx: this offset.
+      columns: numbers of the windows that columns of positions are in, -1 for none, and for each column of zeros.
+      weight: a factor.
+      out: the sums, `(H, H, W, W)` for `H` times `W` windows.
+    """
+    row = len(columns)
+    for a in range(len(lines)):
+        for b in range(len(lines)):
+            for x in range(row):
+                c, d = columns[x], columns[x + dx if x + dx < row else x + dx - row]
+                if c >= 0 and d >= 0:
+                    out[a, b, c, d] += weight * lines[a, b, x]
+
+
+@jit
 def add_slabs(
     x1: Any,
     roots1: Any,
     x2: Any,
     roots2: Any,
     geometry: Any,
-    n_dy: int,
+    offsets: Any,
     windows: Any,
     numbers: Any,
     noise: Any,
+    rows: Any,
+    columns: Any,
     out: Any,
-    dx: int,
     i: int,
     j: int,
 ) -> None:
-    """Adds up all offsets `dy` of one offset `dx`, for pairs of some inputs and one other.
+    """Adds up all offsets `dy` of some offsets `dx`, for pairs of some inputs and one other.
 
     Args:
       x1: the inputs, `(N, C, places)`.
@@ -191,43 +232,57 @@ def add_slabs(
       x2: the other one, `(C, places)`.
       roots2: the same.
       geometry: see above.
-      n_dy: number of offsets.
+      offsets: `(dy, first, last, all)`: how many `dy` there are, and which `dx`. If transposes of the sums are to be
+        added to them, `all` is the number of all `dx`, and those that are their own transposes count half; else 0.
       windows: sizes of the filter of each convolution.
       numbers: see above.
       noise: smaller distances `d` count as zero.
-      out: sums of the NNGP and of the NTK, `(2, offsets dx, N1, N2)`.
-      dx: which offset it is.
+      rows: see `add_rows`.
+      columns: see `add_columns`.
+      out: sums of the NNGP and of the NTK, `(2, N1, N2, H, H, W, W)`.
       i: number of the first of the inputs there.
       j: number of the other one.
     """
     number = x1.dtype.type
     height, row, half = geometry[0], geometry[2], geometry[3]
     n, margin, depth = height * row, (half + 1) * row, len(windows)
-    x2 = shifted(x2, geometry, dx, n_dy)
-    tables = shifted(roots2.reshape(2 * depth, n), geometry, dx, n_dy).reshape(depth, 2, x2.shape[1])
     buffers = np.zeros((5, n + 2 * margin), x1.dtype)
     nngp, ntk, sums, sums_nngp, sums_ntk = buffers[0], buffers[1], buffers[2], buffers[3], buffers[4]
     here = slice(margin, margin + n)
-    for a in range(len(x1)):
-        for start in range(0, n_dy * row, row):
-            nngp[:] = number(0)
-            ntk[:] = number(0)
-            add_products(x1[a], x2[:, start : start + n], nngp[here])
-            for layer in range(depth):
-                add_up(nngp, sums, n, margin, windows[layer, 0], row)
-                add_up(sums, sums_nngp, n, margin, windows[layer, 1], 1)
-                add_up(ntk, sums, n, margin, windows[layer, 0], row)
-                add_up(sums, sums_ntk, n, margin, windows[layer, 1], 1)
-                layers(
-                    sums_nngp[here],
-                    sums_ntk[here],
-                    roots1[a, layer],
-                    tables[layer],
-                    start,
-                    numbers[layer],
-                    noise,
-                    nngp[here],
-                    ntk[here],
-                )
-            out[0, dx, i + a, j] += total(nngp[here])
-            out[1, dx, i + a, j] += total(ntk[here])
+    lines = np.zeros((2, out.shape[3], out.shape[3], row), x1.dtype)
+    n_dy, first_dx, last_dx, n_dx = offsets
+    for dx in range(first_dx, last_dx):
+        weight = number(0.5) if n_dx > 0 and 2 * dx % n_dx == 0 else number(1)
+        y = shifted(x2, geometry, dx, n_dy)
+        tables = shifted(roots2.reshape(2 * depth, n), geometry, dx, n_dy).reshape(depth, 2, y.shape[1])
+        for a in range(len(x1)):
+            for dy in range(n_dy):
+                nngp[:] = number(0)
+                ntk[:] = number(0)
+                add_products(x1[a], y[:, dy * row : dy * row + n], nngp[here])
+                for layer in range(depth):
+                    add_up(nngp, sums, n, margin, windows[layer, 0], row)
+                    add_up(sums, sums_nngp, n, margin, windows[layer, 1], 1)
+                    add_up(ntk, sums, n, margin, windows[layer, 0], row)
+                    add_up(sums, sums_ntk, n, margin, windows[layer, 1], 1)
+                    layers(
+                        sums_nngp[here],
+                        sums_ntk[here],
+                        roots1[a, layer],
+                        tables[layer],
+                        dy * row,
+                        numbers[layer],
+                        noise,
+                        nngp[here],
+                        ntk[here],
+                    )
+                if out.shape[3] * out.shape[5] == 1:
+                    out[0, i + a, j, 0, 0, 0, 0] += weight * total(nngp[here])
+                    out[1, i + a, j, 0, 0, 0, 0] += weight * total(ntk[here])
+                else:
+                    add_rows(nngp[here], geometry, dy, rows, lines[0])
+                    add_rows(ntk[here], geometry, dy, rows, lines[1])
+            if out.shape[3] * out.shape[5] > 1:
+                add_columns(lines[0], dx, columns, weight, out[0, i + a, j])
+                add_columns(lines[1], dx, columns, weight, out[1, i + a, j])
+                lines[:] = number(0)

@@ -57,3 +57,22 @@ def test_shifted(dtype):
 def test_total(dtype):
     x = np.random.RandomState(0).normal(size=1000).astype(dtype)
     np.testing.assert_allclose(numba_functions.total(x), x.sum(dtype=np.longdouble), rtol=100 * np.finfo(dtype).eps)
+
+
+@BOTH
+@pytest.mark.parametrize("dy, dx", [(0, 0), (1, 3), (3, 5)])
+def test_windows_of_a_pool(dy, dx, dtype):
+    """Windows of two rows and two columns on an image of 4 x 5, of which the last column is in none."""
+    cov = np.zeros((4, 7), dtype)
+    cov[:, :5] = np.random.RandomState(0).normal(size=(4, 5))
+    rows, columns = np.array([0, 0, 1, 1, -1]), np.array([0, 0, 1, 1, -1, -1, -1])
+    lines, out = np.zeros((2, 2, 7), dtype), np.zeros((2, 2, 2, 2), dtype)
+    numba_functions.add_rows(cov.reshape(-1), (4, 5, 7, 1), dy, rows, lines)
+    numba_functions.add_columns(lines, dx, columns, dtype(0.5), out)
+    expected = np.zeros_like(out)
+    for y, x in np.ndindex(4, 4):
+        other = (y + dy) % 5, (x + dx) % 7
+        if max(other) < 4:
+            expected[y // 2, other[0] // 2, x // 2, other[1] // 2] += 0.5 * cov[y, x]
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)
+    assert dy == 3 or abs(out).max() > 0

@@ -18,7 +18,13 @@ MIXED = [
     *[stax.Conv(1, (5, 1), padding="VALID", W_std=1.1), stax.Abs()],
     *[stax.Conv(1, (1, 3), padding="SAME"), stax.ABRelu(-0.3, 0.8)],
 ]
-POOLS = [stax.GlobalAvgPool(), stax.GlobalSumPool(), stax.Flatten()]
+POOLS = [
+    stax.GlobalAvgPool(),
+    stax.GlobalSumPool(),
+    stax.Flatten(),
+    stax.AvgPool((2, 3), (2, 3)),
+    stax.SumPool((1, 3), (1, 3), "VALID"),
+]
 
 
 @pytest.fixture
@@ -51,6 +57,12 @@ def by_xla(monkeypatch):
     return evaluate
 
 
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Few inputs at a time, so that several blocks of each batch make a kernel."""
+    monkeypatch.setattr(numba_loop, "_BLOCK", 2)
+
+
 def images(n, shape=(9, 8, 3), seed=0):
     return jnp.asarray(np.random.RandomState(seed).normal(size=(n, *shape)))
 
@@ -77,12 +89,16 @@ def assert_close(actual, desired):
         (MIXED, POOLS[1], None, True),
         (RELUS, POOLS[2], 35, True),
         (MIXED, POOLS[2], None, False),
+        (RELUS, POOLS[3], 2, True),
+        (MIXED, POOLS[4], 2, False),
+        (MIXED, POOLS[4], None, True),
     ],
 )
 def test_agrees_with_xla(layers, pool, n2, x64, calls, by_xla):
     with jax.enable_x64(x64):
         x1, x2 = images(3), None if n2 is None else images(n2, seed=1)
-        fn = kernel_of([*layers, pool, stax.Dense(1)])
+        behind = [] if pool in POOLS[:3] else [*RELUS[:2], stax.GlobalAvgPool()]
+        fn = kernel_of([*layers, pool, *behind, stax.Dense(1)])
         actual = fn(x1, x2)
         n_calls = len(calls)
         assert n_calls and actual[0].dtype == (jnp.float64 if x64 else jnp.float32)
@@ -91,7 +107,7 @@ def test_agrees_with_xla(layers, pool, n2, x64, calls, by_xla):
 
 
 @pytest.mark.parametrize("layers", [RELUS, MIXED])
-@pytest.mark.parametrize("pool", POOLS[1:])
+@pytest.mark.parametrize("pool", POOLS[1:4])
 def test_equal_inputs_have_the_kernel_of_an_input_with_itself(layers, pool, calls):
     """Up to rounding: a correlation that misses 1 by as little as that would be an angle as large as its root."""
     x = images(5)
@@ -112,6 +128,16 @@ def test_against_numbers_known_otherwise(calls):
     orthogonal = (np.sin(angle) + (np.pi - angle) / np.pi) / (2 * np.pi)
     np.testing.assert_allclose(nngp[0], [0.5, orthogonal, 1 / (2 * np.pi)], rtol=1e-6)
     np.testing.assert_allclose(ntk[0, [0, 2]], [1, 0], rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pool", [POOLS[0], POOLS[3]])
+@pytest.mark.parametrize("n2", [None, 3])
+def test_in_blocks(pool, n2, calls, by_xla, small_blocks):
+    x1, x2 = images(5, (6, 6, 2)), None if n2 is None else images(n2, (6, 6, 2), seed=1)
+    fn = kernel_of([*RELUS, pool])
+    assert_close(fn(x1, x2), by_xla(fn, x1, x2))
+    assert calls
 
 
 @pytest.mark.slow
@@ -179,6 +205,8 @@ def test_within_transformations(calls, by_xla):
         [stax.Conv(1, (3, 3), padding="SAME"), stax.Erf()],
         [stax.Conv(1, (3, 3), padding="SAME")],
         [stax.Conv(1, (3, 3), padding="SAME"), stax.Relu(), stax.AvgPool((2, 2))],
+        [stax.Conv(1, (3, 3), padding="SAME"), stax.Relu(), stax.AvgPool((2, 2), (2, 2), "SAME")],
+        [stax.Conv(1, (3, 3), padding="SAME"), stax.Relu(), stax.AvgPool((3, 3), (3, 3), "CIRCULAR")],
     ],
 )
 def test_leaves_other_layers_to_xla(layers, calls):
