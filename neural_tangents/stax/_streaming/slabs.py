@@ -103,14 +103,18 @@ def _streamed(
     nngp, ntk = loop.cross((given["nngp"], given["ntk"]), like, batch1, batch2)
     ntk = ntk if has_ntk else after.ntk
 
-    def own(cov: Any, batch: Batch) -> Array:
-        if equal.cov2 is None:
-            return Layout(diagonal_batch=False).per_input(nngp) if k.diagonal_batch else nngp
+    cov1, cov2 = None, None
+    if equal.cov2 is None:
+        cov1 = Layout(diagonal_batch=False).per_input(nngp) if k.diagonal_batch else nngp
+    else:
         alone = equal.replace(ntk=None, x1_is_x2=True, cov2=None)
         of_one = numba_loop or SlabLoop.of(run, layers, True, budget)
-        return of_one.own(cov, alone, batch) if k.diagonal_batch else of_one.cross((cov, None), alone, batch, batch)[0]
-
-    cov1, cov2 = own(given["cov1"], batch1), None if equal.cov2 is None else own(given["cov2"], batch2)
+        if k.diagonal_batch:  # both batches at once, so that there is one loop
+            both = jax.tree.map(lambda *x: jnp.concatenate(x), given["cov1"], given["cov2"])
+            cov1, cov2 = jnp.split(of_one.own(both, alone, batch1.joined(batch2)), [len(batch1.numbers)])
+        else:
+            cov1 = of_one.cross((given["cov1"], None), alone, batch1, batch1)[0]
+            cov2 = of_one.cross((given["cov2"], None), alone, batch2, batch2)[0]
     layout = dict(diagonal_spatial=False, diagonal_batch=k.diagonal_batch)
     return pool.finish(after, after.replace(nngp=nngp, ntk=ntk, cov1=cov1, cov2=cov2, **layout))
 
@@ -149,6 +153,16 @@ class Batch(NamedTuple):
             mask = jnp.broadcast_to(mask, (len(variance), *mask.shape[1:]))
         x = inputs[0] if which == 1 or inputs[1] is None else inputs[1]
         return cls(jnp.arange(len(variance)), variance, mask, None if x is None else jnp.moveaxis(x, -1, 1))
+
+    def joined(self, other: "Batch") -> "Batch":
+        """The inputs of this batch, and those of another one after them."""
+        masks = [x.mask for x in (self, other)]
+        if any(mask is not None for mask in masks):
+            like = next(mask for mask in masks if mask is not None)
+            masks = [
+                jnp.zeros((len(x.numbers), *like.shape[1:]), bool) if x.mask is None else x.mask for x in (self, other)
+            ]
+        return jax.tree.map(lambda *x: jnp.concatenate(x), self._replace(mask=masks[0]), other._replace(mask=masks[1]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,7 +232,10 @@ class SlabLoop:
             cov = cov if cov is None else cov[None]
             return self.pooled((cov, None), like, one, one, rows)[0][0, 0]
 
-        out = lax.map(of_one, (cov, batch), batch_size=size)
+        n = len(batch.numbers)
+        blocks = jax.tree.map(lambda x: _in_blocks(x, (size,)), (cov, batch))
+        out = lax.map(jax.vmap(of_one), blocks)
+        out = out.reshape(-1, *out.shape[2:])[:n]
         return out + _transposed(out, 1) if self.symmetric else out
 
     def blocks(self, n1: int, n2: int, dtype: Any) -> tuple[int, int, list[int]]:
