@@ -2,9 +2,16 @@
 
 `jax.pure_callback` makes arrays of jax of what it passes on. On a CPU that takes a thread of XLA, while the call
 occupies one: with few cores, both wait for ever. What is called here gets NumPy arrays, and needs no thread of XLA.
+
+A process that ends while programs still run would abort at their next call, for which Python is gone. So it waits: for
+all results that something still refers to, and for calls that have begun.
 """
 
+import atexit
+import contextlib
 import functools
+import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,7 +31,7 @@ def host_call(function: Callable[..., Sequence[Any]], results: Sequence[Any], *a
       results: their shapes and types.
       *arrays: its arguments.
     """
-    return _HOST_CALL.bind(*arrays, function=function, results=tuple(results))
+    return _HOST_CALL.bind(*arrays, function=_CALLS.counted(function), results=tuple(results))
 
 
 def on_cpu(function: Callable[..., PyTree], elsewhere: Callable[..., PyTree], *args: PyTree) -> PyTree:
@@ -50,6 +57,43 @@ def on_cpu(function: Callable[..., PyTree], elsewhere: Callable[..., PyTree], *a
     return jax.tree.unflatten(
         jax.tree.structure(shapes), _ON_CPU.bind(*leaves, here=here, elsewhere=flat_elsewhere, results=results)
     )
+
+
+class _Calls:
+    """Counts calls, and waits for them when the process ends."""
+
+    def __init__(self) -> None:
+        self._running, self._waits, self._lock = 0, False, threading.Lock()
+
+    def counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function whose calls are counted while they last."""
+        if not self._waits:
+            atexit.register(self.finish)  # not before jax has registered what it does at the end, which must come after
+            self._waits = True
+
+        @functools.wraps(function, updated=())
+        def call(*args: Any) -> Any:
+            self._add(1)
+            try:
+                return function(*args)
+            finally:
+                self._add(-1)
+
+        return call
+
+    def finish(self) -> None:
+        """Waits until nothing is running, and nothing begins for a tenth of a second."""
+        for x in jax.live_arrays():
+            with contextlib.suppress(RuntimeError):  # deleted ones, and errors that nobody has asked about
+                x.block_until_ready()
+        idle = 0
+        while idle < 10:
+            time.sleep(0.01)
+            idle = 0 if self._running else idle + 1
+
+    def _add(self, n: int) -> None:
+        with self._lock:
+            self._running += n
 
 
 def _lowered(ctx: Any, *leaves: Any, here: Any, elsewhere: Any, results: Any) -> Any:
@@ -78,6 +122,7 @@ def _batched_call(arrays: Sequence[Array], axes: Sequence[Any], *, function: Any
     return found, [0] * len(found)
 
 
+_CALLS = _Calls()
 _HOST_CALL = new_primitive("host_call", _lowered_call, _batched_call)
 _ON_CPU = new_primitive("on_cpu", _lowered, _batched)
 _ON_CPU.def_impl(lambda *leaves, here, elsewhere, results: elsewhere(*leaves))

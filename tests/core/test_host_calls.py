@@ -81,3 +81,28 @@ def test_one_core_is_enough():
     """A call that waited for another thread of XLA would wait for ever."""
     done = subprocess.run([sys.executable, "-c", ONE_CORE], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == str([2.0**22] * 5), done.stderr
+
+
+PENDING = """
+import time
+import jax, jax.numpy as jnp
+from neural_tangents._core.host_calls import host_call, on_cpu
+
+def slow(x):
+    time.sleep(0.3)
+    return [x + 1]
+
+@jax.jit
+def fn(x):
+    return on_cpu(lambda x: host_call(slow, [jax.ShapeDtypeStruct(x.shape, x.dtype)], x)[0], lambda x: x, x)
+
+x = jnp.ones(1000)
+results = [fn(x + i) for i in range(4)]
+for i in range(3):
+    fn(x - i)  # nobody refers to these
+"""
+
+
+def test_a_process_may_end_while_programs_run():
+    done = subprocess.run([sys.executable, "-c", PENDING], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

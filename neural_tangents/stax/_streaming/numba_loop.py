@@ -19,6 +19,7 @@ import importlib.util
 import math
 import os
 import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -161,6 +162,14 @@ class _Blocks:
     numbers: np.ndarray
     threads: concurrent.futures.Executor
 
+    def spread(self, function: Callable[[Any], None], tasks: Sequence[Any]) -> None:
+        """Calls a function for each task, in all threads."""
+        try:
+            list(self.threads.map(function, tasks))
+        except RuntimeError:  # at the end of a process, threads take no new tasks, but programs still come to their end
+            for task in tasks:
+                function(task)
+
     def prepared(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Inputs, `(N, C, places)`, and roots of their variances, `(N, layers, 2, places)`."""
         torus, least = self.torus, np.finfo(x.dtype).tiny
@@ -171,7 +180,7 @@ class _Blocks:
         def of_one(i: int) -> None:
             _functions().roots(x[i], torus.geometry, windows, there, self.numbers, least, roots[i])
 
-        list(self.threads.map(of_one, range(len(x))))
+        self.spread(of_one, range(len(x)))
         return x, roots
 
     def sums(self, first: Any, second: Any, pairs: int) -> np.ndarray:
@@ -215,7 +224,7 @@ class _Blocks:
             some = slice(j if pairs == _SELF else 0, len(first[0]) if pairs == _ALL else j + 1)
             split = [some] if torus.one_window else [slice(i, i + 1) for i in range(some.start, some.stop)]
             tasks += [(part, j, piece) for part in range(len(ranges)) for piece in split]
-        list(self.threads.map(add, tasks))
+        self.spread(add, tasks)
         return parts.sum(0, dtype=parts.dtype) if torus.one_window else parts[0]
 
 
