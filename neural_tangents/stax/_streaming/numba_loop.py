@@ -40,8 +40,10 @@ _SETTING = "NEURAL_TANGENTS_NUMBA"
 # From so many covariances on, of all pairs, offsets and layers, they take part if nothing is said. XLA takes 1 ns for
 # each on two cores.
 _MUCH = 2**24
-# At most so many inputs of each batch are evaluated at a time, and so many bytes of their variances and results.
-_BLOCK, _BYTES = 64, 2**26
+# With more channels for each layer, products of inputs would take most of the time; XLA multiplies matrices.
+_CHANNELS = 8
+# At most so many inputs of each batch are evaluated at a time.
+_BLOCK = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,18 +54,22 @@ class NumbaLoop:
       torus: where positions are.
       numbers: those of each pair of layers, a row for each: factor and shift of the convolution, and the factors of `k`
         and of the arc-cosine functions after it.
+      budget: how many bytes variances and results of some inputs may take.
     """
 
     torus: Torus
     numbers: Array
+    budget: int
 
     @classmethod
-    def of(cls, run: Run, k: Any) -> "NumbaLoop | None":
+    def of(cls, run: Run, k: Any, budget: int) -> "NumbaLoop | None":
         """The loop that evaluates a run; None if it cannot, here or at all, or if it is not worth while."""
         setting = os.environ.get(_SETTING)
         formulas: list[Any] = [step.spec.formula for step in run.steps]
         torus = None if setting == "0" else Torus.of(run, k, formulas)
         if torus is None or not _is_alone():
+            return None
+        if k.inputs1.shape[-1] > _CHANNELS * len(torus.windows):
             return None
         pairs = len(k.inputs1) * len(k.inputs1 if k.inputs2 is None else k.inputs2)
         worth = importlib.util.find_spec("numba") is not None and pairs * torus.work >= _MUCH
@@ -75,7 +81,8 @@ class NumbaLoop:
             bias, a, b = 0.0 if mean.b_std is None else mean.b_std, lines.a, lines.b
             rows.append((mean.W_std**2 / size, bias**2, a * b, (a - b) ** 2 / (2 * math.pi)))
         dtype = k.inputs1.dtype
-        return cls(torus, jnp.stack([jnp.stack([jnp.asarray(x, dtype).reshape(()) for x in row]) for row in rows]))
+        numbers = jnp.stack([jnp.stack([jnp.asarray(x, dtype).reshape(()) for x in row]) for row in rows])
+        return cls(torus, numbers, budget)
 
     def cross(self, covariances: Any, like: Any, first: Any, second: Any) -> tuple[Array, Array]:
         """As `SlabLoop.cross`, of inputs."""
@@ -87,7 +94,7 @@ class NumbaLoop:
         return self._sums(batch.inputs, None, True)[0][:, 0]
 
     def _sums(self, x1: Array, x2: Array | None, symmetric: bool) -> list[Array]:
-        of_pairs = functools.partial(_sums_of_pairs, self.torus, symmetric)
+        of_pairs = functools.partial(_sums_of_pairs, self.torus, self.budget, symmetric)
         shape = (len(x1), 1 if x2 is None else len(x2), *self.torus.pooled)
         results = [jax.ShapeDtypeStruct(shape, x1.dtype)] * 2
         return host_call(of_pairs, results, self.numbers, x1, *([] if x2 is None else [x2]))
@@ -98,18 +105,21 @@ def _is_alone() -> bool:
     return jax.default_backend() == "cpu" and jax.device_count() == 1 and not inside_shard_map()
 
 
-def _sums_of_pairs(torus: Torus, symmetric: bool, numbers: Any, x1: Any, x2: Any = None) -> tuple[np.ndarray, ...]:
+def _sums_of_pairs(
+    torus: Torus, budget: int, symmetric: bool, numbers: Any, x1: Any, x2: Any = None
+) -> tuple[np.ndarray, ...]:
     """Sums of the NNGP and the NTK over pairs of positions in each pair of windows, `(N1, N2, *torus.pooled)` each.
 
     Args:
       torus: where positions are.
+      budget: see `NumbaLoop`.
       symmetric: whether both batches are the same.
       numbers: see `NumbaLoop`.
       x1: inputs, `(N1, C, *sizes)`.
       x2: inputs, `(N2, C, *sizes)`; None for pairs of an input with itself only, `(N1, 1, *torus.pooled)`.
     """
     sums = np.zeros((2, len(x1), 1 if x2 is None else len(x2), *torus.pooled), x1.dtype)
-    size = _block(torus, x1.dtype.itemsize)
+    size = _block(torus, budget, x1.dtype.itemsize)
     with concurrent.futures.ThreadPoolExecutor(_cores()) as threads:
         blocks = _Blocks(torus, np.array(numbers), threads)
         for start1 in range(0, len(x1), size):
@@ -131,11 +141,11 @@ def _sums_of_pairs(torus: Torus, symmetric: bool, numbers: Any, x1: Any, x2: Any
     return tuple(sums)
 
 
-def _block(torus: Torus, itemsize: int) -> int:
+def _block(torus: Torus, budget: int, itemsize: int) -> int:
     """How many inputs of each batch are evaluated at a time."""
     variances = 2 * len(torus.windows) * torus.sizes[0] * torus.row
     results = 1 if torus.one_window else 2 * math.prod(torus.pooled)
-    most = min(_BYTES // (2 * variances * itemsize), math.isqrt(_BYTES // (results * itemsize)))
+    most = min(budget // (2 * variances * itemsize), math.isqrt(budget // (results * itemsize)))
     return max(1, min(_BLOCK, most))
 
 
@@ -243,7 +253,7 @@ def _works(dtype: str) -> bool:
     x = np.ones((1, 1, 1, 1), dtype)
     one_position = Torus((1, 1), (0, 0), ((1, 1),), ((0, 1, 0, 1),), (1, 1), (1, 1), True)
     try:
-        _sums_of_pairs(one_position, True, np.ones((1, 4), dtype), x, x)
+        _sums_of_pairs(one_position, 0, True, np.ones((1, 4), dtype), x, x)
     except Exception as error:  # whatever is wrong with it, nothing needs it
         warnings.warn(
             "Numba does not compile kernels here, so that XLA takes its place, which is slower. Run `pip install "

@@ -64,12 +64,12 @@ def streamed(
       k: the kernel before them.
       kwargs: keyword arguments of the network.
     """
-    if NumbaLoop.of(run, k) is None or any(value is not None for value in kwargs.values()):
+    if NumbaLoop.of(run, k, budget) is None or any(value is not None for value in kwargs.values()):
         return _streamed(run, budget, k, kwargs)
 
     def of_numbers(numbers: Any, k: Any, numba: bool = False) -> Kernel:
         again = run.of(with_numbers(run.steps, numbers))
-        return _streamed(again, budget, k, kwargs, NumbaLoop.of(again, k) if numba else None)
+        return _streamed(again, budget, k, kwargs, NumbaLoop.of(again, k, budget) if numba else None)
 
     compiled = jax.custom_jvp(functools.partial(on_cpu, functools.partial(of_numbers, numba=True), of_numbers))
     compiled.defjvp(lambda primals, tangents: jax.jvp(of_numbers, primals, tangents))

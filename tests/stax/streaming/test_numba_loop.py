@@ -50,7 +50,7 @@ def by_xla(monkeypatch):
 
     def evaluate(fn, *args):
         with monkeypatch.context() as patch:
-            patch.setattr(NumbaLoop, "of", lambda run, k: None)
+            patch.setattr(NumbaLoop, "of", lambda run, k, budget: None)
             patch.setattr(_compiled_runs, "_SHARED", _compiled_runs.Programs(most=256))
             return fn(*args)
 
@@ -212,6 +212,14 @@ def test_within_transformations(calls, by_xla):
 def test_leaves_other_layers_to_xla(layers, calls):
     kernel_of([*layers, stax.GlobalAvgPool()])(images(2), None)
     assert not calls
+
+
+def test_many_channels_are_left_to_xla(calls):
+    fn = kernel_of([*RELUS, POOLS[0]])
+    fn(images(2, (6, 6, 49)), None)
+    assert not calls
+    fn(images(2, (6, 6, 48)), None)
+    assert calls
 
 
 def test_masks_are_left_to_xla(calls):
