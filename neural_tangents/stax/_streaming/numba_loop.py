@@ -41,7 +41,7 @@ _SETTING = "NEURAL_TANGENTS_NUMBA"
 # each on two cores.
 _MUCH = 2**24
 # With more channels for each layer, products of inputs would take most of the time; XLA multiplies matrices.
-_CHANNELS = 8
+_CHANNELS = 32
 # At most so many inputs of each batch are evaluated at a time.
 _BLOCK = 64
 
