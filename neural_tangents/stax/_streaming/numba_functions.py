@@ -248,7 +248,8 @@ def add_slabs(
     n, margin, depth = height * row, (half + 1) * row, len(windows)
     buffers = np.zeros((5, n + 2 * margin), x1.dtype)
     nngp, ntk, sums, sums_nngp, sums_ntk = buffers[0], buffers[1], buffers[2], buffers[3], buffers[4]
-    here = slice(margin, margin + n)
+    inner_nngp, inner_ntk = nngp[margin : margin + n], ntk[margin : margin + n]
+    inner_sums_nngp, inner_sums_ntk = sums_nngp[margin : margin + n], sums_ntk[margin : margin + n]
     lines = np.zeros((2, out.shape[3], out.shape[3], row), x1.dtype)
     n_dy, first_dx, last_dx, n_dx = offsets
     for dx in range(first_dx, last_dx):
@@ -259,29 +260,29 @@ def add_slabs(
             for dy in range(n_dy):
                 nngp[:] = number(0)
                 ntk[:] = number(0)
-                add_products(x1[a], y[:, dy * row : dy * row + n], nngp[here])
+                add_products(x1[a], y[:, dy * row : dy * row + n], inner_nngp)
                 for layer in range(depth):
                     add_up(nngp, sums, n, margin, windows[layer, 0], row)
                     add_up(sums, sums_nngp, n, margin, windows[layer, 1], 1)
                     add_up(ntk, sums, n, margin, windows[layer, 0], row)
                     add_up(sums, sums_ntk, n, margin, windows[layer, 1], 1)
                     layers(
-                        sums_nngp[here],
-                        sums_ntk[here],
+                        inner_sums_nngp,
+                        inner_sums_ntk,
                         roots1[a, layer],
                         tables[layer],
                         dy * row,
                         numbers[layer],
                         noise,
-                        nngp[here],
-                        ntk[here],
+                        inner_nngp,
+                        inner_ntk,
                     )
                 if out.shape[3] * out.shape[5] == 1:
-                    out[0, i + a, j, 0, 0, 0, 0] += weight * total(nngp[here])
-                    out[1, i + a, j, 0, 0, 0, 0] += weight * total(ntk[here])
+                    out[0, i + a, j, 0, 0, 0, 0] += weight * total(inner_nngp)
+                    out[1, i + a, j, 0, 0, 0, 0] += weight * total(inner_ntk)
                 else:
-                    add_rows(nngp[here], geometry, dy, rows, lines[0])
-                    add_rows(ntk[here], geometry, dy, rows, lines[1])
+                    add_rows(inner_nngp, geometry, dy, rows, lines[0])
+                    add_rows(inner_ntk, geometry, dy, rows, lines[1])
             if out.shape[3] * out.shape[5] > 1:
                 add_columns(lines[0], dx, columns, weight, out[0, i + a, j])
                 add_columns(lines[1], dx, columns, weight, out[1, i + a, j])
