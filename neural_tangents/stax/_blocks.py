@@ -129,6 +129,8 @@ def _in_loop(blocks: Sequence[Block], kernels: Any, kwargs: Mapping[str, Any]) -
 
     def takes_numbers(kind: _Kind) -> bool:
         """Whether the layers can be made with traced numbers, and then return kernels of the same form."""
+        if not kind.varying:
+            return True
         some = np.ones(len(kind.varying), dtype)
         try:
             return form_of(jax.eval_shape(lambda k, x: kind.kernel(k, x, kwargs), kernels, some)) == form_of(kernels)
