@@ -147,6 +147,18 @@ def zero_where(condition: Array, x: Array) -> Array:
     return x * jnp.where(condition, jnp.zeros((), x.dtype), jnp.ones((), x.dtype))
 
 
+def along_rows(x: Array, shape: tuple[int, ...]) -> Array:
+    """Numbers of the rows of a matrix, `(N, 1)`, or one number `()`, as a matrix; as they are for other shapes.
+
+    The derivative is a sum over each row. This is a product with ones, which XLA:CPU fuses with what makes its operand;
+    it does not do so with sums.
+    """
+    if jax.default_backend() != "cpu" or len(shape) != 2 or x.shape not in ((), (shape[0], 1)):
+        return x
+    column, ones = jnp.broadcast_to(x, (shape[0], 1)), jnp.ones((1, shape[1]), x.dtype)
+    return jnp.matmul(column, ones, precision=lax.Precision.HIGHEST)
+
+
 def straight_through(x: Array, condition: Array, value: Any) -> Array:
     """`value` where the condition holds, else `x`; with the derivative of `x` everywhere."""
     return x + lax.stop_gradient(jnp.where(condition, value - x, 0))
