@@ -18,12 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.custom_derivatives import SymbolicZero
 
-from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.mesh_axes import scan
 from neural_tangents._core.trees import tree_map
+from neural_tangents._core.two_ways import two_ways
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._inputs import InputBatches
 from neural_tangents.stax._spec import Step
@@ -33,8 +32,8 @@ from neural_tangents.stax._streaming.run_geometry import RunGeometry, after_laye
 # in float64, a half of that, and twice as many, take longer by a tenth. Other devices need more to be busy.
 _PAIRS = 2**19
 _PAIRS_OF_DEVICES = 2**25
-# How many times fewer if derivatives are computed, which need all layers of a block at a time.
-_FEWER = 4
+# How many times fewer where derivatives are computed, which need all layers of a block at a time.
+FEWER = 4
 # With fewer layers, all of them are fused into one pass over memory.
 _LAYERS = 6
 
@@ -76,30 +75,11 @@ def in_blocks(fn: Callable[..., Any], k: InputBatches, *values: Any) -> Any:
       k: the inputs, and what is known of them.
       *values: pytrees that are the same for all blocks.
     """
-    leaves, structure = jax.tree.flatten((k, values))
-    traced = list({id(x): x for x in leaves if not is_concrete(x)}.values())  # what is known remains so
-    places = {id(x): i for i, x in enumerate(traced)}
 
-    def evaluate(numbers: Sequence[Any], fewer: int) -> Any:
-        given = [numbers[places[id(x)]] if id(x) in places else x for x in leaves]
-        k, values = jax.tree.unflatten(structure, given)
+    def evaluate(fewer: int, k: InputBatches, *values: Any) -> Any:
         return _in_blocks(lambda part: fn(part, *values), k, _Blocks.of(k, fewer))
 
-    @jax.custom_jvp
-    def kernel(*numbers: Any) -> Any:
-        return evaluate(numbers, 1)
-
-    def derivative(numbers: Sequence[Any], changes: Sequence[Any]) -> Any:
-        moving = [i for i, change in enumerate(changes) if not isinstance(change, SymbolicZero)]
-
-        def of_moving(*some: Any) -> Any:
-            moved = dict(zip(moving, some, strict=True))
-            return evaluate([moved.get(i, x) for i, x in enumerate(numbers)], _FEWER)
-
-        return jax.jvp(of_moving, [numbers[i] for i in moving], [changes[i] for i in moving])
-
-    kernel.defjvp(derivative, symbolic_zeros=True)
-    return kernel(*traced)
+    return two_ways(functools.partial(evaluate, 1), functools.partial(evaluate, FEWER), k, *values)
 
 
 def _in_blocks(fn: Callable[[InputBatches], Any], k: InputBatches, blocks: "_Blocks | None") -> Any:
