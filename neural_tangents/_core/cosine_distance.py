@@ -22,7 +22,7 @@ import numpy as np
 from jax import Array, lax
 
 from neural_tangents._core import mesh_axes
-from neural_tangents._core.numerics import length, safe_reciprocal, zero_where
+from neural_tangents._core.numerics import along_rows, length, safe_reciprocal, zero_where
 
 # Where the distance of inputs is smaller, it is computed from their difference. Above, the rounding error of a
 # covariance changes the angle by less than a few eps.
@@ -84,9 +84,17 @@ def of_sum(terms: Sequence[Term], k: Array, r1: Array, r2: Array) -> CosineDista
 
 @of_sum.defjvp
 def _of_sum_jvp(primals: Any, tangents: Any) -> Any:
-    """The derivative of what the distances stand for, without those of the parts."""
+    """The derivative of what the distances stand for, `1 - |k| / (r1 r2)`, without those of the parts.
+
+    XLA:CPU keeps the results of divisions, and computes all else again for each use. With this division after all that
+    depends on pairs, the sums of a reverse pass that make derivatives in lengths need no more than its result.
+    """
     total = of_sum(*primals)
-    return total, jax.jvp(functools.partial(_from_covariance, total.acute), primals[1:], tangents[1:])[1]
+    (_, k, r1, r2), (_, dk, dr1, dr2) = primals, tangents
+    dlog1, dlog2 = along_rows(safe_reciprocal(r1) * dr1, k.shape), safe_reciprocal(r2) * dr2
+    product = r1 * r2
+    d_rho = (dk - k * (dlog1 + dlog2)) / jnp.where(product <= 0, jnp.inf, product)
+    return total, CosineDistance(-jnp.sign(k) * d_rho, total.acute)
 
 
 def lengths_of_parts(squares: Sequence[Array]) -> list[Array]:

@@ -11,7 +11,7 @@ differentiates the compiled loop over equal layers twice, forward over reverse.
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,8 +51,8 @@ _ASIN_LONG = (
     0.8387674099544927,
 )
 
-# `acos(1 - d) = sqrt(d) A(d)`. The coefficients of `A` interpolate it at the Chebyshev points of [0, 1]; the error is
-# 3e-8 (degree 7) and 2e-16 (degree 17). The test of this module computes them again.
+# For loops that Numba compiles: `acos(1 - d) = sqrt(d) A(d)`. The coefficients of `A` interpolate it at the Chebyshev
+# points of [0, 1]; the error is 3e-8 (degree 7) and 2e-16 (degree 17). The test of this module computes them again.
 ACOS_SHORT = (
     1.41421355,
     0.117853167,
@@ -82,6 +82,31 @@ ACOS_LONG = (
     0.00017113011380930746,
     -5.225042885568418e-05,
     7.609614252019444e-06,
+)
+
+# `acos(1 - d) = sqrt(d) (sqrt(2 - d) + d G(p))` with `p = sqrt(2) - sqrt(2 - d)`, of which a polynomial needs fewer
+# terms than one of `d`. The coefficients of `G` interpolate it at the Chebyshev points of [0, sqrt(2) - 1], where `d`
+# is in [0, 1]; the error is 2e-7 (degree 4) and 4e-17 (degree 11). The test of this module computes them again.
+_ACUTE_SHORT = (
+    0.4714047,
+    0.19997977,
+    0.08119647,
+    0.02924154,
+    0.018611118,
+)
+_ACUTE_LONG = (
+    0.4714045207910316,
+    0.20000000000002502,
+    0.08081220356130644,
+    0.031746031874751585,
+    0.012244270293304793,
+    0.004662045067171161,
+    0.001757805597586787,
+    0.0006601087888565028,
+    0.00023774103813821811,
+    0.00010807073018076115,
+    7.822454338013989e-06,
+    3.23547184096007e-05,
 )
 
 
@@ -122,6 +147,18 @@ def zero_where(condition: Array, x: Array) -> Array:
     return x * jnp.where(condition, jnp.zeros((), x.dtype), jnp.ones((), x.dtype))
 
 
+def along_rows(x: Array, shape: tuple[int, ...]) -> Array:
+    """Numbers of the rows of a matrix, `(N, 1)`, or one number `()`, as a matrix; as they are for other shapes.
+
+    The derivative is a sum over each row. This is a product with ones, which XLA:CPU fuses with what makes its operand;
+    it does not do so with sums.
+    """
+    if jax.default_backend() != "cpu" or len(shape) != 2 or x.shape not in ((), (shape[0], 1)):
+        return x
+    column, ones = jnp.broadcast_to(x, (shape[0], 1)), jnp.ones((1, shape[1]), x.dtype)
+    return jnp.matmul(column, ones, precision=lax.Precision.HIGHEST)
+
+
 def straight_through(x: Array, condition: Array, value: Any) -> Array:
     """`value` where the condition holds, else `x`; with the derivative of `x` everywhere."""
     return x + lax.stop_gradient(jnp.where(condition, value - x, 0))
@@ -158,9 +195,13 @@ def _asin_small(w: Array) -> Array:
     """`asin(w)` for `0 <= w <= sqrt(1/2)`, to about one unit in the last place."""
     z = w * w
     coefficients = _ASIN_LONG if w.dtype == jnp.float64 else _ASIN_SHORT
+    return w + w * z * _polynomial(coefficients, z)
+
+
+def _polynomial(coefficients: tuple[float, ...], z: Array) -> Array:
+    """The sum of coefficients times powers of `z`."""
     # Even and odd powers separately: two chains of dependent operations, each half as long.
-    even, odd = _horner(coefficients[0::2], z * z), _horner(coefficients[1::2], z * z)
-    return w + w * z * (even + z * odd)
+    return _horner(coefficients[0::2], z * z) + z * _horner(coefficients[1::2], z * z)
 
 
 def _horner(coefficients: tuple[float, ...], z: Array) -> Array:
@@ -170,10 +211,32 @@ def _horner(coefficients: tuple[float, ...], z: Array) -> Array:
     return result
 
 
-def acos_over_root(d: Array) -> Array:
-    """`acos(1 - d) / sqrt(d)` for `d` in [0, 1], which is smooth; to about one unit in the last place."""
-    coefficients = ACOS_LONG if d.dtype == jnp.float64 else ACOS_SHORT
-    return _horner(coefficients[0::2], d * d) + d * _horner(coefficients[1::2], d * d)
+class AcuteAngle(NamedTuple):
+    """An angle `phi` in [0, pi/2].
+
+    Attributes:
+      angle: `phi`.
+      sine: `sin(phi)`.
+      excess: `sin(phi) - phi cos(phi)`.
+    """
+
+    angle: Array
+    sine: Array
+    excess: Array
+
+
+def acute_angle(d: Array, root_d: Array) -> AcuteAngle:
+    """The angle `acos(1 - d)` for `d` in [0, 1], to about one unit in the last place.
+
+    Args:
+      d: one less the cosine of the angle.
+      root_d: `sqrt(d)`; its derivative is infinite at 0, and up to the caller.
+    """
+    other = jnp.sqrt(2 - d)
+    g = _polynomial(_ACUTE_LONG if d.dtype == jnp.float64 else _ACUTE_SHORT, math.sqrt(2) - other)
+    over_root = other + d * g
+    # sin(phi) - phi (1 - d), where no small number is found as a difference of large ones.
+    return AcuteAngle(root_d * over_root, root_d * other, root_d * (d * (over_root - g)))
 
 
 @jax.custom_jvp

@@ -106,8 +106,10 @@ def _of_inputs(steps: Sequence[Step], scales: bool, numbers: Any, batches: Input
     """The kernel of inputs after layers with some numbers."""
 
     def by_layers(numbers: Any, batches: InputBatches) -> Kernel:
-        layers = with_numbers(steps, numbers)
-        return in_blocks(lambda part: in_sequence(layers, part, {}).replace(distance=None), batches)
+        def layers(part: InputBatches, numbers: Any) -> Kernel:
+            return in_sequence(with_numbers(steps, numbers), part, {}).replace(distance=None)
+
+        return in_blocks(layers, batches, numbers)
 
     @jax.custom_jvp
     def kernel(numbers: Any, batches: InputBatches) -> Kernel:
@@ -115,7 +117,7 @@ def _of_inputs(steps: Sequence[Step], scales: bool, numbers: Any, batches: Input
         network = _Network.of(at_angles, scales)
 
         def by_sum(batches: InputBatches) -> Kernel:
-            return in_blocks(lambda part: network.kernel(with_covariances(part)), batches)
+            return in_blocks(lambda part, network: network.kernel(with_covariances(part)), batches, network)
 
         return mesh_axes.cond(network.is_exact, by_sum, functools.partial(by_layers, numbers), batches)
 

@@ -5,7 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 
 from neural_tangents._core.kernel import Kernel
-from neural_tangents._core.numerics import length
+from neural_tangents._core.numerics import along_rows, length
 
 
 def coded(k: Kernel) -> Kernel:
@@ -24,4 +24,5 @@ def decoded(k: Kernel) -> Kernel:
         return k
     distance = dataclasses.replace(k.distance, value=k.distance.choose(k.nngp, -k.nngp, k.nngp))
     r1, r2 = k.layout.spread(*map(length, k.variances))
-    return k.replace(nngp=distance.correlation(k.nngp) * (r1 * r2), distance=distance)
+    product = along_rows(r1, k.nngp.shape) * r2
+    return k.replace(nngp=distance.correlation(k.nngp) * product, distance=distance)

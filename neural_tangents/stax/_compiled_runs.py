@@ -12,10 +12,11 @@ from neural_tangents._core.compiled import compiled
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.programs import Programs
 from neural_tangents._core.trees import tree_leaves
+from neural_tangents._core.two_ways import two_ways
 from neural_tangents.stax._blocks import fewest, in_sequence
 from neural_tangents.stax._keywords import Keywords
-from neural_tangents.stax._pair_blocks import has_blocks, in_blocks
-from neural_tangents.stax._spec import Step, arguments_of, with_numbers
+from neural_tangents.stax._pair_blocks import FEWER, has_blocks, in_blocks
+from neural_tangents.stax._spec import Step, arguments_of, numbers_of, with_numbers
 from neural_tangents.stax._streaming.explain import observed
 from neural_tangents.stax._streaming.runs import Run, find_run, spatial_sizes
 from neural_tangents.stax._streaming.slabs import DEFAULT_BUDGET, streamed
@@ -59,9 +60,9 @@ def _evaluated(
 
         def evaluate(layers: Sequence[Step], k: Any, kwargs: dict[str, Any]) -> Any:
             if run is not None:
-                return streamed(run.of(layers), budget, k, kwargs)
+                return _streamed(run, budget, layers, k, kwargs)
             if has_blocks(layers, k) and all(value is None for value in kwargs.values()):
-                return in_blocks(lambda part: in_sequence(layers, part, {}), k)
+                return in_blocks(lambda part, x: in_sequence(with_numbers(layers, x), part, {}), k, numbers_of(layers))
             return in_sequence(layers, k, kwargs)
 
         try:
@@ -76,6 +77,16 @@ def _evaluated(
     if failure is not None and run is not None:
         _warn_of_failure(layers, failure)
     return found
+
+
+def _streamed(run: Run, budget: int, layers: Sequence[Step], k: Any, kwargs: dict[str, Any]) -> Any:
+    """The kernel after a run; slabs are smaller where derivatives are computed, which need all layers of a slab."""
+
+    def evaluate(budget: int, numbers: Any, k: Any, kwargs: dict[str, Any]) -> Any:
+        return streamed(run.of(layers if is_concrete(numbers) else with_numbers(layers, numbers)), budget, k, kwargs)
+
+    ways = (functools.partial(evaluate, size) for size in (budget, budget // FEWER))
+    return two_ways(*ways, numbers_of(layers), k, kwargs)
 
 
 def _known(kernels: Any, kwargs: dict[str, Any]) -> bool:

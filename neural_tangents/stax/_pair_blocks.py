@@ -22,6 +22,7 @@ from jax import Array, lax
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.mesh_axes import scan
 from neural_tangents._core.trees import tree_map
+from neural_tangents._core.two_ways import two_ways
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._inputs import InputBatches
 from neural_tangents.stax._spec import Step
@@ -31,6 +32,8 @@ from neural_tangents.stax._streaming.run_geometry import RunGeometry, after_laye
 # in float64, a half of that, and twice as many, take longer by a tenth. Other devices need more to be busy.
 _PAIRS = 2**19
 _PAIRS_OF_DEVICES = 2**25
+# How many times fewer where derivatives are computed, which need all layers of a block at a time.
+FEWER = 4
 # With fewer layers, all of them are fused into one pass over memory.
 _LAYERS = 6
 
@@ -64,9 +67,23 @@ def depend_on_equality(steps: Sequence[Step]) -> bool:
     return any(step.spec.requirements.get("use_dropout", False) for step in steps)
 
 
-def in_blocks(fn: Callable[[InputBatches], Any], k: InputBatches) -> Any:
-    """`fn(k)`, kernels that have an entry for each pair of inputs, block by block."""
-    blocks = _Blocks.of(k)
+def in_blocks(fn: Callable[..., Any], k: InputBatches, *values: Any) -> Any:
+    """`fn(k, *values)`, kernels that have an entry for each pair of inputs, block by block.
+
+    Args:
+      fn: a function that depends on no traced values but its arguments.
+      k: the inputs, and what is known of them.
+      *values: pytrees that are the same for all blocks.
+    """
+
+    def evaluate(fewer: int, k: InputBatches, *values: Any) -> Any:
+        return _in_blocks(lambda part: fn(part, *values), k, _Blocks.of(k, fewer))
+
+    return two_ways(functools.partial(evaluate, 1), functools.partial(evaluate, FEWER), k, *values)
+
+
+def _in_blocks(fn: Callable[[InputBatches], Any], k: InputBatches, blocks: "_Blocks | None") -> Any:
+    """`fn(k)`, block by block."""
     if blocks is None:
         return fn(k)
     evaluate = jax.checkpoint(fn)  # derivatives evaluate blocks again, as otherwise all of them would be kept
@@ -100,9 +117,9 @@ class _Blocks(NamedTuple):
     on_diagonal: np.ndarray | None
 
     @classmethod
-    def of(cls, k: InputBatches) -> "_Blocks | None":
-        """The blocks of inputs; None if there are few."""
-        pairs = _PAIRS if jax.default_backend() == "cpu" else _PAIRS_OF_DEVICES
+    def of(cls, k: InputBatches, fewer: int = 1) -> "_Blocks | None":
+        """The blocks of inputs, with a number of times fewer pairs; None if there are few."""
+        pairs = _PAIRS // fewer if jax.default_backend() == "cpu" else _PAIRS_OF_DEVICES
         if k.inputs2 is not None:
             n2 = len(k.inputs2)
             firsts, size = _cut(len(k.inputs1), pairs // n2)

@@ -59,15 +59,33 @@ def test_coefficients_of_acos(coefficients, rtol):
     np.testing.assert_allclose(coefficients, interpolated, rtol=rtol)
 
 
+@pytest.mark.parametrize("coefficients, rtol", [(numerics._ACUTE_SHORT, 1e-7), (numerics._ACUTE_LONG, 1e-14)])
+def test_coefficients_of_acute_angle(coefficients, rtol):
+    """They interpolate at the Chebyshev points of [0, sqrt(2) - 1]."""
+    n = len(coefficients)
+    with mpmath.workdps(50):
+        root2 = mpmath.sqrt(2)
+        points = [(root2 - 1) * (1 + mpmath.cos(mpmath.pi * (2 * i + 1) / (2 * n))) / 2 for i in range(n)]
+        distances = [p * (2 * root2 - p) for p in points]
+        values = [(mpmath.acos(1 - d) / mpmath.sqrt(d) - mpmath.sqrt(2 - d)) / d for d in distances]
+        powers = mpmath.matrix([[p**j for j in range(n)] for p in points])
+        interpolated = [float(c) for c in mpmath.lu_solve(powers, mpmath.matrix(values))]
+    np.testing.assert_allclose(coefficients, interpolated, rtol=rtol)
+
+
 @BOTH
-def test_acos_over_root(x64):
+def test_acute_angle(x64):
+    """Each part is precise, relative to itself, however small the angle is."""
     with jax.enable_x64(x64):
-        d = np.linspace(0, 1, 4001)[1:].astype(dtype_of(x64))
-        got = np.asarray(numerics.acos_over_root(jnp.asarray(d)))
-        with mpmath.workdps(40):
-            want = [float(mpmath.acos(1 - mpmath.mpf(float(x))) / mpmath.sqrt(float(x))) for x in d]
-        assert got.dtype == dtype_of(x64)
-        np.testing.assert_allclose(got, want, rtol=2 * np.finfo(got.dtype).eps)
+        eps = np.finfo(dtype_of(x64)).eps
+        d = np.concatenate([np.linspace(0, 1, 1001)[1:], np.logspace(-25, 0, 500)]).astype(dtype_of(x64))
+        got = numerics.acute_angle(jnp.asarray(d), jnp.sqrt(d))
+        with mpmath.workdps(60):
+            angles = [mpmath.acos(1 - mpmath.mpf(float(x))) for x in d]
+            excess = [mpmath.sin(phi) - phi * mpmath.cos(phi) for phi in angles]
+            for part, want in zip(got, (angles, map(mpmath.sin, angles), excess), strict=True):
+                assert part.dtype == dtype_of(x64)
+                np.testing.assert_allclose(np.asarray(part), [float(x) for x in want], rtol=4 * eps)
 
 
 @BOTH

@@ -2,10 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 
 from neural_tangents import stax
+from neural_tangents._core.cosine_distance import CosineDistance
+from neural_tangents.stax._nonlinearities.abrelu import abrelu
 
 Long = np.longdouble
 PI = 2 * np.arctan2(Long(1), Long(0))
@@ -243,3 +246,14 @@ def test_precision_in_float64():
     with jax.enable_x64(True):
         found = jax.jit(lambda x: kernel_fn(x, None, ("nngp", "ntk")))(x)
     assert max(errors(found, truth_fn(Truth(x)), n_layers)) * EPS <= 4 * np.finfo(np.float64).eps
+
+
+def test_distances_of_layers_are_precise():
+    """The distance of activations, `d - (sin(phi) - phi cos(phi)) / pi`, relative to itself, however small it is."""
+    d = np.logspace(-11, -2, 200).astype(np.float32)
+    ones = np.ones_like(d)
+    *_, got = abrelu(0.0, 1.0).with_distance(1 - d, ones, ones, CosineDistance(jnp.asarray(d), acute=False))
+    with mpmath.workdps(40):
+        angles = [mpmath.acos(1 - mpmath.mpf(float(x))) for x in d]
+        bent = [float((mpmath.sin(phi) - phi * mpmath.cos(phi)) / mpmath.pi) for phi in angles]
+    np.testing.assert_allclose(got.value, d.astype(float) - bent, rtol=2 * EPS)

@@ -9,7 +9,7 @@ from jax import Array, random
 
 from neural_tangents._core.cosine_distance import CosineDistance, lengths_of_parts, of_sum
 from neural_tangents._core.kernel import Kernel
-from neural_tangents._core.numerics import length
+from neural_tangents._core.numerics import along_rows, length
 from neural_tangents._core.types import Shape
 from neural_tangents.stax._hyperparameters import check_numbers, integer, number
 
@@ -89,13 +89,16 @@ class Affine:
           fan_in: number of inputs of each output at finite width.
         """
         m = k if mean is None else k.map_covariances(mean)
-        nngp, ntk = affine_covariance(m.nngp, self.W_std, self.b_std), m.ntk
+        w_squared = _of_pairs(self.W_std**2, m.nngp)  # once: sums over all pairs make its derivative
+        nngp, ntk = w_squared * m.nngp, m.ntk
+        if self.b_std is not None:
+            nngp = nngp + _of_pairs(self.b_std**2, m.nngp)
         if ntk is not None:
             direct = nngp
             if self.standard:
                 direct = fan_in / self.s_in * m.nngp
                 direct = direct if self.b_std is None else direct + 1.0
-            ntk = direct if ntk.ndim == 0 else direct + _scaled(ntk, self.W_std)
+            ntk = direct if ntk.ndim == 0 else direct + w_squared * ntk
         return m.replace(
             nngp=nngp,
             ntk=ntk,
@@ -151,6 +154,11 @@ def affine_covariance(cov: Array, W_std: Any, b_std: Any) -> Array:
     """Covariance after random weights and bias: `W_std^2 cov + b_std^2`."""
     cov = _scaled(cov, W_std)
     return cov if b_std is None else cov + b_std**2
+
+
+def _of_pairs(x: Any, cov: Array) -> Any:
+    """A number for all entries of a covariance."""
+    return along_rows(x, cov.shape) if isinstance(x, Array) and jnp.result_type(x, cov) == x.dtype else x
 
 
 def _scaled(cov: Array, W_std: Any) -> Array:

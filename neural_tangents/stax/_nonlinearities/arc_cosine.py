@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from neural_tangents._core.cosine_distance import CosineDistance, of_covariance
-from neural_tangents._core.numerics import acos_over_root, as_floats, length, safe_reciprocal, zero_where
+from neural_tangents._core.numerics import acute_angle, as_floats, length, safe_reciprocal, zero_where
 
 
 def root(q: Array) -> Array:
@@ -58,10 +58,9 @@ def arc_cosine(k: Array, r1: Array, r2: Array, distance: CosineDistance | None =
 @jax.custom_jvp
 def _half_lines(k: Array, r1: Array, r2: Array, distance: CosineDistance | None) -> tuple:
     distance = of_covariance(k, r1, r2) if distance is None else distance
-    root_d, s = _root(distance.value), _sine(distance.value)
-    phi = root_d * acos_over_root(distance.value)  # one polynomial, and no cases
-    j0 = distance.choose(k, phi, math.pi - phi)
-    return j0, r1 * r2 * s + k * j0, distance, phi, s - phi * (1 - distance.value)
+    acute = acute_angle(distance.value, _root(distance.value))
+    j0 = distance.choose(k, acute.angle, math.pi - acute.angle)
+    return j0, r1 * r2 * acute.sine + k * j0, distance, acute.angle, acute.excess
 
 
 @_half_lines.defjvp
@@ -69,7 +68,7 @@ def _half_lines_jvp(primals: tuple, tangents: tuple) -> tuple:
     k, r1, r2, given = primals
     dk, dr1, dr2, d_given = tangents
     j0, j1, distance, phi, excess = _half_lines(*primals)
-    s = _sine(distance.value)
+    s = acute_angle(distance.value, _root(distance.value)).sine
     h = r1 * r2 * s
     dlog_m = safe_reciprocal(r1) * dr1 + safe_reciprocal(r2) * dr2
     if given is None:
@@ -83,10 +82,6 @@ def _half_lines_jvp(primals: tuple, tangents: tuple) -> tuple:
     # Differentiating the terms of `j1` one by one would subtract infinities: d j1 / d k is just `j0`.
     d_excess = phi * d_distance.value
     return (j0, j1, distance, phi, excess), (dj0, j0 * dk + h * dlog_m, d_distance, d_phi, d_excess)
-
-
-def _sine(distance: Array) -> Array:
-    return _root(distance) * jnp.sqrt(2 - distance)
 
 
 def _root(distance: Array) -> Array:
