@@ -18,6 +18,7 @@ from neural_tangents._compat import bind
 from neural_tangents._core.mesh_axes import varying_like
 from neural_tangents.empirical._einsum import Labels, contract
 from neural_tangents.empirical._jacobian import unit_cotangents
+from neural_tangents.empirical._structured.diagonal_paths import DiagonalPath, diagonal_path, readers
 from neural_tangents.empirical._structured.program import Program, Step
 from neural_tangents.empirical._structured.rules import Derivative, derivative
 
@@ -64,6 +65,7 @@ class Plan:
       by_jacobian: for each step that uses other values, their positions among its operands.
       jacobian_values: numbers of these other values.
       jacobian_outputs: numbers of values made of parameters that are outputs of the network, by number of the output.
+      paths: for numbers of steps whose cotangents are best known as products, the ways from their results to a sum.
     """
 
     program: Program
@@ -71,16 +73,14 @@ class Plan:
     by_jacobian: Mapping[int, tuple[int, ...]]
     jacobian_values: tuple[int, ...]
     jacobian_outputs: Mapping[int, int]
+    paths: Mapping[int, DiagonalPath]
 
     @classmethod
     def create(cls, program: Program) -> "Plan":
         """The plan of a program."""
         # Steps are read for the uses of every value first: whether a value is alone depends on all the others.
-        uses: dict[int, list[tuple[int, int]]] = {}
-        for number, step in enumerate(program.steps):
-            for position, value in enumerate(step.operands):
-                if value in program.boxes:
-                    uses.setdefault(value, []).append((number, position))
+        read_by = readers(program)
+        uses = {value: places for value, places in read_by.items() if value in program.boxes}
         outputs = {leaf: value for leaf, value in enumerate(program.outputs) if value in program.boxes}
         values = sorted({*uses, *outputs.values()})
         alone = {
@@ -96,12 +96,15 @@ class Plan:
             if value not in alone:
                 for number, position in uses.get(value, ()):
                     by_jacobian.setdefault(number, []).append(position)
+        structured = {value: uses[value][0] for value in values if value in alone}
+        paths = {number: diagonal_path(program, number, read_by) for number, _ in structured.values()}
         return cls(
             program=program,
-            structured={value: uses[value][0] for value in values if value in alone},
+            structured=structured,
             by_jacobian={number: tuple(positions) for number, positions in by_jacobian.items()},
             jacobian_values=tuple(value for value in values if value not in alone),
             jacobian_outputs=outputs,
+            paths={number: path for number, path in paths.items() if path is not None},
         )
 
     @property
@@ -133,8 +136,9 @@ class Plan:
 
     @property
     def used_steps(self) -> tuple[int, ...]:
-        """Numbers of the steps that use values made of parameters, in order."""
-        return tuple(sorted({*self.by_jacobian, *(number for number, _ in self.structured.values())}))
+        """Numbers of the steps whose cotangents are needed: those that use values made of parameters, and sums."""
+        ends = (path.end for path in self.paths.values())
+        return tuple(sorted({*self.by_jacobian, *(number for number, _ in self.structured.values()), *ends}))
 
     def uses(self, prepared: Mapping[int, Any], leaves: Sequence[Any], sample: Sequence[Any]) -> list[Use]:
         """The use of each structured value; then the Jacobian of each of `jacobian_leaves`, in the form of a use.
@@ -178,14 +182,16 @@ class Plan:
         The operands are kept from the same forward pass; rules make factors of them.
         """
         program, used = self.program, self.used_steps
+        read = {*used, *(number for path in self.paths.values() for number, _ in path.steps)}
 
         def shifted(shifts: dict[int, list[Any]]) -> tuple[list[Any], dict[int, list[Any]]]:
             values = {**prepared, **dict(zip(program.data, sample, strict=True))}
             operands = {}
             for number, step in enumerate(program.steps):
                 results = step.run(values)
-                if number in shifts:
+                if number in read:
                     operands[number] = [values[i] for i in step.operands]
+                if number in shifts:
                     results = _add(results, shifts[number])
                 values.update(zip(step.results, results, strict=True))
             return [values[i] for i in program.outputs], operands
@@ -209,7 +215,12 @@ class Plan:
             step, scaled = self.program.steps[number], self.program.boxes[value].scaled
             # With an index, no array has the entries of the operand along an axis for slopes to be multiplied with.
             rule = derivative(step, position, operands[number], allow_index=not scaled)
-            uses.append(_use(step, position, operands[number], [c[number] for c in cotangents], rule))
+            path = self.paths.get(number)
+            if path is None or rule is None or not _is_pulled_by_reshape(step):
+                uses.append(_use(step, position, operands[number], [c[number] for c in cotangents], rule))
+            else:
+                slopes, of_sums = path.slopes(self.program.steps, operands), [c[path.end][0] for c in cotangents]
+                uses.append(_use_of_sums(step.eqn.invars[position].aval.shape, of_sums, path.kept, slopes, rule))
         return uses
 
     def _by_jacobian(
@@ -257,6 +268,35 @@ def _use(
         pulled = [jax.vmap(lambda c: _pull_back(step, (position,), operands, c)[0])(c) for c in cotangents]
         return Use(pulled, labels=labels, operand_labels=labels)
     pulled = [jax.vmap(rule.pull)(c[0]) for c in cotangents]
+    return _multiplied_if_small(shape, pulled, rule)
+
+
+def _is_pulled_by_reshape(step: Step) -> bool:
+    """Whether the rule for a step does nothing to cotangents but to give them another shape, axis by axis."""
+    name, one_group = step.eqn.primitive.name, step.eqn.params.get("feature_group_count", 1) == 1
+    return name in ("dot_general", "add", "add_any", "mul") or (name == "conv_general_dilated" and one_group)
+
+
+def _use_of_sums(
+    shape: Sequence[int], cotangents: list[jax.Array], kept: Sequence[int], slopes: jax.Array, rule: Derivative
+) -> Use:
+    """The same from cotangents of sums of entries of results, and the slopes of these sums."""
+    summed = [axis for axis in range(slopes.ndim) if axis not in kept]
+    pulled = [jax.vmap(rule.pull)(jnp.expand_dims(c, [axis + 1 for axis in summed])) for c in cotangents]
+    factor = rule.pull(slopes)
+    dropped = [axis for axis, size in enumerate(factor.shape) if pulled[0].shape[axis + 1] < size]
+    pulled = [jnp.squeeze(c, [axis + 1 for axis in dropped]) for c in pulled]
+    of_sums = dataclasses.replace(
+        rule,
+        labels=tuple(label for axis, label in enumerate(rule.labels) if axis not in dropped),
+        factors=(factor, *rule.factors),
+        factor_labels=(rule.labels, *rule.factor_labels),
+    )
+    return _multiplied_if_small(shape, pulled, of_sums)
+
+
+def _multiplied_if_small(shape: Sequence[int], pulled: list[jax.Array], rule: Derivative) -> Use:
+    """A use from what rules make of cotangents: as a Jacobian, if that is no larger."""
     if rule.index is not None or math.prod(shape) > math.prod(pulled[0].shape[1:]):
         return Use(
             pulled, rule.factors, rule.index, rule.labels, rule.factor_labels, rule.operand_labels, rule.index_labels
