@@ -82,11 +82,11 @@ def _evaluated(
 def _streamed(run: Run, budget: int, layers: Sequence[Step], k: Any, kwargs: dict[str, Any]) -> Any:
     """The kernel after a run; slabs are smaller where derivatives are computed, which need all layers of a slab."""
 
-    def evaluate(budget: int, numbers: Any, k: Any, kwargs: dict[str, Any]) -> Any:
-        return streamed(run.of(layers if is_concrete(numbers) else with_numbers(layers, numbers)), budget, k, kwargs)
+    def evaluate(numbers: Any, k: Any, kwargs: dict[str, Any], only_values: bool = False) -> Any:
+        again = run.of(layers if is_concrete(numbers) else with_numbers(layers, numbers))
+        return streamed(again, budget if only_values else budget // FEWER, k, kwargs, only_values)
 
-    ways = (functools.partial(evaluate, size) for size in (budget, budget // FEWER))
-    return two_ways(*ways, numbers_of(layers), k, kwargs)
+    return two_ways(functools.partial(evaluate, only_values=True), evaluate, numbers_of(layers), k, kwargs)
 
 
 def _known(kernels: Any, kwargs: dict[str, Any]) -> bool:

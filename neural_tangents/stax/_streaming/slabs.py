@@ -54,7 +54,11 @@ _FEW_CHANNELS = 8
 
 
 def streamed(
-    run: Run, budget: int, k: Kernel | InputBatches, kwargs: Mapping[str, Any] = MappingProxyType({})
+    run: Run,
+    budget: int,
+    k: Kernel | InputBatches,
+    kwargs: Mapping[str, Any] = MappingProxyType({}),
+    only_values: bool = False,
 ) -> Kernel:
     """The kernel after a run of layers and its pool.
 
@@ -63,17 +67,16 @@ def streamed(
       budget: how many bytes slabs may take.
       k: the kernel before them.
       kwargs: keyword arguments of the network.
+      only_values: whether it is not differentiated; Numba may then take part.
     """
-    if NumbaLoop.of(run, k, budget) is None or any(value is not None for value in kwargs.values()):
+    if not only_values or any(value is not None for value in kwargs.values()) or NumbaLoop.of(run, k, budget) is None:
         return _streamed(run, budget, k, kwargs)
 
     def of_numbers(numbers: Any, k: Any, numba: bool = False) -> Kernel:
         again = run.of(with_numbers(run.steps, numbers))
         return _streamed(again, budget, k, kwargs, NumbaLoop.of(again, k, budget) if numba else None)
 
-    compiled = jax.custom_jvp(functools.partial(on_cpu, functools.partial(of_numbers, numba=True), of_numbers))
-    compiled.defjvp(lambda primals, tangents: jax.jvp(of_numbers, primals, tangents))
-    return compiled(arguments_of(run.steps), k)
+    return on_cpu(functools.partial(of_numbers, numba=True), of_numbers, arguments_of(run.steps), k)
 
 
 def _streamed(

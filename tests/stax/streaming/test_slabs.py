@@ -181,9 +181,9 @@ def watched():
     """The number of layers, and the budget, of each run that is streamed meanwhile."""
     runs = []
 
-    def spy(run, budget, k, kwargs):
+    def spy(run, budget, k, kwargs, only_values):
         runs.append((run.place[1] - run.place[0], budget))
-        return slabs.streamed(run, budget, k, kwargs)
+        return slabs.streamed(run, budget, k, kwargs, only_values)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_compiled_runs, "streamed", spy)
