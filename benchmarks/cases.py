@@ -39,9 +39,9 @@ def _fully_connected(nonlinearity: str, depth: int = 10) -> str:
     return f"stax.serial(*[stax.Dense(512, 1.5, 0.05), stax.{nonlinearity}()] * {depth}, stax.Dense(1))"
 
 
-def _convolutional(readout: str) -> str:
-    """Twenty-one convolutions of 3 x 3 with ReLU."""
-    return f"stax.serial(*[{_CONV}, stax.Relu()] * 21, stax.{readout}())"
+def _convolutional(readout: str, depth: int = 21) -> str:
+    """Convolutions of 3 x 3 with ReLU."""
+    return f"stax.serial(*[{_CONV}, stax.Relu()] * {depth}, stax.{readout}())"
 
 
 def _residual(channels: int, strides: tuple[int, int] | None) -> str:
@@ -108,6 +108,7 @@ CASES = (
     Case("cnn_gap_f32", _convolutional("GlobalAvgPool"), _images(4), _images(4), "float32", "ntk"),
     Case("cnn_gap_one_batch_f32", _convolutional("GlobalAvgPool"), _images(4), None, "float32", "ntk"),
     Case("cnn_gap_f64", _convolutional("GlobalAvgPool"), _images(4), _images(4), "float64", "ntk"),
+    Case("cnn_gap_shallow_f64", _convolutional("GlobalAvgPool", 7), _images(4), _images(4), "float64", "ntk"),
     Case("wide_resnet_f32", _wide_resnet(4, 1), _images(2), _images(2), "float32", "ntk"),
     Case("myrtle5_f32", _myrtle(), _images(4), _images(4), "float32", "ntk"),
     Case(
