@@ -104,16 +104,16 @@ def total(x: Any) -> Any:
 
 @jit
 def roots(x: Any, geometry: Any, windows: Any, there: Any, numbers: Any, least: Any, out: Any) -> None:
-    """Roots of the variances of one input before each nonlinearity, and their reciprocals; zeros where there is none.
+    """Roots of variances before each nonlinearity, and their reciprocals; zeros where there is no position.
 
     Args:
-      x: the input, `(C, places)`.
+      x: inputs, `(N, C, places)`.
       geometry: see above.
       windows: sizes of the filter of each convolution.
       there: 1 for each position that there is after it, else 0, `(layers, places)`.
       numbers: see above.
       least: smaller variances count as zero.
-      out: the results, `(layers, 2, places)`.
+      out: the results, `(N, layers, 2, places)`.
     """
     number = x.dtype.type
     height, _, row, half = geometry
@@ -122,21 +122,28 @@ def roots(x: Any, geometry: Any, windows: Any, there: Any, numbers: Any, least: 
     buffers = np.zeros((3, n + 2 * margin), x.dtype)
     q, rows, sums = buffers[0], buffers[1], buffers[2]
     here = q[margin : margin + n]
-    add_products(x, x, here)
-    for layer in range(len(windows)):
-        add_up(q, rows, n, margin, windows[layer, 0], row)
-        add_up(rows, sums, n, margin, windows[layer, 1], 1)
-        factor, shift = numbers[layer, 0], numbers[layer, 1]
-        # As `layers` does it, so that a variance is the covariance of equal inputs, without rounding in other ways.
-        after = numbers[layer, 2] + numbers[layer, 3] * number(math.pi)
-        variances, exists, root, inverse = sums[margin : margin + n], there[layer], out[layer, 0], out[layer, 1]
-        for i in range(n):
-            variance = (variances[i] * factor + shift) * exists[i]
-            small = variance < least
-            r = np.sqrt(one if small else variance)
-            root[i] = zero if small else r
-            inverse[i] = zero if small else one / r
-            here[i] = zero if small else r * r * after
+    for a in range(len(x)):
+        here[:] = zero
+        add_products(x[a], x[a], here)
+        for layer in range(len(windows)):
+            add_up(q, rows, n, margin, windows[layer, 0], row)
+            add_up(rows, sums, n, margin, windows[layer, 1], 1)
+            factor, shift = numbers[layer, 0], numbers[layer, 1]
+            # As `layers` does it, so that a variance is the covariance of equal inputs, without rounding in other ways.
+            after = numbers[layer, 2] + numbers[layer, 3] * number(math.pi)
+            variances, exists, root, inverse = (
+                sums[margin : margin + n],
+                there[layer],
+                out[a, layer, 0],
+                out[a, layer, 1],
+            )
+            for i in range(n):
+                variance = (variances[i] * factor + shift) * exists[i]
+                small = variance < least
+                r = np.sqrt(one if small else variance)
+                root[i] = zero if small else r
+                inverse[i] = zero if small else one / r
+                here[i] = zero if small else r * r * after
 
 
 @jit
@@ -221,27 +228,26 @@ def add_slabs(
     rows: Any,
     columns: Any,
     out: Any,
-    i: int,
-    j: int,
+    start: Any,
 ) -> None:
-    """Adds up all offsets `dy` of some offsets `dx`, for pairs of some inputs and one other.
+    """Adds up all offsets `dy` of some offsets `dx`, for some pairs of inputs.
 
     Args:
-      x1: the inputs, `(N, C, places)`.
+      x1: inputs, `(N, C, places)`.
       roots1: see `roots`, `(N, layers, 2, places)`.
-      x2: the other one, `(C, places)`.
-      roots2: the same.
+      x2: others, `(M, C, places)`.
+      roots2: the same, `(M, layers, 2, places)`.
       geometry: see above.
-      offsets: `(dy, first, last, all)`: how many `dy` there are, and which `dx`. If transposes of the sums are to be
-        added to them, `all` is the number of all `dx`, and those that are their own transposes count half; else 0.
+      offsets: `(dy, first, last, dx)`: how many `dy` there are; which `dx`, of how many.
       windows: sizes of the filter of each convolution.
       numbers: see above.
       noise: smaller distances `d` count as zero.
       rows: see `add_rows`.
       columns: see `add_columns`.
       out: sums of the NNGP and of the NTK, `(2, N1, N2, H, H, W, W)`.
-      i: number of the first of the inputs there.
-      j: number of the other one.
+      start: `(i, j, pairs)`: numbers of the first of the inputs there, and which pairs are wanted: 0 for all, 1 for
+        those with `i <= j`, 2 for an input with itself, in `out[:, i, 0]`. Of the latter, transposes of the sums are
+        to be added to them, so that offsets that are their own transposes count half.
     """
     number = x1.dtype.type
     height, row, half = geometry[0], geometry[2], geometry[3]
@@ -252,11 +258,17 @@ def add_slabs(
     inner_sums_nngp, inner_sums_ntk = sums_nngp[margin : margin + n], sums_ntk[margin : margin + n]
     lines = np.zeros((2, out.shape[3], out.shape[3], row), x1.dtype)
     n_dy, first_dx, last_dx, n_dx = offsets
-    for dx in range(first_dx, last_dx):
-        weight = number(0.5) if n_dx > 0 and 2 * dx % n_dx == 0 else number(1)
-        y = shifted(x2, geometry, dx, n_dy)
-        tables = shifted(roots2.reshape(2 * depth, n), geometry, dx, n_dy).reshape(depth, 2, y.shape[1])
+    i, j, pairs = start
+    for dx, b in [(dx, b) for dx in range(first_dx, last_dx) for b in range(len(x2))]:
+        weight = number(0.5) if pairs == 2 and 2 * dx % n_dx == 0 else number(1)
+        y, tables = x2[b], roots2[b]
+        if dx > 0 or n_dy > 1:
+            y = shifted(y, geometry, dx, n_dy)
+            tables = shifted(tables.reshape(2 * depth, n), geometry, dx, n_dy).reshape(depth, 2, y.shape[1])
         for a in range(len(x1)):
+            if (pairs == 1 and i + a > j + b) or (pairs == 2 and i + a != j + b):
+                continue
+            into = out[:, i + a, 0 if pairs == 2 else j + b]
             for dy in range(n_dy):
                 nngp[:] = number(0)
                 ntk[:] = number(0)
@@ -278,12 +290,12 @@ def add_slabs(
                         inner_ntk,
                     )
                 if out.shape[3] * out.shape[5] == 1:
-                    out[0, i + a, j, 0, 0, 0, 0] += weight * total(inner_nngp)
-                    out[1, i + a, j, 0, 0, 0, 0] += weight * total(inner_ntk)
+                    into[0, 0, 0, 0, 0] += weight * total(inner_nngp)
+                    into[1, 0, 0, 0, 0] += weight * total(inner_ntk)
                 else:
                     add_rows(inner_nngp, geometry, dy, rows, lines[0])
                     add_rows(inner_ntk, geometry, dy, rows, lines[1])
             if out.shape[3] * out.shape[5] > 1:
-                add_columns(lines[0], dx, columns, weight, out[0, i + a, j])
-                add_columns(lines[1], dx, columns, weight, out[1, i + a, j])
+                add_columns(lines[0], dx, columns, weight, into[0])
+                add_columns(lines[1], dx, columns, weight, into[1])
                 lines[:] = number(0)

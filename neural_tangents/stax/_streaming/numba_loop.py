@@ -187,55 +187,51 @@ class _Blocks:
         roots = np.empty((len(x), len(torus.windows), 2, x.shape[2]), x.dtype)
         there, windows = torus.there(x.dtype), np.array(torus.windows)
 
-        def of_one(i: int) -> None:
-            _functions().roots(x[i], torus.geometry, windows, there, self.numbers, least, roots[i])
+        def of_some(some: slice) -> None:
+            _functions().roots(x[some], torus.geometry, windows, there, self.numbers, least, roots[some])
 
-        self.spread(of_one, range(len(x)))
+        size = -(-len(x) // (2 * _cores()))
+        self.spread(of_some, [slice(i, i + size) for i in range(0, len(x), size)])
         return x, roots
 
     def sums(self, first: Any, second: Any, pairs: int) -> np.ndarray:
         """Sums of the NNGP and the NTK for pairs of inputs: `(2, N1, N2, *torus.pooled)`, of `_SELF` `N2` is 1."""
-        torus, (n_dy, n_dx) = self.torus, self.torus.offsets
-        dtype, columns = first[0].dtype, range(len(second[0]))
-        windows, (rows_of_windows, columns_of_windows) = np.array(torus.windows), torus.numbers_of_windows()
-        noise = dtype.type(4 * np.finfo(dtype).eps)
-        half = n_dx if pairs == _SELF else 0
+        torus, (n_dy, n_dx), dtype = self.torus, self.torus.offsets, first[0].dtype
+        rows, columns = torus.numbers_of_windows()
+        settings = np.array(torus.windows), self.numbers, dtype.type(4 * np.finfo(dtype).eps), rows, columns
         shape = (2, len(first[0]), 1 if pairs == _SELF else len(second[0]), *torus.pooled)
-        dxs = range(n_dx // 2 + 1 if half else n_dx)
-        # One window: one offset `dx` and all pairs with one input are a task, and there are sums for each `dx`.
-        # Several ones: one pair is, as its sums are many.
-        if torus.one_window:
-            parts = np.zeros((len(dxs), *shape), np.float64)
-            ranges = [(dx, dx + 1) for dx in dxs]
+        dxs = range(n_dx // 2 + 1 if pairs == _SELF else n_dx)
+        if torus.one_window:  # there are sums for each `dx`, so that each can be a task
+            parts, ranges = np.zeros((len(dxs), *shape), np.float64), [(dx, dx + 1) for dx in dxs]
         else:
-            parts = np.zeros((1, *shape), dtype)
-            ranges = [(0, len(dxs))]
+            parts, ranges = np.zeros((1, *shape), dtype), [(0, len(dxs))]
 
-        def add(task: tuple[int, int, slice]) -> None:
-            part, j, some = task
-            out, place = parts[part], 0 if pairs == _SELF else j
-            inputs = first[0][some], first[1][some], second[0][j], second[1][j]
-            _functions().add_slabs(
-                *inputs,
-                torus.geometry,
-                (n_dy, *ranges[part], half),
-                windows,
-                self.numbers,
-                noise,
-                rows_of_windows,
-                columns_of_windows,
-                out,
-                some.start,
-                place,
-            )
+        def add(task: tuple[int, slice, slice]) -> None:
+            part, some1, some2 = task
+            inputs = (*(x[some1] for x in first), *(x[some2] for x in second))
+            offsets, start = (n_dy, *ranges[part], n_dx), (some1.start, some2.start, pairs)
+            _functions().add_slabs(*inputs, torus.geometry, offsets, *settings, parts[part], start)
 
-        tasks = []
-        for j in reversed(columns):  # those of most pairs first
-            some = slice(j if pairs == _SELF else 0, len(first[0]) if pairs == _ALL else j + 1)
-            split = [some] if torus.one_window else [slice(i, i + 1) for i in range(some.start, some.stop)]
-            tasks += [(part, j, piece) for part in range(len(ranges)) for piece in split]
-        self.spread(add, tasks)
+        self.spread(add, [(part, *some) for part in range(len(ranges)) for some in self._tasks(first, second, pairs)])
         return parts.sum(0, dtype=parts.dtype) if torus.one_window else parts[0]
+
+    def _tasks(self, first: Any, second: Any, pairs: int) -> list[tuple[slice, slice]]:
+        """Which inputs of both batches a task is about.
+
+        Variances of an input of the second batch are shifted once for a task; without offsets, nothing is shifted.
+        """
+        n1, n2, size1, size2 = len(first[0]), len(second[0]), 1, 1
+        if self.torus.same_positions:
+            size1, size2 = -(-n1 // (4 * _cores())), n2
+        elif self.torus.one_window:
+            size1 = n1
+        if pairs == _SELF:
+            size1 = size2 = 1
+        starts = [(i, j) for i in range(0, n1, size1) for j in range(0, n2, size2)]
+        slices = [(slice(i, i + size1), slice(j, j + size2)) for i, j in starts]
+        if pairs == _SELF:
+            return [some for some in slices if some[0] == some[1]]
+        return [some for some in slices if pairs == _ALL or some[0].start < some[1].stop]
 
 
 def _functions() -> Any:
