@@ -130,15 +130,13 @@ def _sums_of_pairs(
             for start2 in range(start1 if symmetric else 0, len(x2), size):
                 same = symmetric and start1 == start2
                 second = first if same else blocks.prepared(x2[start2 : start2 + size])
-                sums[:, start1 : start1 + size, start2 : start2 + size] = blocks.sums(
-                    first, second, _ORDERED if same else _ALL
-                )
-    if x2 is None:
-        sums = sums + _transposed(sums)
-    elif symmetric:
-        rows, columns = np.tril_indices(len(x1), -1)
-        sums[:, rows, columns] = _transposed(sums[:, columns, rows])
-    return tuple(sums)
+                found = blocks.sums(first, second, _ORDERED if same else _ALL)
+                sums[:, start1 : start1 + size, start2 : start2 + size] = found
+                if symmetric:
+                    below = sums[:, start2 : start2 + size, start1 : start1 + size]
+                    rows, columns = np.tril_indices(len(found[0]), -1) if same else np.indices(below.shape[1:3])
+                    below[:, rows, columns] = _transposed(found[:, columns, rows])
+    return tuple(sums + _transposed(sums) if x2 is None else sums)
 
 
 def _block(torus: Torus, budget: int, itemsize: int) -> int:
@@ -174,11 +172,14 @@ class _Blocks:
 
     def spread(self, function: Callable[[Any], None], tasks: Sequence[Any]) -> None:
         """Calls a function for each task, in all threads."""
-        try:
-            list(self.threads.map(function, tasks))
-        except RuntimeError:  # at the end of a process, threads take no new tasks, but programs still come to their end
-            for task in tasks:
+        begun = []
+        for task in tasks:
+            try:
+                begun.append(self.threads.submit(function, task))
+            except RuntimeError:  # at the end of a process, threads take no new tasks, but programs still end well
                 function(task)
+        for future in begun:
+            future.result()
 
     def prepared(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Inputs, `(N, C, places)`, and roots of their variances, `(N, layers, 2, places)`."""
