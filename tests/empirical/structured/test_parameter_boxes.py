@@ -23,9 +23,10 @@ INJECTIVE = {
     "rows": (lambda a, b: a[2:], False),
     "columns": (lambda a, b: b[:, 1:3], False),
     "part of a part": (lambda a, b: a[1:][1:3, 2:][:1], False),
-    "strides": (lambda a, b: a[::2], False),
-    "part with strides": (lambda a, b: a[::2][1:], False),
-    "other strides": (lambda a, b: a[1::2], False),
+    # Old releases of jax index with strides by gathering, of which nothing is known.
+    "strides": (lambda a, b: jax.lax.slice_in_dim(a, 0, 4, 2), False),
+    "part with strides": (lambda a, b: jax.lax.slice_in_dim(a, 0, 4, 2)[1:], False),
+    "other strides": (lambda a, b: jax.lax.slice_in_dim(a, 1, 4, 2), False),
     "first half": (lambda a, b: jnp.split(a, 2, 1)[0], False),
     "second half": (lambda a, b: jnp.split(a, 2, 1)[1], False),
     "part of a transpose": (lambda a, b: a.T[1:3], False),
