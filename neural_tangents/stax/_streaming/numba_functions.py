@@ -215,6 +215,37 @@ def add_columns(lines: Any, dx: int, columns: Any, weight: Any, out: Any) -> Non
 
 
 @jit
+def through_layers(
+    buffers: Any, geometry: Any, dy: int, windows: Any, roots1: Any, roots2: Any, numbers: Any, noise: Any
+) -> None:
+    """Passes covariances of one offset of a pair of inputs through all layers.
+
+    Args:
+      buffers: five arrays of places with margins, `(5, margin + places + margin)`: the NNGP and the NTK, before and
+        after, and room for sums.
+      geometry: see above.
+      dy: the offset along the first axis.
+      windows: sizes of the filter of each convolution.
+      roots1: see `roots`, of one input, `(layers, 2, places)`.
+      roots2: of the other one, shifted along the second axis, with rows for all `dy`.
+      numbers: see above.
+      noise: smaller distances `d` count as zero.
+    """
+    height, _, row, half = geometry
+    n, margin = height * row, (half + 1) * row
+    nngp, ntk, sums, sums_nngp, sums_ntk = buffers[0], buffers[1], buffers[2], buffers[3], buffers[4]
+    inner_nngp, inner_ntk = nngp[margin : margin + n], ntk[margin : margin + n]
+    inner_sums_nngp, inner_sums_ntk = sums_nngp[margin : margin + n], sums_ntk[margin : margin + n]
+    for layer in range(len(windows)):
+        add_up(nngp, sums, n, margin, windows[layer, 0], row)
+        add_up(sums, sums_nngp, n, margin, windows[layer, 1], 1)
+        add_up(ntk, sums, n, margin, windows[layer, 0], row)
+        add_up(sums, sums_ntk, n, margin, windows[layer, 1], 1)
+        r1, r2, some = roots1[layer], roots2[layer], numbers[layer]
+        layers(inner_sums_nngp, inner_sums_ntk, r1, r2, dy * row, some, noise, inner_nngp, inner_ntk)
+
+
+@jit
 def add_slabs(
     x1: Any,
     roots1: Any,
@@ -251,11 +282,9 @@ def add_slabs(
     """
     number = x1.dtype.type
     height, row, half = geometry[0], geometry[2], geometry[3]
-    n, margin, depth = height * row, (half + 1) * row, len(windows)
+    n, margin = height * row, (half + 1) * row
     buffers = np.zeros((5, n + 2 * margin), x1.dtype)
-    nngp, ntk, sums, sums_nngp, sums_ntk = buffers[0], buffers[1], buffers[2], buffers[3], buffers[4]
-    inner_nngp, inner_ntk = nngp[margin : margin + n], ntk[margin : margin + n]
-    inner_sums_nngp, inner_sums_ntk = sums_nngp[margin : margin + n], sums_ntk[margin : margin + n]
+    nngp, ntk = buffers[0, margin : margin + n], buffers[1, margin : margin + n]
     lines = np.zeros((2, out.shape[3], out.shape[3], row), x1.dtype)
     n_dy, first_dx, last_dx, n_dx = offsets
     i, j, pairs = start
@@ -264,7 +293,7 @@ def add_slabs(
         y, tables = x2[b], roots2[b]
         if dx > 0 or n_dy > 1:
             y = shifted(y, geometry, dx, n_dy)
-            tables = shifted(tables.reshape(2 * depth, n), geometry, dx, n_dy).reshape(depth, 2, y.shape[1])
+            tables = shifted(tables.reshape(-1, n), geometry, dx, n_dy).reshape(len(windows), 2, y.shape[1])
         for a in range(len(x1)):
             if (pairs == 1 and i + a > j + b) or (pairs == 2 and i + a != j + b):
                 continue
@@ -272,29 +301,14 @@ def add_slabs(
             for dy in range(n_dy):
                 nngp[:] = number(0)
                 ntk[:] = number(0)
-                add_products(x1[a], y[:, dy * row : dy * row + n], inner_nngp)
-                for layer in range(depth):
-                    add_up(nngp, sums, n, margin, windows[layer, 0], row)
-                    add_up(sums, sums_nngp, n, margin, windows[layer, 1], 1)
-                    add_up(ntk, sums, n, margin, windows[layer, 0], row)
-                    add_up(sums, sums_ntk, n, margin, windows[layer, 1], 1)
-                    layers(
-                        inner_sums_nngp,
-                        inner_sums_ntk,
-                        roots1[a, layer],
-                        tables[layer],
-                        dy * row,
-                        numbers[layer],
-                        noise,
-                        inner_nngp,
-                        inner_ntk,
-                    )
+                add_products(x1[a], y[:, dy * row : dy * row + n], nngp)
+                through_layers(buffers, geometry, dy, windows, roots1[a], tables, numbers, noise)
                 if out.shape[3] * out.shape[5] == 1:
-                    into[0, 0, 0, 0, 0] += weight * total(inner_nngp)
-                    into[1, 0, 0, 0, 0] += weight * total(inner_ntk)
+                    into[0, 0, 0, 0, 0] += weight * total(nngp)
+                    into[1, 0, 0, 0, 0] += weight * total(ntk)
                 else:
-                    add_rows(inner_nngp, geometry, dy, rows, lines[0])
-                    add_rows(inner_ntk, geometry, dy, rows, lines[1])
+                    add_rows(nngp, geometry, dy, rows, lines[0])
+                    add_rows(ntk, geometry, dy, rows, lines[1])
             if out.shape[3] * out.shape[5] > 1:
                 add_columns(lines[0], dx, columns, weight, into[0])
                 add_columns(lines[1], dx, columns, weight, into[1])
