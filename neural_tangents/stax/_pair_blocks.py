@@ -40,7 +40,7 @@ _LAYERS = 6
 
 def has_blocks(steps: Sequence[Step], k: Any) -> bool:
     """Whether there are many layers and pairs of vectors, and layers act on each pair by itself."""
-    if len(steps) < _LAYERS or not are_vectors(k) or _Blocks.of(k) is None or depend_on_equality(steps):
+    if len(steps) < _LAYERS or not are_vectors(k) or _Blocks.of(k, FEWER) is None or depend_on_equality(steps):
         return False
     geometry: Any = RunGeometry.of(())
     try:
