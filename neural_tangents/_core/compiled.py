@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -25,7 +25,7 @@ def compiled(fn: Callable[..., PyTree]) -> Callable[..., PyTree]:
         return fn(*args, **kwargs)
 
     def call(*args: Any, **kwargs: Any) -> PyTree:
-        traced, rest = _separated((args, kwargs))
+        traced, rest = separated((args, kwargs), _is_traced)
         try:
             hash(rest)
         except TypeError:
@@ -53,7 +53,8 @@ class _Rest:
     values: tuple[tuple[type, Any] | None, ...]
     structure: Any
 
-    def filled(self, traced: list[Any]) -> Any:
+    def filled(self, traced: Sequence[Any]) -> Any:
+        """The arguments, with traced values, in the order in which `separated` returned them."""
         leaves = [
             value[1] if value is not None else traced[place]  # type: ignore[index]
             for place, value in zip(self.places, self.values, strict=True)
@@ -61,10 +62,10 @@ class _Rest:
         return jax.tree.unflatten(self.structure, leaves)
 
 
-def _separated(arguments: Any) -> tuple[list[Any], _Rest]:
-    """Different traced values, and all else."""
+def separated(arguments: Any, is_traced: Callable[[Any], bool]) -> tuple[list[Any], _Rest]:
+    """Different values that are to be traced, each once, and all else."""
     leaves, structure = jax.tree.flatten(arguments)
-    found = {id(leaf): leaf for leaf in leaves if _is_traced(leaf)}
+    found = {id(leaf): leaf for leaf in leaves if is_traced(leaf)}
     numbers = {key: number for number, key in enumerate(found)}
     places = tuple(numbers.get(id(leaf)) for leaf in leaves)
     values = tuple(None if id(leaf) in found else (type(leaf), leaf) for leaf in leaves)

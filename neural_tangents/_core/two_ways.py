@@ -6,6 +6,7 @@ from typing import Any
 import jax
 from jax.custom_derivatives import SymbolicZero
 
+from neural_tangents._core.compiled import separated
 from neural_tangents._core.concrete import is_concrete
 
 
@@ -17,23 +18,18 @@ def two_ways(fn: Callable[..., Any], with_derivatives: Callable[..., Any], *args
       with_derivatives: another one.
       *args: pytrees; what is known of them remains so, and only what changes is differentiated.
     """
-    leaves, structure = jax.tree.flatten(args)
-    traced = list({id(x): x for x in leaves if not is_concrete(x)}.values())
-    places = {id(x): i for i, x in enumerate(traced)}
-
-    def arguments(values: Sequence[Any]) -> Any:
-        return jax.tree.unflatten(structure, [values[places[id(x)]] if id(x) in places else x for x in leaves])
+    traced, rest = separated(args, lambda x: not is_concrete(x))
 
     @jax.custom_jvp
     def of_traced(*values: Any) -> Any:
-        return fn(*arguments(values))
+        return fn(*rest.filled(values))
 
     def derivative(values: Sequence[Any], changes: Sequence[Any]) -> Any:
         moving = [i for i, change in enumerate(changes) if not isinstance(change, SymbolicZero)]
 
         def of_moving(*some: Any) -> Any:
             moved = dict(zip(moving, some, strict=True))
-            return with_derivatives(*arguments([moved.get(i, x) for i, x in enumerate(values)]))
+            return with_derivatives(*rest.filled([moved.get(i, x) for i, x in enumerate(values)]))
 
         return jax.jvp(of_moving, [values[i] for i in moving], [changes[i] for i in moving])
 
