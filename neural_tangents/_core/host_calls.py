@@ -50,13 +50,12 @@ def on_cpu(function: Callable[..., PyTree], elsewhere: Callable[..., PyTree], *a
     def flat_elsewhere(*leaves: Array) -> list[Array]:
         return jax.tree.leaves(elsewhere(*jax.tree.unflatten(structure, leaves)))
 
-    program: Any = jax.make_jaxpr(flat)(*leaves)
+    make_program: Any = jax.make_jaxpr(flat, return_shape=True)
+    program, shapes = make_program(*leaves)
     here = functools.partial(jax.core.eval_jaxpr, program.jaxpr, program.consts)
-    shapes = jax.eval_shape(flat, *leaves)
-    results = tuple(jax.tree.leaves(shapes))
-    return jax.tree.unflatten(
-        jax.tree.structure(shapes), _ON_CPU.bind(*leaves, here=here, elsewhere=flat_elsewhere, results=results)
-    )
+    results, outer = jax.tree.flatten(shapes)
+    found = _ON_CPU.bind(*leaves, here=here, elsewhere=flat_elsewhere, results=tuple(results))
+    return jax.tree.unflatten(outer, found)
 
 
 class _Calls:

@@ -52,13 +52,14 @@ class NumbaLoop:
 
     Attributes:
       torus: where positions are.
-      numbers: those of each pair of layers, a row for each: factor and shift of the convolution, and the factors of `k`
-        and of the arc-cosine functions after it.
+      formulas: those of the layers, convolutions and half-lines in turn.
+      dtype: type of the inputs.
       budget: how many bytes variances and results of some inputs may take.
     """
 
     torus: Torus
-    numbers: Array
+    formulas: Sequence[Any]
+    dtype: Any
     budget: int
 
     @classmethod
@@ -75,14 +76,20 @@ class NumbaLoop:
         worth = importlib.util.find_spec("numba") is not None and pairs * torus.work >= _MUCH
         if not (setting == "1" or worth) or not _works(k.inputs1.dtype.name):
             return None
+        return cls(torus, formulas, k.inputs1.dtype, budget)
+
+    @functools.cached_property
+    def numbers(self) -> Array:
+        """Of each pair of layers: factor and shift of the convolution, and factors of `k` and of arc-cosine functions.
+
+        `(pairs of layers, 4)`.
+        """
         rows = []
-        for mean, lines in zip(formulas[0::2], formulas[1::2], strict=True):
+        for mean, lines in zip(self.formulas[0::2], self.formulas[1::2], strict=True):
             size = math.prod(window.size for window in mean.windows)
             bias, a, b = 0.0 if mean.b_std is None else mean.b_std, lines.a, lines.b
             rows.append((mean.W_std**2 / size, bias**2, a * b, (a - b) ** 2 / (2 * math.pi)))
-        dtype = k.inputs1.dtype
-        numbers = jnp.stack([jnp.stack([jnp.asarray(x, dtype).reshape(()) for x in row]) for row in rows])
-        return cls(torus, numbers, budget)
+        return jnp.stack([jnp.stack([jnp.asarray(x, self.dtype).reshape(()) for x in row]) for row in rows])
 
     def cross(self, covariances: Any, like: Any, first: Any, second: Any) -> tuple[Array, Array]:
         """As `SlabLoop.cross`, of inputs."""
@@ -248,7 +255,7 @@ def _cores() -> int:
 def _works(dtype: str) -> bool:
     """Whether Numba is there, and compiles the functions for a type of numbers; warns if not."""
     x = np.ones((1, 1, 1, 1), dtype)
-    one_position = Torus((1, 1), (0, 0), ((1, 1),), ((0, 1, 0, 1),), (1, 1), (1, 1), True)
+    one_position = Torus((1, 1), (0, 0), ((1, 1),), ((0, 1, 0, 1),), (1, 1), True)
     try:
         _sums_of_pairs(one_position, 0, True, np.ones((1, 4), dtype), x, x)
     except Exception as error:  # whatever is wrong with it, nothing needs it

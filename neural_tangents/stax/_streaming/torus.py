@@ -29,7 +29,6 @@ class Torus(NamedTuple):
       windows: sizes of the filter of each convolution.
       regions: `(top, bottom, left, right)`, which positions there are after it.
       pools: sizes of the windows of the pool, which do not overlap.
-      counts: numbers of these windows.
       same_positions: whether only pairs of equal positions are wanted.
     """
 
@@ -38,7 +37,6 @@ class Torus(NamedTuple):
     windows: tuple[tuple[int, ...], ...]
     regions: tuple[tuple[int, ...], ...]
     pools: tuple[int, ...]
-    counts: tuple[int, ...]
     same_positions: bool
 
     @classmethod
@@ -67,10 +65,9 @@ class Torus(NamedTuple):
             regions.append(region)
         windows = tuple(tuple(window.size for window in mean.windows) for mean in means)
         halves = [max(sizes) // 2 for sizes in zip(*windows, strict=True)]
-        counts = tuple(map(Window.count, pools, run.geometry.sizes))
         sizes = tuple(pool.size for pool in pools)
         same_positions = run.pool.same_positions
-        return cls(tuple(run.sizes), tuple(halves), windows, tuple(regions), sizes, counts, same_positions)
+        return cls(tuple(run.sizes), tuple(halves), windows, tuple(regions), sizes, same_positions)
 
     @property
     def row(self) -> int:
@@ -91,6 +88,12 @@ class Torus(NamedTuple):
     def work(self) -> int:
         """How many covariances each pair of inputs has, of all offsets and layers."""
         return math.prod(self.offsets) * self.sizes[0] * self.row * len(self.windows)
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Numbers of windows of the pool along both axes."""
+        top, bottom, left, right = self.regions[-1]
+        return (bottom - top) // self.pools[0], (right - left) // self.pools[1]
 
     @property
     def pooled(self) -> tuple[int, int, int, int]:
