@@ -22,7 +22,7 @@ import numpy as np
 from jax import Array, lax
 
 from neural_tangents._core import mesh_axes
-from neural_tangents._core.numerics import along_rows, length, safe_reciprocal, zero_where
+from neural_tangents._core.numerics import length, safe_reciprocal, zero_where
 
 # Where the distance of inputs is smaller, it is computed from their difference. Above, the rounding error of a
 # covariance changes the angle by less than a few eps.
@@ -91,9 +91,8 @@ def _of_sum_jvp(primals: Any, tangents: Any) -> Any:
     """
     total = of_sum(*primals)
     (_, k, r1, r2), (_, dk, dr1, dr2) = primals, tangents
-    dlog1, dlog2 = along_rows(safe_reciprocal(r1) * dr1, k.shape), safe_reciprocal(r2) * dr2
-    product = r1 * r2
-    d_rho = (dk - k * (dlog1 + dlog2)) / jnp.where(product <= 0, jnp.inf, product)
+    u1, u2 = safe_reciprocal(r1), safe_reciprocal(r2)
+    d_rho = (dk - k * (u1 * dr1 + u2 * dr2)) * (u1 * u2)
     return total, CosineDistance(-jnp.sign(k) * d_rho, total.acute)
 
 
@@ -114,6 +113,13 @@ def of_covariance(k: Array, r1: Array, r2: Array) -> CosineDistance:
 
 def _from_covariance(acute: bool, k: Array, r1: Array, r2: Array) -> CosineDistance:
     return CosineDistance(1 - jnp.abs(_correlation(k, r1, r2)), acute)
+
+
+def with_derivatives(distance: CosineDistance, k: Array, r1: Array, r2: Array) -> CosineDistance:
+    """The same distances, with the derivatives of `1 - |k| / (r1 r2)` in place of their own."""
+    rho = _correlation(k, r1, r2)
+    less = distance.choose(k, rho, -rho)
+    return dataclasses.replace(distance, value=lax.stop_gradient(distance.value) + (less - lax.stop_gradient(less)))
 
 
 def _correlation(k: Array, r1: Array, r2: Array) -> Array:

@@ -15,7 +15,7 @@ from neural_tangents._core.trees import tree_leaves
 from neural_tangents._core.two_ways import two_ways
 from neural_tangents.stax._blocks import fewest, in_sequence
 from neural_tangents.stax._keywords import Keywords
-from neural_tangents.stax._pair_blocks import FEWER, has_blocks, in_blocks
+from neural_tangents.stax._pair_blocks import FEWER, act_on_pairs, in_blocks
 from neural_tangents.stax._spec import Step, arguments_of, numbers_of, with_numbers
 from neural_tangents.stax._streaming.explain import observed
 from neural_tangents.stax._streaming.runs import Run, find_run, spatial_sizes
@@ -61,7 +61,7 @@ def _evaluated(
         def evaluate(layers: Sequence[Step], k: Any, kwargs: dict[str, Any]) -> Any:
             if run is not None:
                 return _streamed(run, budget, layers, k, kwargs)
-            if has_blocks(layers, k) and all(value is None for value in kwargs.values()):
+            if act_on_pairs(layers, k) and all(value is None for value in kwargs.values()):
                 return in_blocks(lambda part, x: in_sequence(with_numbers(layers, x), part, {}), k, numbers_of(layers))
             return in_sequence(layers, k, kwargs)
 

@@ -2,10 +2,7 @@
 
 What one layer passes on to the next then stays in the caches of a processor, and no arrays but results grow with both
 batches. Of two batches, a block is some rows of their kernel. Of one batch, it is a square on or above the diagonal, as
-those below it are transposes.
-
-Where jax differentiates a loop twice, forward over reverse, it drops the rules of `cosine_distance.py` for derivatives.
-That matters for second derivatives of half-lines at inputs that are zero, in networks with biases.
+those below it are transposes. Derivatives are those of rows, see `_pair_derivatives.py`.
 """
 
 import dataclasses
@@ -19,12 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from neural_tangents._core.compiled import separated
+from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.mesh_axes import scan
 from neural_tangents._core.trees import tree_map
 from neural_tangents._core.two_ways import two_ways
 from neural_tangents._core.types import Shape
-from neural_tangents.stax._inputs import InputBatches
+from neural_tangents.stax._inputs import InputBatches, with_covariances
+from neural_tangents.stax._pair_derivatives import of_pairs
 from neural_tangents.stax._spec import Step
 from neural_tangents.stax._streaming.run_geometry import RunGeometry, after_layer
 
@@ -38,9 +38,9 @@ FEWER = 4
 _LAYERS = 6
 
 
-def has_blocks(steps: Sequence[Step], k: Any) -> bool:
-    """Whether there are many layers and pairs of vectors, and layers act on each pair by itself."""
-    if len(steps) < _LAYERS or not are_vectors(k) or _Blocks.of(k, FEWER) is None or depend_on_equality(steps):
+def act_on_pairs(steps: Sequence[Step], k: Any) -> bool:
+    """Whether there are many layers of vectors, each of which acts on the kernel of each pair by itself."""
+    if len(steps) < _LAYERS or not are_vectors(k) or depend_on_equality(steps):
         return False
     geometry: Any = RunGeometry.of(())
     try:
@@ -76,10 +76,53 @@ def in_blocks(fn: Callable[..., Any], k: InputBatches, *values: Any) -> Any:
       *values: pytrees that are the same for all blocks.
     """
 
-    def evaluate(fewer: int, k: InputBatches, *values: Any) -> Any:
-        return _in_blocks(lambda part: fn(part, *values), k, _Blocks.of(k, fewer))
+    def only_values(k: InputBatches, *values: Any) -> Any:
+        return _in_blocks(lambda part: fn(part, *values), k, _Blocks.of(k))
 
-    return two_ways(functools.partial(evaluate, 1), functools.partial(evaluate, FEWER), k, *values)
+    def with_derivatives(k: InputBatches, *values: Any) -> Any:
+        return _in_rows(fn, k, *values) if k.inputs2 is not None else _symmetric(fn, k, *values)
+
+    return two_ways(only_values, with_derivatives, k, *values)
+
+
+def _in_rows(fn: Callable[..., Any], k: InputBatches, *values: Any) -> Any:
+    """`fn(k, *values)` of two batches, differentiated pair by pair, some rows at a time."""
+
+    @jax.checkpoint  # derivatives evaluate rows again, as otherwise all of them would be kept
+    def evaluate(part: InputBatches) -> Any:
+        return of_pairs(fn, with_covariances(part), *values)
+
+    blocks = _Blocks.of(k, FEWER)
+    if blocks is None:
+        return evaluate(k)
+    # Not put into an array of all pairs: to differentiate that, jax would copy it for each block.
+    parts = scan(lambda _, start: (None, evaluate(blocks.rows(start))), None, blocks.starts)[1]
+    return tree_map(blocks.joined, parts)
+
+
+def _symmetric(fn: Callable[..., Any], k: InputBatches, *values: Any) -> Any:
+    """`fn(k, *values)` of one batch, whose derivative is that in the first of two equal batches, and its transpose."""
+    numbers, rest = separated(values, lambda x: not is_concrete(x))
+    halves = [x / 2 + lax.stop_gradient(x / 2) for x in numbers]  # with half of the derivative
+    two = dataclasses.replace(k, inputs2=lax.stop_gradient(k.inputs1))
+    found = _in_rows(fn, two, *rest.filled(halves))
+
+    def plus_derivative(x: Array, y: Array) -> Array:
+        return x + (y - lax.stop_gradient(y))
+
+    def with_transpose(found: Kernel) -> Kernel:
+        def pairs(x: Array) -> Array:
+            return plus_derivative(x, x.T)
+
+        assert found.cov2 is not None
+        return dataclasses.replace(
+            found,
+            **{name: jax.tree.map(pairs, getattr(found, name)) for name in ("nngp", "ntk", "distance")},
+            cov1=plus_derivative(found.cov1, found.cov2),
+            cov2=None,
+        )
+
+    return tree_map(with_transpose, found)
 
 
 def _in_blocks(fn: Callable[[InputBatches], Any], k: InputBatches, blocks: "_Blocks | None") -> Any:
@@ -154,6 +197,24 @@ class _Blocks(NamedTuple):
     def _sized(self, k: Any, sizes: Sequence[int]) -> Any:
         shapes = (with_size(shape, k.batch_axis, n) for shape, n in zip((k.shape1, k.shape2), sizes, strict=True))
         return dataclasses.replace(k, **dict(zip(("shape1", "shape2"), shapes, strict=True)))
+
+    def joined(self, parts: Kernel) -> Kernel:
+        """The kernel of all pairs, from those of all blocks of rows."""
+        n = len(self.k.inputs1)
+        assert parts.cov2 is not None
+
+        def rows(x: Array) -> Array:
+            if x.ndim == 1:  # one number for each block
+                return x[0]
+            count, size = x.shape[:2]
+            new = n - (count - 1) * size  # in the last block
+            if new == size:
+                return x.reshape((n, *x.shape[2:]))
+            return jnp.concatenate([x[:-1].reshape((n - new, *x.shape[2:])), x[-1, size - new :]])
+
+        changed = {name: jax.tree.map(rows, getattr(parts, name)) for name in ("nngp", "ntk", "cov1", "distance")}
+        whole = self._sized(parts, (n, self.sizes[1]))
+        return dataclasses.replace(whole, cov2=parts.cov2[0], x1_is_x2=self.k.x1_is_x2, **changed)
 
     def empty(self, part: Kernel) -> Kernel:
         """The kernel of all pairs, to be filled, from the shapes and types of a block."""

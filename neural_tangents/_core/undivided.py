@@ -1,0 +1,29 @@
+"""Functions that jax does not divide into parts when it differentiates a loop backward."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from neural_tangents._core import mesh_axes
+
+
+def undivided(fn: Callable[..., Any], opaque_true: Array, *args: Any) -> Any:
+    """`fn(*args)`, from which jax moves no constants out of loops, and in which it keeps custom rules for derivatives.
+
+    To differentiate a loop backward, jax divides it into what is known before and what is not, and computes what is the
+    same in all steps before the first: also zeros and ones, as arrays that each step has to read. It does not look into
+    a conditional that depends on the step, nor into a function with a custom rule.
+
+    Args:
+      fn: a function of arrays, all of them known before a pass backward.
+      opaque_true: a boolean that is true, but depends on the step of a loop that evaluates `fn`; the compiler must not
+        be able to tell.
+      *args: its arguments.
+    """
+    whole = jax.custom_jvp(fn)
+    whole.defjvp(lambda primals, tangents: jax.jvp(fn, primals, tangents))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(fn, *args))
+    return mesh_axes.cond(opaque_true, whole, lambda *_: zeros, *args)
