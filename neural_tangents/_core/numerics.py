@@ -145,7 +145,7 @@ def safe_reciprocal(x: Array) -> Array:
 
 def zero_where(condition: Array, x: Array) -> Array:
     """`x`, or 0 where the condition holds; a product, as XLA:CPU compiles a choice between 0 and a root to a branch."""
-    return x * jnp.where(condition, jnp.zeros((), x.dtype), jnp.ones((), x.dtype))
+    return x * jnp.logical_not(condition).astype(x.dtype)
 
 
 def along_rows(x: Array, shape: tuple[int, ...]) -> Array:
@@ -206,7 +206,7 @@ def _polynomial(coefficients: tuple[float, ...], z: Array) -> Array:
 
 
 def _horner(coefficients: tuple[float, ...], z: Array) -> Array:
-    result = jnp.full_like(z, coefficients[-1])
+    result: Any = coefficients[-1]
     for c in coefficients[-2::-1]:
         result = result * z + c
     return result

@@ -1,22 +1,30 @@
 """Functions that are evaluated in one way where only values are needed, and in another where derivatives are."""
 
+import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
 from jax.custom_derivatives import SymbolicZero
 
 from neural_tangents._core.compiled import separated
 from neural_tangents._core.concrete import is_concrete
+from neural_tangents._core.undivided import undivided
 
 
-def two_ways(fn: Callable[..., Any], with_derivatives: Callable[..., Any], *args: Any) -> Any:
+def two_ways(fn: Callable[..., Any], with_derivatives: Callable[..., Any], *args: Any, forward: int = 0) -> Any:
     """`fn(*args)`, with the derivatives of another function, which has the same values.
 
     Args:
       fn: a function that depends on no traced values but its arguments.
       with_derivatives: another one.
       *args: pytrees; what is known of them remains so, and only what changes is differentiated.
+      forward: if no more than so many numbers change, and nothing else, derivatives in each of them are carried forward
+        beside the values, also where a pass backward is asked for: it then needs nothing but them.
     """
     traced, rest = separated(args, lambda x: not is_concrete(x))
 
@@ -31,7 +39,27 @@ def two_ways(fn: Callable[..., Any], with_derivatives: Callable[..., Any], *args
             moved = dict(zip(moving, some, strict=True))
             return with_derivatives(*rest.filled([moved.get(i, x) for i, x in enumerate(values)]))
 
-        return jax.jvp(of_moving, [values[i] for i in moving], [changes[i] for i in moving])
+        some, changed = [values[i] for i in moving], [changes[i] for i in moving]
+        if len(moving) <= forward and all(jnp.ndim(x) == 0 for x in some):
+            return _in_numbers(of_moving, some, changed)
+        return jax.jvp(of_moving, some, changed)
 
     of_traced.defjvp(derivative, symbolic_zeros=True)
     return of_traced(*traced)
+
+
+def _in_numbers(fn: Callable[..., Any], numbers: Sequence[Array], changes: Sequence[Array]) -> tuple[Any, Any]:
+    """`fn(*numbers)`, and its derivative along changes, from those in each number."""
+
+    def along_each(*numbers: Array) -> tuple[Any, Any]:
+        each = [jnp.arange(len(numbers)) == i for i in range(len(numbers))]
+        directions = [along.astype(x.dtype) for along, x in zip(each, numbers, strict=True)]
+        return jax.vmap(lambda along: jax.jvp(fn, numbers, tuple(along)), out_axes=(None, 0))(directions)
+
+    def total(partial: Array) -> Any:
+        if partial.dtype == jax.dtypes.float0:  # of what is no floating-point number
+            return np.zeros(partial.shape[1:], partial.dtype)
+        return functools.reduce(operator.add, (part * change for part, change in zip(partial, changes, strict=True)))
+
+    found, partial = undivided(along_each, *numbers)
+    return found, jax.tree.map(total, partial)

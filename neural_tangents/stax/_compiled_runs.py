@@ -26,6 +26,9 @@ _SHARED = Programs(most=256)
 # From so many pairs of inputs on, layers of vectors are compiled too.
 _MANY = 2**14
 
+# Derivatives of runs in so many numbers take less time forward.
+_FEW_NUMBERS = 4
+
 
 def evaluation(steps: Sequence[Step]) -> Callable[..., Any]:
     """The function `(kernels, **keywords) -> kernels` of layers in sequence, which streams the runs that allow it."""
@@ -86,7 +89,8 @@ def _streamed(run: Run, budget: int, layers: Sequence[Step], k: Any, kwargs: dic
         again = run.of(layers if is_concrete(numbers) else with_numbers(layers, numbers))
         return streamed(again, budget if only_values else budget // FEWER, k, kwargs, only_values)
 
-    return two_ways(functools.partial(evaluate, only_values=True), evaluate, numbers_of(layers), k, kwargs)
+    args = numbers_of(layers), k, kwargs
+    return two_ways(functools.partial(evaluate, only_values=True), evaluate, *args, forward=_FEW_NUMBERS)
 
 
 def _known(kernels: Any, kwargs: dict[str, Any]) -> bool:
@@ -122,19 +126,31 @@ def _compiled(
     """
     forms = tuple(step.spec.identity for step in layers)
     if shared and _are_pure(layers) and all(value is None for value in kwargs.values()):
+        numbers, places = _distinct(arguments_of(layers))
 
         def of_numbers(numbers: Any, k: Any) -> Any:
-            return evaluate(with_numbers(layers, numbers), k, {})
+            return evaluate(with_numbers(layers, [numbers[place] for place in places]), k, {})
 
-        program = _SHARED.kept((key, forms), lambda: jax.jit(of_numbers))
+        program = _SHARED.kept((key, forms, places), lambda: jax.jit(of_numbers))
         try:
-            return program(arguments_of(layers), kernels)
+            return program(numbers, kernels)
         except jax.errors.JaxRuntimeError:
             raise
         except Exception:  # of a layer that cannot take traced numbers, or one that the program below raises as well,
             pass  # then with the text of these layers, and not of those that the program was made for
     own = programs.kept((key, forms), lambda: compiled(functools.partial(evaluate, layers)))
     return own(kernels, kwargs)
+
+
+def _distinct(numbers: Sequence[Any]) -> tuple[list[Any], tuple[int, ...]]:
+    """Numbers, of which a traced one that layers share is there once, and where each of them then is.
+
+    So derivatives know that it is one number.
+    """
+    keys = [(place, None) if is_concrete(number) else (None, id(number)) for place, number in enumerate(numbers)]
+    found = dict(zip(keys, numbers, strict=True))
+    where = {key: place for place, key in enumerate(found)}
+    return list(found.values()), tuple(where[key] for key in keys)
 
 
 def _warn_of_failure(layers: Sequence[Step], failure: Exception) -> None:

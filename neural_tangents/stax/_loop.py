@@ -8,11 +8,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.ad_checkpoint import checkpoint_name
 
 from neural_tangents._core import mesh_axes
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.trees import tree_map
 from neural_tangents.stax._coding import coded, decoded
+
+
+_NAME = "kept"
+_KEEP = jax.checkpoint_policies.save_only_these_names(_NAME)
+
+
+def kept(x: Array) -> Array:
+    """An array that derivatives keep of each step of a loop, rather than to compute it again."""
+    return checkpoint_name(x, _NAME)
 
 
 def form_of(x: Any) -> Hashable:
@@ -36,8 +46,8 @@ def scan(steps: Sequence[Callable[[Any, Any], Any]], x: Any, xs: Any, n: int, wh
     pack, unpack = (_pack, _unpack) if jax.default_backend() == "cpu" else (lambda k: k, lambda k: k)
     packed = [lambda carry, element, step=step: pack(step(unpack(carry), element)) for step in steps]
 
-    # Derivatives compute each step again: what they need of it is several times as large as its result.
-    @functools.partial(jax.checkpoint, prevent_cse=False)
+    # Derivatives compute each step again, but for sums over windows: what they need of it is several times as large.
+    @functools.partial(jax.checkpoint, prevent_cse=False, policy=_KEEP)
     def body(carry: Any, chosen: Any) -> tuple[Any, None]:
         index, element = chosen
         return packed[0](carry, element) if which is None else mesh_axes.switch(index, packed, carry, element), None

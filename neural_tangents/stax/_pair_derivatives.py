@@ -26,7 +26,7 @@ from neural_tangents._core.cosine_distance import with_derivatives
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.numerics import along_rows, length
 from neural_tangents._core.trees import tree_map
-from neural_tangents._core.undivided import undivided
+from neural_tangents._core.undivided import undivided_in_loop
 
 # With derivatives in more numbers, a pass backward takes less time. Where it is differentiated once more, forward, jax
 # drops the rules of `cosine_distance.py`: that matters for half-lines at inputs that are zero, in networks with biases.
@@ -84,7 +84,7 @@ def _derivative(fn: Callable[..., Any], primals: Sequence[Any], tangents: Sequen
         each = [jnp.stack([jnp.full_like(primals[i], n == place) for n in numbers]) for place, i in enumerate(moving)]
         return jax.vmap(lambda directions: along(directions, *primals), out_axes=(None, 0))(each)
 
-    found, partial = undivided(along_each, ~(primals[_ROWS][0] < 0), *primals)
+    found, partial = undivided_in_loop(along_each, ~(primals[_ROWS][0] < 0), *primals)
     return found, tree_map(functools.partial(_change, list(zip(moving, changes, strict=True))), partial)
 
 

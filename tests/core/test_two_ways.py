@@ -54,3 +54,27 @@ def test_only_what_changes_is_differentiated():
 
     gradient = jax.jit(jax.grad(lambda x, y: two_ways(fn, fn, x, y)))
     assert gradient(2.0, 3.0) == 3
+
+
+def test_few_numbers_are_differentiated_forward():
+    """Also where a pass backward is asked for: there is none through a loop of unknown length."""
+
+    def fn(a, b, x):
+        y = jax.lax.while_loop(lambda y: jnp.any(y < 100), lambda y: y * a + b, x)
+        return {"y": y, "long": y > 200}
+
+    def total(a, b, x, forward=2):
+        return jnp.sum(two_ways(fn, fn, a, b, x, forward=forward)["y"])
+
+    x = jnp.array([1.0, 3.0])
+    for gradient in (jax.grad(total, (0, 1)), jax.jit(jax.grad(total, (0, 1)))):
+        found = gradient(2.0, 1.0, x)
+        steps, expected = 1e-3, []
+        for da, db in ((steps, 0), (0, steps)):
+            expected.append((total(2 + da, 1 + db, x) - total(2 - da, 1 - db, x)) / (2 * steps))
+        np.testing.assert_allclose(found, expected, rtol=1e-3)
+    np.testing.assert_allclose(jax.jvp(lambda a: total(a, 1.0, x), (2.0,), (3.0,))[1], 3 * found[0], rtol=1e-6)
+    with pytest.raises(ValueError, match="Reverse-mode"):
+        jax.grad(total)(2.0, 1.0, x, 0)
+    with pytest.raises(ValueError, match="Reverse-mode"):
+        jax.grad(total, 2)(2.0, 1.0, x)

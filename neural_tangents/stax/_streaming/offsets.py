@@ -36,6 +36,7 @@ from jax import Array, lax
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.layout import Layout, Spatial
 from neural_tangents._core.masking import drop_channel
+from neural_tangents.stax._loop import kept
 
 
 class Positions(NamedTuple):
@@ -151,7 +152,7 @@ class OffsetLayout(Layout):
         cov = cov if n_batch_axes == 1 else cov * self.weight
         for i, (axis, window) in enumerate(zip(self.offset_axes, windows, strict=True)):
             cov = window.sums(cov, (1 + i,)) if n_batch_axes == 1 else axis.sums(cov, 3 + 2 * i, window)
-        return cov
+        return kept(cov)
 
     def after(self, kernel: Any, windows: Any) -> "OffsetKernel":
         axes = (axis.after(window) for axis, window in zip(self.offset_axes, windows, strict=True))

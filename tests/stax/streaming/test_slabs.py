@@ -352,6 +352,52 @@ def test_traced_hyperparameters():
     np.testing.assert_allclose(jax.jit(jax.grad(f))(1.2), slope, rtol=1e-3)
 
 
+@pytest.mark.parametrize("x2_given", [True, False])
+@pytest.mark.parametrize("shared", [True, False])
+def test_derivatives_in_numbers(shared, x2_given):
+    """Few numbers are differentiated forward; with inputs, or one number for each layer, they are not."""
+    with jax.enable_x64(True):
+        x1, x2 = jnp.asarray(RANDOM.normal(size=(2, 5, 4, 3))), jnp.asarray(RANDOM.normal(size=(3, 5, 4, 3)))
+        x2 = x2 if x2_given else None
+
+        def total(w, b, x):
+            w, b = ([number] * 3 if shared else number for number in (w, b))
+            convs = [Conv(1, (3, 3), None, "SAME", *numbers) for numbers in zip(w, b, strict=True)]
+            layers = [layer for conv in convs for layer in (conv, Relu())]
+            k = serial(*layers, GlobalAvgPool())[2](x, x2)
+            return jnp.sum(jnp.sin(3 * k.nngp) + k.ntk**2) + jnp.sum(k.cov1)
+
+        w, b = (1.3, 0.2) if shared else ([1.3, 1.2, 1.1], [0.1, 0.2, 0.3])
+        w, b = jax.tree.map(jnp.asarray, (w, b))
+        functions = (
+            jax.jit(jax.value_and_grad(total, (0, 1))),
+            jax.jit(jax.grad(total, (0, 1, 2))),
+            jax.jit(jax.hessian(total, 1)),
+            lambda w, b, x: jax.jvp(lambda w: jax.grad(total, 1)(w, b, x), (w,), (w,)),
+        )
+        got = [fn(w, b, x1) for fn in functions]
+        jax.clear_caches()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_compiled_runs, "find_run", lambda steps, *_: Next(len(steps), None, ""))
+            want = [fn(w, b, x1) for fn in functions]
+        jax.clear_caches()
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
+
+
+def test_derivatives_in_numbers_keep_no_layers(optimised):
+    """Memory does not grow with depth, although a pass backward is asked for."""
+    x = jax.ShapeDtypeStruct((4, 16, 16, 3), jnp.float32)
+
+    def total(w, x, depth):
+        layers = [Conv(1, (3, 3), None, "SAME", w), Relu()] * depth
+        return jnp.sum(serial(*layers, GlobalAvgPool())[2](x, None, "ntk"))
+
+    programs = [jax.jit(jax.grad(total), static_argnums=2).lower(1.3, x, depth).compile(optimised) for depth in (6, 30)]
+    short, long = (program.memory_analysis().temp_size_in_bytes for program in programs)
+    assert long < 1.1 * short
+
+
 @pytest.mark.slow
 def test_equal_batches_are_one():
     """With dropout this can be seen."""
