@@ -15,7 +15,6 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.trees import tree_map
 from neural_tangents.stax._coding import coded, decoded
 
-
 _NAME = "kept"
 _KEEP = jax.checkpoint_policies.save_only_these_names(_NAME)
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.custom_derivatives import SymbolicZero
 
 from neural_tangents._core.cosine_distance import of_covariance
 from neural_tangents._core.numerics import as_floats, length, safe_reciprocal
@@ -102,27 +103,44 @@ def _differentiable(
     def of_covariances(k: Array, q1: Array, q2: Array, known: Array | None) -> tuple[Array, ...]:
         return moments(Pairs(k, distances(k, q1, q2, known), length(q1), length(q2)), spread, shortest)
 
-    @of_covariances.defjvp
-    def of_covariances_jvp(primals: tuple, tangents: tuple) -> tuple[Any, Any]:
+    def derivative(primals: tuple, tangents: tuple) -> tuple[Any, Any]:
         """At a given angle, moments are smooth functions of the deviations. In `k`, that of the first is the second."""
         (k, q1, q2, _), (dk, dq1, dq2, _) = primals, tangents
         distance = distances(*primals)
 
         @jax.checkpoint
-        def at_angle(q1: Array, q2: Array) -> tuple[Array, ...]:
+        def at(distance: Array, q1: Array, q2: Array) -> tuple[Array, ...]:
             return moments(Pairs(k, distance, length(q1), length(q2)), spread, False)
 
-        @jax.checkpoint
-        def second(distance: Array) -> Array:
-            return moments(Pairs(k, distance, length(q1), length(q2)), spread, False)[1]
-
-        values, changes = jax.jvp(at_angle, (q1, q2), (dq1, dq2))
+        # Partial derivatives of all pairs, each computed once, however many directions there are.
         away = jnp.maximum(distance, _FLOOR[k.dtype.name])
-        _, by_distance = jax.jvp(second, (away,), (jnp.ones_like(away),))
+        by_distance = _partial(lambda distance: at(distance, q1, q2)[1], away)[1]
         inverse1, inverse2 = spread(safe_reciprocal(length(q1)), safe_reciprocal(length(q2)))
         curvature = jnp.where(k < 0, by_distance, -by_distance) * (inverse1 * inverse2)
+        partial, values = [], None
+        if not isinstance(dq1, SymbolicZero):
+            values, by_q1 = _partial(lambda q1: at(distance, q1, q2), q1)
+            partial.append((by_q1, spread(dq1, jnp.zeros_like(q2))[0]))
+        if not isinstance(dq2, SymbolicZero):
+            values, by_q2 = _partial(lambda q2: at(distance, q1, q2), q2)
+            partial.append((by_q2, spread(jnp.zeros_like(q1), dq2)[1]))
+        values = at(distance, q1, q2) if values is None else values
+        dk, dq1, dq2 = map(_instantiated, (dk, dq1, dq2), (k, q1, q2))
         dlog1, dlog2 = spread(safe_reciprocal(q1) * dq1 / 2, safe_reciprocal(q2) * dq2 / 2)
         turn = dk - k * (dlog1 + dlog2)
-        return values, (changes[0] + values[1] * turn, changes[1] + curvature * turn)
+        changes = [values[1] * turn, curvature * turn]
+        for by, dq in partial:
+            changes = [change + part * dq for change, part in zip(changes, by, strict=True)]
+        return values, tuple(changes)
 
+    of_covariances.defjvp(derivative, symbolic_zeros=True)
     return of_covariances(k, q1, q2, distance)
+
+
+def _partial(fn: Callable[[Array], Any], x: Array) -> tuple[Any, Any]:
+    """Results, each of which depends on one entry of `x` alone, and their derivatives in this entry."""
+    return jax.jvp(fn, (x,), (jnp.ones_like(x),))
+
+
+def _instantiated(tangent: Any, like: Array) -> Array:
+    return jnp.zeros_like(like) if isinstance(tangent, SymbolicZero) else tangent
