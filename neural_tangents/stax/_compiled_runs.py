@@ -15,7 +15,7 @@ from neural_tangents._core.trees import tree_leaves
 from neural_tangents._core.two_ways import two_ways
 from neural_tangents.stax._blocks import fewest, in_sequence
 from neural_tangents.stax._keywords import Keywords
-from neural_tangents.stax._pair_blocks import FEWER, act_on_pairs, in_blocks
+from neural_tangents.stax._pair_blocks import FEWER, act_on_pairs, are_few, in_blocks
 from neural_tangents.stax._spec import Step, arguments_of, numbers_of, with_numbers
 from neural_tangents.stax._streaming.explain import observed
 from neural_tangents.stax._streaming.runs import Run, find_run, spatial_sizes
@@ -65,7 +65,11 @@ def _evaluated(
             if run is not None:
                 return _streamed(run, budget, layers, k, kwargs)
             if act_on_pairs(layers, k) and all(value is None for value in kwargs.values()):
-                return in_blocks(lambda part, x: in_sequence(with_numbers(layers, x), part, {}), k, numbers_of(layers))
+
+                def of_part(part: Any, numbers: Any) -> Any:
+                    return in_sequence(with_numbers(layers, numbers), part, {})
+
+                return in_blocks(of_part, k, numbers_of(layers), few=are_few(layers))
             return in_sequence(layers, k, kwargs)
 
         try:

@@ -34,13 +34,17 @@ _PAIRS = 2**19
 _PAIRS_OF_DEVICES = 2**25
 # How many times fewer where derivatives are computed, which need all layers of a block at a time.
 FEWER = 4
-# With fewer layers, all of them are fused into one pass over memory.
+# With fewer layers, all of them are fused into one pass over memory, unless they need small angles.
 _LAYERS = 6
+# With so many layers, the derivatives of many pairs are worth the time that it takes to compile them.
+_LEAST = 3
 
 
 def act_on_pairs(steps: Sequence[Step], k: Any) -> bool:
-    """Whether there are many layers of vectors, each of which acts on the kernel of each pair by itself."""
-    if len(steps) < _LAYERS or not are_vectors(k) or depend_on_equality(steps):
+    """Whether there are many layers or pairs of vectors, and each layer acts on the kernel of each pair by itself."""
+    if len(steps) < _LEAST or not are_vectors(k) or depend_on_equality(steps):
+        return False
+    if are_few(steps) and k.shape1[k.batch_axis] * k.shape2[k.batch_axis] < _PAIRS // FEWER:
         return False
     geometry: Any = RunGeometry.of(())
     try:
@@ -49,6 +53,11 @@ def act_on_pairs(steps: Sequence[Step], k: Any) -> bool:
     except Exception:  # of a layer that mixes pairs, or that does not say what it does
         return False
     return True
+
+
+def are_few(steps: Sequence[Step]) -> bool:
+    """Whether there are few layers."""
+    return len(steps) < _LAYERS
 
 
 def are_vectors(k: Any) -> bool:
@@ -67,17 +76,18 @@ def depend_on_equality(steps: Sequence[Step]) -> bool:
     return any(step.spec.requirements.get("use_dropout", False) for step in steps)
 
 
-def in_blocks(fn: Callable[..., Any], k: InputBatches, *values: Any) -> Any:
+def in_blocks(fn: Callable[..., Any], k: InputBatches, *values: Any, few: bool = False) -> Any:
     """`fn(k, *values)`, kernels that have an entry for each pair of inputs, block by block.
 
     Args:
       fn: a function that depends on no traced values but its arguments.
       k: the inputs, and what is known of them.
       *values: pytrees that are the same for all blocks.
+      few: whether these are few layers.
     """
 
     def only_values(k: InputBatches, *values: Any) -> Any:
-        return _in_blocks(lambda part: fn(part, *values), k, _Blocks.of(k))
+        return _in_blocks(lambda part: fn(part, *values), k, None if few and not k.small_angles else _Blocks.of(k))
 
     def with_derivatives(k: InputBatches, *values: Any) -> Any:
         return _in_rows(fn, k, *values) if k.inputs2 is not None else _symmetric(fn, k, *values)
