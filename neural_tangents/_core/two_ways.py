@@ -53,7 +53,7 @@ def _in_numbers(fn: Callable[..., Any], numbers: Sequence[Array], changes: Seque
 
     def along_each(*numbers: Array) -> tuple[Any, Any]:
         each = [jnp.arange(len(numbers)) == i for i in range(len(numbers))]
-        directions = [along.astype(x.dtype) for along, x in zip(each, numbers, strict=True)]
+        directions = [along.astype(jnp.result_type(x)) for along, x in zip(each, numbers, strict=True)]
         return jax.vmap(lambda along: jax.jvp(fn, numbers, tuple(along)), out_axes=(None, 0))(directions)
 
     def total(partial: Array) -> Any:
