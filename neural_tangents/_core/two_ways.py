@@ -32,34 +32,37 @@ def two_ways(fn: Callable[..., Any], with_derivatives: Callable[..., Any], *args
     def of_traced(*values: Any) -> Any:
         return fn(*rest.filled(values))
 
+    def moved(values: Sequence[Any], moving: Sequence[int], *some: Any) -> Any:
+        others = dict(zip(moving, some, strict=True))
+        return with_derivatives(*rest.filled([others.get(i, x) for i, x in enumerate(values)]))
+
     def derivative(values: Sequence[Any], changes: Sequence[Any]) -> Any:
         moving = [i for i, change in enumerate(changes) if not isinstance(change, SymbolicZero)]
-
-        def of_moving(*some: Any) -> Any:
-            moved = dict(zip(moving, some, strict=True))
-            return with_derivatives(*rest.filled([moved.get(i, x) for i, x in enumerate(values)]))
-
-        some, changed = [values[i] for i in moving], [changes[i] for i in moving]
-        if len(moving) <= forward and all(jnp.ndim(x) == 0 for x in some):
-            return _in_numbers(of_moving, some, changed)
-        return jax.jvp(of_moving, some, changed)
+        changed = [changes[i] for i in moving]
+        if len(moving) <= forward and all(jnp.ndim(values[i]) == 0 for i in moving):
+            return _in_numbers(moved, values, moving, changed)
+        return jax.jvp(functools.partial(moved, values, moving), [values[i] for i in moving], changed)
 
     of_traced.defjvp(derivative, symbolic_zeros=True)
     return of_traced(*traced)
 
 
-def _in_numbers(fn: Callable[..., Any], numbers: Sequence[Array], changes: Sequence[Array]) -> tuple[Any, Any]:
-    """`fn(*numbers)`, and its derivative along changes, from those in each number."""
+def _in_numbers(
+    moved: Callable[..., Any], values: Sequence[Any], moving: Sequence[int], changes: Sequence[Array]
+) -> tuple[Any, Any]:
+    """`moved(values, moving, *numbers)` at the numbers among values, and its derivative, from that in each number."""
 
-    def along_each(*numbers: Array) -> tuple[Any, Any]:
+    def along_each(*values: Any) -> tuple[Any, Any]:
+        numbers = [values[i] for i in moving]
         each = [jnp.arange(len(numbers)) == i for i in range(len(numbers))]
         directions = [along.astype(jnp.result_type(x)) for along, x in zip(each, numbers, strict=True)]
-        return jax.vmap(lambda along: jax.jvp(fn, numbers, tuple(along)), out_axes=(None, 0))(directions)
+        of_numbers = functools.partial(moved, values, moving)
+        return jax.vmap(lambda along: jax.jvp(of_numbers, numbers, along), out_axes=(None, 0))(directions)
 
     def total(partial: Array) -> Any:
         if partial.dtype == jax.dtypes.float0:  # of what is no floating-point number
             return np.zeros(partial.shape[1:], partial.dtype)
         return functools.reduce(operator.add, (part * change for part, change in zip(partial, changes, strict=True)))
 
-    found, partial = undivided(along_each, *numbers)
+    found, partial = undivided(along_each, *values)
     return found, jax.tree.map(total, partial)

@@ -19,7 +19,7 @@ def undivided(fn: Callable[..., Any], *args: Any) -> Any:
     a function with a custom rule, if all arguments are known before.
 
     Args:
-      fn: a function of arrays, all of them known before a pass backward.
+      fn: a function of arrays, all of them known before a pass backward; it depends on no traced values but these.
       *args: its arguments.
     """
     whole = jax.custom_jvp(fn)

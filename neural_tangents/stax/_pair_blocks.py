@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.custom_derivatives import SymbolicZero
 
 from neural_tangents._core.compiled import separated
 from neural_tangents._core.concrete import is_concrete
@@ -112,27 +113,41 @@ def _in_rows(fn: Callable[..., Any], k: InputBatches, *values: Any) -> Any:
 
 def _symmetric(fn: Callable[..., Any], k: InputBatches, *values: Any) -> Any:
     """`fn(k, *values)` of one batch, whose derivative is that in the first of two equal batches, and its transpose."""
-    numbers, rest = separated(values, lambda x: not is_concrete(x))
-    halves = [x / 2 + lax.stop_gradient(x / 2) for x in numbers]  # with half of the derivative
-    two = dataclasses.replace(k, inputs2=lax.stop_gradient(k.inputs1))
-    found = _in_rows(fn, two, *rest.filled(halves))
+    traced, rest = separated((k, values), lambda x: not is_concrete(x))
 
-    def plus_derivative(x: Array, y: Array) -> Array:
-        return x + (y - lax.stop_gradient(y))
+    def of_first(first: Sequence[Any], second: Sequence[Any]) -> Any:
+        (k, values), (k2, _) = rest.filled(first), rest.filled(second)
+        found = _in_rows(fn, dataclasses.replace(k, inputs2=k2.inputs1), *values)
+        return tree_map(lambda found: dataclasses.replace(found, x1_is_x2=None), found)
 
-    def with_transpose(found: Kernel) -> Kernel:
-        def pairs(x: Array) -> Array:
-            return plus_derivative(x, x.T)
+    def one_batch(found: Any) -> Any:
+        return tree_map(lambda found: dataclasses.replace(found, cov2=None), found)
 
-        assert found.cov2 is not None
-        return dataclasses.replace(
-            found,
-            **{name: jax.tree.map(pairs, getattr(found, name)) for name in ("nngp", "ntk", "distance")},
-            cov1=plus_derivative(found.cov1, found.cov2),
-            cov2=None,
-        )
+    @jax.custom_jvp
+    def symmetric(*traced: Any) -> Any:
+        return one_batch(of_first(traced, traced))
 
-    return tree_map(with_transpose, found)
+    def derivative(traced: Sequence[Any], changes: Sequence[Any]) -> tuple[Any, Any]:
+        moving = [i for i, change in enumerate(changes) if not isinstance(change, SymbolicZero)]
+
+        def of_moving(*some: Any) -> Any:
+            moved = dict(zip(moving, some, strict=True))
+            return of_first([moved.get(i, x) for i, x in enumerate(traced)], traced)
+
+        # Both batches have the same numbers: each half of their change is half of that of the kernel.
+        halves = [changes[i] if jnp.ndim(traced[i]) else changes[i] / 2 for i in moving]
+        found, change = jax.jvp(of_moving, [traced[i] for i in moving], halves)
+        return one_batch(found), tree_map(_with_transpose, change)
+
+    symmetric.defjvp(derivative, symbolic_zeros=True)
+    return tree_map(lambda found: dataclasses.replace(found, x1_is_x2=k.x1_is_x2), symmetric(*traced))
+
+
+def _with_transpose(change: Kernel) -> Kernel:
+    """The change of a symmetric kernel, from that of the first batch and of half of the numbers."""
+    assert change.cov2 is not None
+    pairs = {name: jax.tree.map(lambda x: x + x.T, getattr(change, name)) for name in ("nngp", "ntk", "distance")}
+    return dataclasses.replace(change, cov1=change.cov1 + change.cov2, cov2=None, **pairs)
 
 
 def _in_blocks(fn: Callable[[InputBatches], Any], k: InputBatches, blocks: "_Blocks | None") -> Any:

@@ -173,6 +173,41 @@ def test_derivatives(name, kind, numbers, in_blocks):
                 np.testing.assert_allclose(x, y, rtol=0, atol=1e-7 * np.abs(y).max())
 
 
+@pytest.mark.parametrize("kind", ["two batches", "equal copies", "one batch"])
+def test_second_derivatives(kind, in_blocks):
+    """In numbers, in inputs, and in both in turn, each way round."""
+    with jax.enable_x64(True):
+        x1, x2 = inputs(kind, np.float64)
+        x1, x2 = x1[:9], None if kind == "one batch" else x2[:9]
+        kernel_fn = with_numbers(stax.Relu(), 3)
+        directions = jnp.cos(1.0 + jnp.arange(x1.size)).reshape(x1.shape), 1.0, 0.5
+
+        def total(x, w, b):
+            k = kernel_fn(x, x2, w, b, None)
+            return jnp.sum(weights(k.nngp.shape) * (k.ntk + jnp.sin(k.nngp))) + jnp.sum(jnp.sin(k.cov1))
+
+        def slope(*args):
+            return jax.jvp(total, args, directions)[1]
+
+        functions = (
+            jax.hessian(total, (1, 2)),
+            jax.grad(slope, (0, 1, 2)),
+            lambda *args: jax.jvp(jax.grad(total, (0, 1, 2)), args, directions)[1],
+            lambda *args: jax.grad(lambda x: jax.grad(total, 1)(x, *args[1:]))(args[0]),
+            lambda *args: jax.grad(lambda w: jnp.sum(directions[0] * jax.grad(total)(args[0], w, args[2])))(args[1]),
+        )
+        args = x1, 1.2, 0.1
+        for fn in functions:
+            before = len(in_blocks)
+            found = jax.jit(fn)(*args)
+            assert len(in_blocks) > before
+            jax.clear_caches()
+            expected = at_once(jax.jit(fn), *args)
+            jax.clear_caches()
+            for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+                np.testing.assert_allclose(x, y, rtol=0, atol=1e-7 * np.abs(y).max())
+
+
 def test_derivatives_without_weights(in_blocks):
     """There is no NTK, a scalar zero."""
     x1, x2 = inputs("two batches")

@@ -1,6 +1,7 @@
 """Runs of local layers evaluated offset by offset, against the same networks with all pairs of positions at once."""
 
 import contextlib
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -372,10 +373,14 @@ def test_derivatives_in_numbers(shared, x2_given):
         functions = (
             jax.jit(jax.value_and_grad(total, (0, 1))),
             jax.jit(jax.grad(total, (0, 1, 2))),
-            jax.jit(jax.hessian(total, 1)),
+            jax.jit(jax.hessian(total, (0, 1))),
+            jax.jit(jax.grad(lambda w, b, x: jnp.sum(sum(jax.tree.leaves(jax.grad(total)(w, b, x)))), 2)),
+            jax.jit(lambda w, b, x: jax.grad(lambda w: jnp.sum(x * jax.grad(total, 2)(w, b, x)))(w)),
             lambda w, b, x: jax.jvp(lambda w: jax.grad(total, 1)(w, b, x), (w,), (w,)),
         )
-        got = [fn(w, b, x1) for fn in functions]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # as for a run that is evaluated at once
+            got = [fn(w, b, x1) for fn in functions]
         jax.clear_caches()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(_compiled_runs, "find_run", lambda steps, *_: Next(len(steps), None, ""))
