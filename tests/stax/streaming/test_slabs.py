@@ -353,8 +353,8 @@ def test_traced_hyperparameters():
     np.testing.assert_allclose(jax.jit(jax.grad(f))(1.2), slope, rtol=1e-3)
 
 
-@pytest.mark.parametrize("x2_given", [True, False])
-@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("x2_given", mostly_slow([True, False], [True]))
+@pytest.mark.parametrize("shared", mostly_slow([True, False], [True]))
 def test_derivatives_in_numbers(shared, x2_given):
     """Few numbers are differentiated forward; with inputs, or one number for each layer, they are not."""
     with jax.enable_x64(True):
