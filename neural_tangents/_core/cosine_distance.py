@@ -84,11 +84,7 @@ def of_sum(terms: Sequence[Term], k: Array, r1: Array, r2: Array) -> CosineDista
 
 @of_sum.defjvp
 def _of_sum_jvp(primals: Any, tangents: Any) -> Any:
-    """The derivative of what the distances stand for, `1 - |k| / (r1 r2)`, without those of the parts.
-
-    XLA:CPU keeps the results of divisions, and computes all else again for each use. With this division after all that
-    depends on pairs, the sums of a reverse pass that make derivatives in lengths need no more than its result.
-    """
+    """The derivative of what the distances stand for, `1 - |k| / (r1 r2)`, without those of the parts."""
     total = of_sum(*primals)
     (_, k, r1, r2), (_, dk, dr1, dr2) = primals, tangents
     u1, u2 = safe_reciprocal(r1), safe_reciprocal(r2)

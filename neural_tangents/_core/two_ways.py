@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.custom_derivatives import SymbolicZero
 
 from neural_tangents._core.compiled import separated
 from neural_tangents._core.concrete import is_concrete
+from neural_tangents._core.moving import moved, moving
 from neural_tangents._core.undivided import undivided
 
 
@@ -32,31 +32,30 @@ def two_ways(fn: Callable[..., Any], with_derivatives: Callable[..., Any], *args
     def of_traced(*values: Any) -> Any:
         return fn(*rest.filled(values))
 
-    def moved(values: Sequence[Any], moving: Sequence[int], *some: Any) -> Any:
-        others = dict(zip(moving, some, strict=True))
-        return with_derivatives(*rest.filled([others.get(i, x) for i, x in enumerate(values)]))
+    def of_moving(values: Sequence[Any], places: Sequence[int], *some: Any) -> Any:
+        return with_derivatives(*rest.filled(moved(values, places, some)))
 
     def derivative(values: Sequence[Any], changes: Sequence[Any]) -> Any:
-        moving = [i for i, change in enumerate(changes) if not isinstance(change, SymbolicZero)]
-        changed = [changes[i] for i in moving]
-        if len(moving) <= forward and all(jnp.ndim(values[i]) == 0 for i in moving):
-            return _in_numbers(moved, values, moving, changed)
-        return jax.jvp(functools.partial(moved, values, moving), [values[i] for i in moving], changed)
+        places = moving(changes)
+        some, changed = [values[i] for i in places], [changes[i] for i in places]
+        if len(places) <= forward and all(jnp.ndim(x) == 0 for x in some):
+            return _in_numbers(of_moving, values, places, changed)
+        return jax.jvp(functools.partial(of_moving, values, places), some, changed)
 
     of_traced.defjvp(derivative, symbolic_zeros=True)
     return of_traced(*traced)
 
 
 def _in_numbers(
-    moved: Callable[..., Any], values: Sequence[Any], moving: Sequence[int], changes: Sequence[Array]
+    fn: Callable[..., Any], values: Sequence[Any], places: Sequence[int], changes: Sequence[Array]
 ) -> tuple[Any, Any]:
-    """`moved(values, moving, *numbers)` at the numbers among values, and its derivative, from that in each number."""
+    """`fn(values, places, *numbers)` at the numbers in some places, and its derivative, from that in each number."""
 
     def along_each(*values: Any) -> tuple[Any, Any]:
-        numbers = [values[i] for i in moving]
+        numbers = [values[i] for i in places]
         each = [jnp.arange(len(numbers)) == i for i in range(len(numbers))]
         directions = [along.astype(jnp.result_type(x)) for along, x in zip(each, numbers, strict=True)]
-        of_numbers = functools.partial(moved, values, moving)
+        of_numbers = functools.partial(fn, values, places)
         return jax.vmap(lambda along: jax.jvp(of_numbers, numbers, along), out_axes=(None, 0))(directions)
 
     def total(partial: Array) -> Any:

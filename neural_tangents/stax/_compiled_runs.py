@@ -25,7 +25,6 @@ from neural_tangents.stax._streaming.slabs import DEFAULT_BUDGET, streamed
 _SHARED = Programs(most=256)
 # From so many pairs of inputs on, layers of vectors are compiled too.
 _MANY = 2**14
-
 # Derivatives of runs in so many numbers take less time forward.
 _FEW_NUMBERS = 4
 

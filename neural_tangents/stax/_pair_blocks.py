@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.custom_derivatives import SymbolicZero
 
 from neural_tangents._core.compiled import separated
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.mesh_axes import scan
+from neural_tangents._core.moving import moved, moving
 from neural_tangents._core.trees import tree_map
 from neural_tangents._core.two_ways import two_ways
 from neural_tangents._core.types import Shape
@@ -128,15 +128,14 @@ def _symmetric(fn: Callable[..., Any], k: InputBatches, *values: Any) -> Any:
         return one_batch(of_first(traced, traced))
 
     def derivative(traced: Sequence[Any], changes: Sequence[Any]) -> tuple[Any, Any]:
-        moving = [i for i, change in enumerate(changes) if not isinstance(change, SymbolicZero)]
+        places = moving(changes)
 
         def of_moving(*some: Any) -> Any:
-            moved = dict(zip(moving, some, strict=True))
-            return of_first([moved.get(i, x) for i, x in enumerate(traced)], traced)
+            return of_first(moved(traced, places, some), traced)
 
         # Both batches have the same numbers: each half of their change is half of that of the kernel.
-        halves = [changes[i] if jnp.ndim(traced[i]) else changes[i] / 2 for i in moving]
-        found, change = jax.jvp(of_moving, [traced[i] for i in moving], halves)
+        halves = [changes[i] if jnp.ndim(traced[i]) else changes[i] / 2 for i in places]
+        found, change = jax.jvp(of_moving, [traced[i] for i in places], halves)
         return one_batch(found), tree_map(_with_transpose, change)
 
     symmetric.defjvp(derivative, symbolic_zeros=True)
@@ -151,19 +150,18 @@ def _with_transpose(change: Kernel) -> Kernel:
 
 
 def _in_blocks(fn: Callable[[InputBatches], Any], k: InputBatches, blocks: "_Blocks | None") -> Any:
-    """`fn(k)`, block by block."""
+    """`fn(k)`, block by block; only values, as derivatives are those of `_in_rows`."""
     if blocks is None:
         return fn(k)
-    evaluate = jax.checkpoint(fn)  # derivatives evaluate blocks again, as otherwise all of them would be kept
 
     def step(part: Callable[..., InputBatches], total: Any, start: Array) -> tuple[Any, None]:
-        return tree_map(functools.partial(blocks.put, start), total, evaluate(part(start))), None
+        return tree_map(functools.partial(blocks.put, start), total, fn(part(start))), None
 
     def filled(total: Any, part: Callable[..., InputBatches], starts: np.ndarray) -> Any:
         return scan(functools.partial(step, part), total, starts)[0]
 
     one, starts = (blocks.rows, blocks.starts) if blocks.on_diagonal is None else (blocks.square, blocks.on_diagonal)
-    total = tree_map(blocks.empty, jax.eval_shape(lambda: evaluate(one(starts[0]))))
+    total = tree_map(blocks.empty, jax.eval_shape(lambda: fn(one(starts[0]))))
     if blocks.on_diagonal is not None:  # first those above it: the last blocks may overlap, and the diagonal is exact
         total = filled(total, blocks.pair, blocks.starts)
     return filled(total, one, starts)

@@ -18,12 +18,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.custom_derivatives import SymbolicZero
 
 from neural_tangents._core.compiled import separated
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.cosine_distance import with_derivatives
 from neural_tangents._core.kernel import Kernel
+from neural_tangents._core.moving import moved, moving
 from neural_tangents._core.numerics import along_rows, length
 from neural_tangents._core.trees import tree_map
 from neural_tangents._core.undivided import undivided_in_loop
@@ -66,26 +66,24 @@ def _is_array(x: Any) -> bool:
 
 def _derivative(fn: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
     """`fn` of covariances, variances and numbers, and its derivative along tangents."""
-    moving = [i for i, tangent in enumerate(tangents) if not isinstance(tangent, SymbolicZero)]
-    changes = [tangents[i] for i in moving]
+    places = moving(tangents)
+    changes = [tangents[i] for i in places]
 
     def along(directions: Sequence[Array], *primals: Array) -> tuple[Any, Any]:
         def of_moving(*some: Array) -> Any:
-            moved = dict(zip(moving, some, strict=True))
-            return fn(*(moved.get(i, x) for i, x in enumerate(primals)))
+            return fn(*moved(primals, places, some))
 
-        return jax.jvp(of_moving, [primals[i] for i in moving], list(directions))
+        return jax.jvp(of_moving, [primals[i] for i in places], list(directions))
 
-    if len(moving) > _MOST:
+    if len(places) > _MOST:
         return along(changes, *primals)
 
     def along_each(*primals: Array) -> tuple[Any, Any]:
-        numbers = range(len(moving))
-        each = [jnp.stack([jnp.full_like(primals[i], n == place) for n in numbers]) for place, i in enumerate(moving)]
+        each = [jnp.stack([jnp.full_like(primals[i], i == j) for j in places]) for i in places]
         return jax.vmap(lambda directions: along(directions, *primals), out_axes=(None, 0))(each)
 
     found, partial = undivided_in_loop(along_each, ~(primals[_ROWS][0] < 0), *primals)
-    return found, tree_map(functools.partial(_change, list(zip(moving, changes, strict=True))), partial)
+    return found, tree_map(functools.partial(_change, list(zip(places, changes, strict=True))), partial)
 
 
 def _change(changes: Sequence[tuple[int, Array]], partial: Kernel) -> Kernel:
