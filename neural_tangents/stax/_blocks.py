@@ -8,8 +8,9 @@ twice, and XLA cannot fuse a layer into each use of its results in the next one,
 """
 
 import collections
+import functools
 import itertools
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -37,24 +38,28 @@ def fewest(kernels: Any) -> int:
 
 def in_sequence(steps: Block, kernels: Any, kwargs: Mapping[str, Any]) -> Any:
     """Passes kernels through layers one after the other; many blocks of layers are compiled as a loop over them."""
+    return _in_sequence(steps, kernels, _Kernels(kwargs))
+
+
+def _in_sequence(steps: Block, kernels: Any, kernel_of: "_Kernels") -> Any:
     few = fewest(kernels)
     if len(steps) <= few or is_concrete(kernels):
-        return _one_by_one(steps, kernels, kwargs)
+        return _one_by_one(steps, kernels, kernel_of.kwargs)
     # After the first layer kernels have the form in which layers return them; that of the inputs is another one.
-    kernels, steps = steps[0].kernel(kernels, kwargs), steps[1:]
+    kernels, steps = steps[0].kernel(kernels, kernel_of.kwargs), steps[1:]
     try:
-        form, places = _most_frequent_form(steps, kernels, kwargs)
+        form, places = _most_frequent_form(steps, kernels, kernel_of)
         while len(places) > few:
-            start = in_sequence(steps[: places[0]], kernels, kwargs)
+            start = _in_sequence(steps[: places[0]], kernels, kernel_of)
             if form_of(start) == form:
                 break
             places = places[1:]  # numbers of a layer told more than those of all layers of its kind
         else:
-            return _one_by_one(steps, kernels, kwargs)
-        after = _in_loop([steps[i:j] for i, j in itertools.pairwise(places)], start, kwargs)
+            return _one_by_one(steps, kernels, kernel_of.kwargs)
+        after = _in_loop([steps[i:j] for i, j in itertools.pairwise(places)], start, kernel_of)
     except Exception:  # of layers of users, which may ask for what is not known in a loop, or one that is raised again
-        return _one_by_one(steps, kernels, kwargs)
-    return in_sequence(steps[places[-1] :], after, kwargs)
+        return _one_by_one(steps, kernels, kernel_of.kwargs)
+    return _in_sequence(steps[places[-1] :], after, kernel_of)
 
 
 def _one_by_one(steps: Block, kernels: Any, kwargs: Mapping[str, Any]) -> Any:
@@ -63,7 +68,7 @@ def _one_by_one(steps: Block, kernels: Any, kwargs: Mapping[str, Any]) -> Any:
     return kernels
 
 
-def _most_frequent_form(steps: Block, kernels: Any, kwargs: Mapping[str, Any]) -> tuple[Hashable, list[int]]:
+def _most_frequent_form(steps: Block, kernels: Any, kernel_of: "_Kernels") -> tuple[Hashable, list[int]]:
     """The form that is most frequent in a sequence, and before which layers, or after the last one, kernels have it.
 
     After a nonlinearity, if that is about as frequent: there, the loop computes both kernels of a `Kernel` in one pass
@@ -71,7 +76,7 @@ def _most_frequent_form(steps: Block, kernels: Any, kwargs: Mapping[str, Any]) -
     """
     places: dict[Hashable, list[int]] = collections.defaultdict(list)
     nonlinear = set()
-    for number, (after, form) in enumerate(_abstract(steps, kernels, kwargs)):
+    for number, (after, form) in enumerate(_abstract(steps, kernels, kernel_of)):
         places[form].append(number)
         if isinstance(after, Kernel) and not after.is_gaussian:
             nonlinear.add(form)
@@ -81,25 +86,18 @@ def _most_frequent_form(steps: Block, kernels: Any, kwargs: Mapping[str, Any]) -
     return form, places[form]
 
 
-def _abstract(steps: Block, kernels: Any, kwargs: Mapping[str, Any]) -> Iterator[tuple[Any, Hashable]]:
+def _abstract(steps: Block, kernels: Any, kernel_of: "_Kernels") -> Iterator[tuple[Any, Hashable]]:
     """Kernels without values and their forms, before each layer and after the last one.
 
-    Each kind of layer is evaluated once for each form. What a layer can tell from its numbers, it tells from those that
-    all layers of its kind share.
+    What a layer can tell from its numbers, it tells from those that all layers of its kind share.
     """
-    dtype, known = _float_dtype(kernels), {}
+    dtype = _float_dtype(kernels)
     keys = [_key([step], dtype) for step in steps]
     kinds = _kinds([[step] for step in steps], keys)
-    form = form_of(kernels)
-    yield kernels, form
+    yield kernels, form_of(kernels)
     for key in keys:
-        kind, place = kinds[key], (key, form)
-        if place not in known:
-            some = np.ones(len(kind.varying), dtype)
-            after = jax.eval_shape(lambda k, x, kind=kind: kind.kernel(k, x, kwargs), kernels, some)
-            known[place] = after, form_of(after)
-        kernels, form = known[place]
-        yield kernels, form
+        kernels = kernel_of.abstract(kinds[key], kernels, np.ones(len(kinds[key].varying), dtype))
+        yield kernels, form_of(kernels)
 
 
 class _Kind(NamedTuple):
@@ -113,17 +111,63 @@ class _Kind(NamedTuple):
     block: Block
     varying: tuple[int, ...]
 
-    def kernel(self, kernels: Any, numbers: Any, kwargs: Mapping[str, Any]) -> Any:
-        """The kernels after a block with the given numbers, for those that differ."""
-        if not self.varying:
-            return in_sequence(self.block, kernels, kwargs)
+    def with_varying(self, numbers: Any) -> Block:
+        """The block with given numbers, for those that differ."""
         every = list(numbers_of(self.block))
         for i, place in enumerate(self.varying):
             every[place] = numbers[i]
-        return in_sequence(with_numbers(self.block, every), kernels, kwargs)
+        return with_numbers(self.block, every) if self.varying else self.block
 
 
-def _in_loop(blocks: Sequence[Block], kernels: Any, kwargs: Mapping[str, Any]) -> Any:
+class _Kernels:
+    """The kernels after blocks of layers, each layer of which is traced once for each form of kernels.
+
+    Attributes:
+      kwargs: the keyword arguments of the network.
+    """
+
+    def __init__(self, kwargs: Mapping[str, Any]):
+        self.kwargs = kwargs
+        self._functions: dict[Hashable, Any] = {}
+
+    def after(self, kind: _Kind, kernels: Any, numbers: Any) -> Any:
+        """The kernels after a block with the given numbers, for those that differ."""
+        if len(kind.block) > fewest(kernels):
+            return _in_sequence(kind.with_varying(numbers), kernels, self)
+        for layer, part in self._layers(kind, numbers):
+            kernels = layer(kernels, part)
+        return kernels
+
+    def abstract(self, kind: _Kind, kernels: Any, numbers: Any) -> Any:
+        """The same without values."""
+        if len(kind.block) > fewest(kernels):
+            return jax.eval_shape(functools.partial(self.after, kind), kernels, numbers)
+        for layer, part in self._layers(kind, numbers):
+            kernels = layer.eval_shape(kernels, part)
+        return kernels
+
+    def _layers(self, kind: _Kind, numbers: Any) -> Iterator[tuple[Any, list[Any]]]:
+        """For each layer of a block, a function `(kernels, numbers) -> kernels`, and its numbers out of all."""
+        start = 0
+        for step in kind.block:
+            stop = start + len(numbers_of([step]))
+            own = [i for i, place in enumerate(kind.varying) if start <= place < stop]
+            yield self._layer(_Kind([step], tuple(kind.varying[i] - start for i in own))), [numbers[i] for i in own]
+            start = stop
+
+    def _layer(self, kind: _Kind) -> Any:
+        fixed = tuple(_known(x) for place, x in enumerate(numbers_of(kind.block)) if place not in kind.varying)
+        key = (kind.block[0].spec.identity, kind.varying, fixed)
+        if key not in self._functions:
+
+            def kernel(kernels: Any, numbers: Any) -> Any:
+                return _one_by_one(kind.with_varying(numbers), kernels, self.kwargs)
+
+            self._functions[key] = jax.jit(kernel, inline=True)
+        return self._functions[key]
+
+
+def _in_loop(blocks: Sequence[Block], kernels: Any, kernel_of: _Kernels) -> Any:
     """Passes kernels through blocks, after each of which they have the same form, in a compiled loop."""
     dtype = _float_dtype(kernels)
 
@@ -131,9 +175,8 @@ def _in_loop(blocks: Sequence[Block], kernels: Any, kwargs: Mapping[str, Any]) -
         """Whether the layers can be made with traced numbers, and then return kernels of the same form."""
         if not kind.varying:
             return True
-        some = np.ones(len(kind.varying), dtype)
         try:
-            return form_of(jax.eval_shape(lambda k, x: kind.kernel(k, x, kwargs), kernels, some)) == form_of(kernels)
+            return form_of(kernel_of.abstract(kind, kernels, np.ones(len(kind.varying), dtype))) == form_of(kernels)
         except Exception:  # whatever a layer does with its numbers, it can do with those that it was given
             return False
 
@@ -142,14 +185,14 @@ def _in_loop(blocks: Sequence[Block], kernels: Any, kwargs: Mapping[str, Any]) -
     if 1 < period < 5 <= len(blocks) // period:  # kinds in turn: no need to choose in each step
         stop = len(blocks) - len(blocks) % period
         turns = [sum(map(tuple, blocks[i : i + period]), ()) for i in range(0, stop, period)]
-        return in_sequence(sum(map(tuple, blocks[stop:]), ()), _in_loop(turns, kernels, kwargs), kwargs)
+        return _in_sequence(sum(map(tuple, blocks[stop:]), ()), _in_loop(turns, kernels, kernel_of), kernel_of)
     kinds = _kinds(blocks, keys)
     if not all(map(takes_numbers, kinds.values())):
         keys = [_key(block, None) for block in blocks]
         kinds = _kinds(blocks, keys)
     which = jnp.asarray([list(kinds).index(k) for k in keys])
     rows = [[numbers_of(block)[i] for i in kinds[k].varying] for block, k in zip(blocks, keys, strict=True)]
-    functions: list[Callable[..., Any]] = [lambda k, x, kind=kind: kind.kernel(k, x, kwargs) for kind in kinds.values()]
+    functions = [functools.partial(kernel_of.after, kind) for kind in kinds.values()]
     return scan(functions, kernels, _stacked(rows, dtype), len(blocks), which if len(kinds) > 1 else None)
 
 

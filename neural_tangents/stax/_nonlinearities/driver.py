@@ -43,7 +43,8 @@ def nonlinearity(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
             nngp, k_dot = dual.moments(k.nngp, q1, q2)
         else:
             # Over the layers of a deep network, rounding makes covariances and variances drift apart.
-            prepared = k.layout.spread(dual.prepare(q1), dual.prepare(q2))
+            one = dual.prepare(q1)
+            prepared = k.layout.spread(one, one if q2 is q1 else dual.prepare(q2))
             if k.distance is None or dual.with_distance is None:
                 nngp = k.nngp
                 if k.one_batch:

@@ -25,6 +25,7 @@ Where images are periodic, both offsets of a row are the same, `K[p, (p + d) mod
 """
 
 import dataclasses
+import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -117,22 +118,30 @@ class OffsetAxis:
 class OffsetLayout(Layout):
     """Some rows along each spatial axis: covariances of two batches are `(N1, N2, rows, S, rows, T, ...)`.
 
-    Those of a batch with itself are of equal positions only, `(N, S, T, ...)`, in their natural order.
+    Those of a batch with itself are of equal positions only, `(N, S, T, ...)`, in their natural order. Where `cov2` is
+    None, `cov1` may hold those of both batches, `(N1 + N2, S, T, ...)`, so that layers have less to do.
 
     Attributes:
       offset_axes: the spatial axes.
       positions: the positions in the rows along each of them.
       weight: 1 for each entry that exists, 0 in the gap; broadcasts against a covariance of two batches.
       numbers: numbers of the inputs of both batches, to tell where they are the same.
+      paired: whether each input of a batch meets only the one with the same number of the other batch: then there is
+        a single input along the second batch axis.
     """
 
     offset_axes: tuple[OffsetAxis, ...] = ()
     positions: tuple[Positions, ...] = ()
     weight: Any = None
     numbers: tuple[Array, ...] = ()
+    paired: bool = False
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, OffsetLayout) and self.offset_axes == other.offset_axes
+        return isinstance(other, OffsetLayout) and self._form == other._form
+
+    @property
+    def _form(self) -> tuple[Any, ...]:
+        return self.offset_axes, self.paired
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -140,10 +149,16 @@ class OffsetLayout(Layout):
         return cov
 
     def spread(self, v1: Array, v2: Array) -> tuple[Array, Array]:
-        spread1 = taken(v1, [positions.first for positions in self.positions], 1)
-        spread2 = taken(v2, [positions.second for positions in self.positions], 1)
+        n1, n2 = map(len, self.numbers)
+        spread1 = taken(v1[:n1], [positions.first for positions in self.positions], 1)
+        spread2 = taken(v2[-n2:], [positions.second for positions in self.positions], 1)
+        spread1, spread2 = self.of_pairs(spread1, spread2)
         # With zero variances in the gap, nonlinearities that vanish at zero leave zeros there.
-        return spread1[:, None] * self.weight.astype(spread1.dtype), spread2[None]
+        return spread1 * self.weight.astype(spread1.dtype), spread2
+
+    def of_pairs(self, x1: Array, x2: Array) -> tuple[Array, Array]:
+        """Arrays `(N1, ...)`, `(N2, ...)` that belong to entries, as ones that broadcast against `(N1, N2, ...)`."""
+        return x1[:, None], x2[:, None] if self.paired else x2[None]
 
     def spread_own(self, v: Array) -> tuple[Array, Array]:
         return v, v
@@ -162,7 +177,7 @@ class OffsetLayout(Layout):
         return cov * self.weight
 
     def is_same(self, cov: Array) -> Array:
-        inputs = self.numbers[0][:, None] == self.numbers[1][None]
+        inputs = operator.eq(*self.of_pairs(*self.numbers))
         same = inputs.reshape(inputs.shape + (1,) * (cov.ndim - 2))
         for axis, positions in enumerate(self.positions):
             same = same & along((positions.first == positions.second) & positions.present, 2 + 2 * axis, cov.ndim)
@@ -184,6 +199,7 @@ class OffsetKernel(Kernel):
       numbers: see `OffsetLayout`.
       offset_axes: see `OffsetLayout`.
       one_batch: whether both batches are the same, or parts of the same.
+      paired: see `OffsetLayout`.
     """
 
     rows: Any = dataclasses.field(default=(), metadata={"pytree_node": True})
@@ -192,10 +208,13 @@ class OffsetKernel(Kernel):
     numbers: Any = dataclasses.field(default=(), metadata={"pytree_node": True})
     offset_axes: Any = dataclasses.field(default=(), metadata={"pytree_node": False, "static": True})
     one_batch: bool = dataclasses.field(default=False, metadata={"pytree_node": False, "static": True})
+    paired: bool = dataclasses.field(default=False, metadata={"pytree_node": False, "static": True})
 
     @property
     def layout(self) -> OffsetLayout:
-        return OffsetLayout(Spatial.OFFSET, True, self.offset_axes, self.positions, self.weight, self.numbers)
+        return OffsetLayout(
+            Spatial.OFFSET, True, self.offset_axes, self.positions, self.weight, self.numbers, self.paired
+        )
 
     def on(self, offset_axes: tuple[OffsetAxis, ...]) -> "OffsetKernel":
         """The kernel with other spatial axes, with positions and weight computed for them."""

@@ -18,8 +18,9 @@ from neural_tangents.stax._streaming.offsets import OffsetAxis, OffsetKernel
 from neural_tangents.stax._streaming.run_geometry import MixesOffsets, RunGeometry, after_layer
 from neural_tangents.stax._window import Padding, Window
 
-# With this many entries, pairs of positions of pairs of inputs, a run is evaluated slab by slab. Chosen with CNNs of
-# `benchmarks/cases.py` on two cores: for fewer, compiling and starting the loop costs more than it saves.
+# With this many entries, pairs of positions of pairs of inputs, a run of four layers or more is evaluated slab by slab,
+# and one of two layers with twice as many. Chosen with CNNs of `benchmarks/cases.py` on two cores: for fewer, compiling
+# and starting the loop costs more than it saves.
 _MANY_ENTRIES = 2**20
 
 # Where no pool follows a run, each pair of positions is kept: sums over windows of one position.
@@ -98,8 +99,8 @@ def find_run(steps: Sequence[Step], start: int, k: Any, kwargs: Mapping[str, Any
                 ends = _ends(geometry, spec.pool, k.diagonal_spatial)
                 if number == start:
                     return Next(number + 1, None, f"no layers before {spec} are left to be evaluated with it")
-                if _entries(k) < _MANY_ENTRIES and not kwargs.get("memory_budget"):
-                    return Next(number + 1, None, f"there are fewer than {_MANY_ENTRIES} pairs of positions")
+                if _entries(k) < (many := _many(number - start)) and not kwargs.get("memory_budget"):
+                    return Next(number + 1, None, f"there are fewer than {many} pairs of positions")
                 run = Run((start, number + 1), sizes, geometry, ends, tuple(steps[start:number]), spec.pool)
                 return Next(number + 1, run, f"{spec} adds up what precedes it")
             _check_keywords(spec, kwargs)
@@ -130,11 +131,16 @@ def _without_pool(
         return at_once._replace(reason="only pairs of equal positions are needed")
     if geometry.wraps is None:  # without windows, a layer needs no more memory than its inputs and outputs
         return at_once
-    if _entries(k) < _MANY_ENTRIES:
-        return at_once._replace(reason=f"{at_once.reason}, and there are fewer than {_MANY_ENTRIES} pairs of positions")
+    if _entries(k) < (many := _many(stop - start)):
+        return at_once._replace(reason=f"{at_once.reason}, and there are fewer than {many} pairs of positions")
     sizes = spatial_sizes(k) or ()
     run = Run((start, stop), sizes, geometry, _ends(geometry, _NO_POOL, False), tuple(steps[start:stop]), _NO_POOL)
     return Next(stop, run, at_once.reason)
+
+
+def _many(n_layers: int) -> int:
+    """From how many entries on a run of so many layers is evaluated slab by slab."""
+    return _MANY_ENTRIES * 4 // min(n_layers, 4)
 
 
 def _entries(k: Kernel | InputBatches) -> int:

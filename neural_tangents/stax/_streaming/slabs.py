@@ -17,10 +17,9 @@ The order of steps, and why:
 import dataclasses
 import functools
 import math
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,15 +30,15 @@ from neural_tangents._core.host_calls import on_cpu
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.layout import Layout
 from neural_tangents._core.mesh_axes import scan
-from neural_tangents._core.precision import matmul_precision
 from neural_tangents.stax._blocks import in_sequence
 from neural_tangents.stax._inputs import InputBatches, with_diagonals
 from neural_tangents.stax._loop import compiled_separately
 from neural_tangents.stax._spec import arguments_of, with_numbers
 from neural_tangents.stax._streaming.numba_loop import NumbaLoop
-from neural_tangents.stax._streaming.offsets import OffsetAxis, OffsetKernel, taken
+from neural_tangents.stax._streaming.offsets import OffsetAxis
 from neural_tangents.stax._streaming.pool_sums import PoolSum, add_up
 from neural_tangents.stax._streaming.runs import Run
+from neural_tangents.stax._streaming.slab_start import Batch, slab_at
 
 # The numbers below were chosen with the cases `cnn_gap_*` of `benchmarks/cases.py`, on two cores of a CPU.
 
@@ -49,8 +48,6 @@ DEFAULT_BUDGET = 2**25
 _COPIES = 8
 # From this many inputs of each batch in a slab on, or half as many, more rows speed it up more than more inputs do.
 _FEW_INPUTS = 7
-# With at most this many channels, products of inputs are added up in one pass: faster than many small matrix products.
-_FEW_CHANNELS = 8
 
 
 def streamed(
@@ -132,42 +129,6 @@ def slab_bytes(run: Run, budget: int, k: Kernel | InputBatches) -> int:
     return _COPIES * dtype.itemsize * size1 * size2 * math.prod(rows) * length
 
 
-class Batch(NamedTuple):
-    """One of the two batches.
-
-    Attributes:
-      numbers: numbers of its inputs, `(N,)`.
-      variance: variances of its inputs, `(N, *sizes)`.
-      mask: mask of its inputs, with the batch axis first, or None.
-      inputs: the inputs themselves, `(N, C, *sizes)`, if they are those of the network; else None.
-    """
-
-    numbers: Array
-    variance: Array
-    mask: Array | None
-    inputs: Array | None
-
-    @classmethod
-    def of(cls, k: Kernel, which: int, inputs: tuple[Any, Any]) -> "Batch":
-        variance = k.cov1 if which == 1 or k.cov2 is None else k.cov2
-        mask = k.mask1 if which == 1 else k.mask2
-        if mask is not None:
-            mask = jnp.moveaxis(mask, k.batch_axis, 0)
-            mask = jnp.broadcast_to(mask, (len(variance), *mask.shape[1:]))
-        x = inputs[0] if which == 1 or inputs[1] is None else inputs[1]
-        return cls(jnp.arange(len(variance)), variance, mask, None if x is None else jnp.moveaxis(x, -1, 1))
-
-    def joined(self, other: "Batch") -> "Batch":
-        """The inputs of this batch, and those of another one after them."""
-        masks = [x.mask for x in (self, other)]
-        if any(mask is not None for mask in masks):
-            like = next(mask for mask in masks if mask is not None)
-            masks = [
-                jnp.zeros((len(x.numbers), *like.shape[1:]), bool) if x.mask is None else x.mask for x in (self, other)
-            ]
-        return jax.tree.map(lambda *x: jnp.concatenate(x), self._replace(mask=masks[0]), other._replace(mask=masks[1]))
-
-
 @dataclasses.dataclass(frozen=True)
 class SlabLoop:
     """How slabs are evaluated, and what they are added up to.
@@ -180,6 +141,8 @@ class SlabLoop:
       symmetric: whether both batches are the same. Offsets `d` and `-d` are then transposes of each other, and so are
         rows `e` and `-e`: half of the rows along the first axis are enough, and transposes are added in the end.
       budget: how many bytes a slab may take.
+      paired: whether each input of a batch meets only the one with the same number of the other batch; there is a
+        single input along the second batch axis then.
     """
 
     layers: Callable[[Any], Any]
@@ -188,6 +151,7 @@ class SlabLoop:
     same_positions: bool
     symmetric: bool
     budget: int
+    paired: bool = False
 
     @classmethod
     def of(cls, run: Run, layers: Callable[[Any], Any], one_batch: bool, budget: int) -> "SlabLoop":
@@ -230,14 +194,14 @@ class SlabLoop:
         """Pooled NNGP of each input with itself, `(N, ...)`; `cov` at the start of the run, `(N, ...)` too."""
         size, _, rows = self.blocks(len(batch.numbers), 1, batch.variance.dtype)
 
-        def of_one(data: Any) -> Array:
-            cov, one = jax.tree.map(lambda x: x[None], data)
-            cov = cov if cov is None else cov[None]
-            return self.pooled((cov, None), like, one, one, rows)[0][0, 0]
+        def of_block(data: Any) -> Array:
+            cov, block = data
+            cov = None if cov is None else cov[:, None]
+            return dataclasses.replace(self, paired=True).pooled((cov, None), like, block, block, rows)[0][:, 0]
 
         n = len(batch.numbers)
         blocks = jax.tree.map(lambda x: _in_blocks(x, (size,)), (cov, batch))
-        out = lax.map(jax.vmap(of_one), blocks)
+        out = lax.map(of_block, blocks)
         out = out.reshape(-1, *out.shape[2:])[:n]
         return out + _transposed(out, 1) if self.symmetric else out
 
@@ -269,7 +233,7 @@ class SlabLoop:
 
         @jax.checkpoint  # derivatives evaluate slabs again, as otherwise all of them would be kept
         def slab(rows: tuple[Array, ...]) -> tuple[Array, Any]:
-            k = self.layers(self.start(covariances, like, first, second, rows))
+            k = self.layers(slab_at(rows, self.starts, covariances, like, (first, second), self.paired))
             weights = [self.row_weights(axis, r, like.cov1.dtype) for axis, r in enumerate(rows)]
 
             def sums(covariances: Any) -> Any:
@@ -289,7 +253,7 @@ class SlabLoop:
 
             return jax.tree.map(add, total, slab(rows)), None
 
-        shape = [len(first.numbers), len(second.numbers)]
+        shape = [len(first.numbers), 1 if self.paired else len(second.numbers)]
         for n, size, pool_sum in zip(n_blocks, sizes, self.pool_sums, strict=True):
             shape += pool_sum.sums(n * size)
         zero = jnp.zeros(shape, like.cov1.dtype)
@@ -306,60 +270,6 @@ class SlabLoop:
         if not self.symmetric or axis > 0:
             return there
         return jnp.where(2 * rows % self.pool_sums[0].offset_axis.period == 0, there / 2, there)
-
-    def start(
-        self, covariances: tuple[Any, Any], like: Kernel, first: Batch, second: Batch, rows: tuple[Array, ...]
-    ) -> OffsetKernel:
-        """The slab that enters the run."""
-        axis = like.batch_axis % len(like.shape1)
-
-        def shape(batch: Batch) -> tuple[int, ...]:
-            return (*like.shape1[:axis], len(batch.numbers), *like.shape1[axis + 1 :])
-
-        def mask(batch: Batch) -> Any:
-            return None if batch.mask is None else jnp.moveaxis(batch.mask, 0, axis)
-
-        empty = OffsetKernel(
-            **{
-                **like.asdict(),
-                "cov1": first.variance,
-                "cov2": second.variance,
-                "shape1": shape(first),
-                "shape2": shape(second),
-                "mask1": mask(first),
-                "mask2": mask(second),
-            },
-            rows=rows,
-            numbers=(first.numbers, second.numbers),
-            one_batch=like.cov2 is None,
-        ).on(self.starts)
-
-        nngp, ntk = (_rows_of(cov, empty) for cov in covariances)
-        nngp = _products(first, second, empty) if nngp is None else nngp
-        return empty.replace(nngp=nngp, ntk=like.ntk if ntk is None else ntk)
-
-
-def _products(first: Batch, second: Batch, slab: OffsetKernel) -> Array:
-    """Covariances of inputs in some rows, `(N1, N2, rows, length, ...)`."""
-    one = taken(first.inputs, [p.first for p in slab.positions], 2)  # type: ignore[arg-type]
-    two = taken(second.inputs, [p.second for p in slab.positions], 2)  # type: ignore[arg-type]
-    if one.shape[1] > _FEW_CHANNELS:
-        nngp = jnp.einsum("ac...,bc...->ab...", one, two, precision=matmul_precision())
-    else:
-        nngp = functools.reduce(operator.add, (one[:, None, c] * two[None, :, c] for c in range(one.shape[1])))
-    return nngp / max(one.shape[1], 1) * slab.weight
-
-
-def _rows_of(cov: Any, slab: OffsetKernel) -> Any:
-    """Some rows of covariances of all pairs of positions, or of equal ones only: `(N1, N2, rows, length, ...)`."""
-    if cov is None:
-        return None
-    firsts, seconds = [p.first for p in slab.positions], [p.second for p in slab.positions]
-    if cov.ndim == 2 + len(firsts):
-        return taken(cov, firsts, 2) * slab.weight
-    pairs = [p * axis.size + q for p, q, axis in zip(firsts, seconds, slab.offset_axes, strict=True)]
-    cov = cov.reshape(*cov.shape[:2], *(axis.size**2 for axis in slab.offset_axes))
-    return taken(cov, pairs, 2) * slab.weight
 
 
 def _even(n: int, most: int) -> int:
