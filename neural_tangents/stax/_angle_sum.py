@@ -46,12 +46,14 @@ _TERMS = {4: 32, 8: 64}
 _LAST, _ROUNDING = 4, 8
 
 
-def kernel_of_network(spec: LayerSpec, kernels: Any, kwargs: Mapping[str, Any]) -> Any:
+def kernel_of_network(spec: LayerSpec, kernels: Any, kwargs: Mapping[str, Any], variances: bool) -> Any:
     """The kernels after a whole network, `spec.kernel(kernels, **kwargs)`, by a sum in the angle where it is shorter.
 
-    Unlike those between layers, they may lack cosine distances.
+    Unlike those between layers, they may lack cosine distances, and variances where these are not asked for.
     """
-    if not _are_many(kernels) or any(value is not None for name, value in kwargs.items() if name != "memory_budget"):
+    plain = all(value is None for name, value in kwargs.items() if name != "memory_budget")
+    kwargs = {**kwargs, "variances": variances} if spec.layers else kwargs
+    if not plain or not _are_many(kernels):
         return spec.kernel(kernels, **kwargs)
     steps = sequence(spec.name, [spec])
     scales = all(map(_is_homogeneous, steps))
@@ -60,7 +62,7 @@ def kernel_of_network(spec: LayerSpec, kernels: Any, kwargs: Mapping[str, Any]) 
     key = scales, tuple(step.spec.identity for step in steps)
     program = _SHARED.kept(key, lambda: jax.jit(functools.partial(_of_inputs, steps, scales)))
     reason = "they are functions of the angle between inputs: a sum over Chebyshev polynomials, if it converges"
-    with observed(steps, None, reason, 0, kernels, kwargs):
+    with observed(steps, None, reason, 0, kernels, {}):
         try:
             return program(arguments_of(steps), kernels)
         except jax.errors.JaxRuntimeError:  # out of memory: layer by layer, more would be needed

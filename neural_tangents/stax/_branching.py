@@ -49,6 +49,7 @@ def FanOut(num: int) -> LayerSpec:
         trees=True,
         randomness=copies,
         positions=copies,
+        linear=True,
     ).spec()
 
 
@@ -83,6 +84,7 @@ def FanInSum() -> LayerSpec:
         trees=True,
         randomness=functools.partial(_independent, "FanInSum"),
         positions=_beside,
+        linear=True,
     ).spec()
 
 

@@ -222,7 +222,8 @@ def _kernel_fn(spec: LayerSpec) -> Any:
         if memory_budget is not None:
             kwargs["memory_budget"] = memory_budget
         with inside_network():
-            outputs = kernel_of_network(spec, kernels, pick(kwargs, spec))
+            variances = names is None or not {"cov1", "cov2"}.isdisjoint(names)
+            outputs = kernel_of_network(spec, kernels, pick(kwargs, spec), variances)
         # `with_covariances` in case no layer made kernels of the inputs.
         outputs = tree_map(lambda k: with_covariances(k).replace(distance=None), outputs)
         if twice:

@@ -129,6 +129,7 @@ def _serial(specs: Sequence[LayerSpec]) -> LayerSpec:
         text=lambda: network_text("serial", specs),
         form=Form.of_all("serial", specs, _serial),
         positions=positions,
+        linear=all(spec.linear for spec in specs),
         layers=tuple(specs),
     )
 
@@ -205,4 +206,5 @@ def _parallel(specs: Sequence[LayerSpec]) -> LayerSpec:
         text=lambda: network_text("parallel", specs),
         form=Form.of_all("parallel", specs, _parallel),
         positions=lambda images: list(map(after_layer, specs, branches(images, "images"))),
+        linear=all(spec.linear for spec in specs),
     )

@@ -1,5 +1,6 @@
 """How `serial` evaluates the kernels of its layers: run by run, in programs that all networks of one form share."""
 
+import dataclasses
 import functools
 import operator
 import warnings
@@ -30,14 +31,20 @@ _FEW_NUMBERS = 4
 
 
 def evaluation(steps: Sequence[Step]) -> Callable[..., Any]:
-    """The function `(kernels, **keywords) -> kernels` of layers in sequence, which streams the runs that allow it."""
-    programs = Programs()
+    """The function `(kernels, **keywords) -> kernels` of layers in sequence, which streams the runs that allow it.
 
-    def kernel(kernels: Any, **kwargs: Any) -> Any:
+    Of `variances=False`, variances of the outputs may be zero: nobody asks for them.
+    """
+    programs = Programs()
+    nonlinear = max((number + 1 for number, step in enumerate(steps) if not step.spec.linear), default=0)
+
+    def kernel(kernels: Any, variances: bool = True, **kwargs: Any) -> Any:
         start, budget = 0, kwargs.get("memory_budget") or DEFAULT_BUDGET
         while start < len(steps):
             stop, run, reason = find_run(steps, start, kernels, kwargs)
             layers = steps[start:stop]
+            if run is not None and stop >= nonlinear and not variances:
+                run = dataclasses.replace(run, variances=False)
             with observed(layers, run, reason, budget, kernels, kwargs):
                 kernels = _evaluated(programs, layers, run, budget, kernels, kwargs)
             start = stop

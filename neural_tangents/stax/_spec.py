@@ -113,6 +113,7 @@ class LayerSpec:
       form: what the layer is but for its numbers; None if this is not known.
       positions: see `Leaf`.
       pool: for a layer that only adds up covariances over windows.
+      linear: whether NNGP and NTK of the outputs follow from those of the inputs, without variances.
       layers: if this layer is a sequence of layers, these.
       formula: its kernel as data, if it has one of the forms below.
     """
@@ -129,6 +130,7 @@ class LayerSpec:
     form: Form | None = None
     positions: Mixing = "mixes"
     pool: Pool | None = None
+    linear: bool = False
     layers: tuple["LayerSpec", ...] = ()
     formula: "WindowMean | HalfLines | None" = None
 
@@ -179,6 +181,7 @@ class Leaf:
         that do not mix are evaluated in bounded memory, see `neural_tangents.stax._streaming`; one that does ends the
         run.
       pool: see `LayerSpec`; `finish` need not set shapes and masks, and `check` need not check them.
+      linear: see `LayerSpec`.
     """
 
     name: str
@@ -196,6 +199,7 @@ class Leaf:
     randomness: Callable[[Any, Any, Iterator[int]], Any] | None = None
     positions: Mixing = "mixes"
     pool: Pool | None = None
+    linear: bool = False
 
     def spec(self) -> LayerSpec:
         """The layer, for network trees and with masks."""
@@ -210,6 +214,7 @@ class Leaf:
             keywords=Keywords.of(*self.keywords).without("mask"),
             positions=self.positions,
             pool=self.pool and self.pool._replace(finish=self._finish_pooled, check=self._check_pooled),
+            linear=self.linear,
         )
 
     def _apply(self, params: PyTree, inputs: Any, **kwargs: Any) -> Any:

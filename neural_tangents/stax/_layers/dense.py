@@ -106,5 +106,6 @@ def Dense(
         ),
         random_weights=True,
         positions="each",
+        linear=True,
     )
     return dataclasses.replace(leaf.spec(), formula=None if affine.standard else WindowMean((), W_std, b_std))

@@ -111,6 +111,7 @@ def _global_pool(name: str, mean: bool, batch_axis: int, channel_axis: int) -> L
         ),
         keywords=("mask",),
         pool=Pool(windows=all_positions, finish=lambda before, k: kernel(k)),
+        linear=True,
     ).spec()
 
 

@@ -156,6 +156,7 @@ def _pool(name: str, sliding: tuple[Window, ...], weight: Any, batch_axis: int, 
         ),
         keywords=("mask",),
         pool=Pool(windows=lambda sizes: sliding, finish=weighted),
+        linear=True,
     ).spec()
 
 

@@ -22,7 +22,8 @@ def Identity() -> LayerSpec:
     Returns:
       A layer without parameters.
     """
-    return Leaf("Identity", apply=lambda params, x: x, kernel=lambda k: k, trees=True, positions="each").spec()
+    leaf = Leaf("Identity", apply=lambda params, x: x, kernel=lambda k: k, trees=True, positions="each", linear=True)
+    return leaf.spec()
 
 
 @public_layer
@@ -85,4 +86,5 @@ def Flatten(batch_axis: int = 0, batch_axis_out: int = 0) -> LayerSpec:
             batch_axis=batch_axis, channel_axis=None, diagonal_spatial=Diagonal(Bool.YES, Bool.YES)
         ),
         pool=Pool(windows=all_positions, finish=pooled, same_positions=True),
+        linear=True,
     ).spec()

@@ -38,6 +38,7 @@ class Run:
       sizes: of the images at the start.
       geometry: of the images at the end.
       ends: the spatial axes at the end, before the pool.
+      variances: whether those after the pool are needed.
       steps: the layers, without the pool.
       pool: what is added up of each slab.
     """
@@ -48,6 +49,7 @@ class Run:
     ends: tuple[OffsetAxis, ...]
     steps: tuple[Step, ...] = dataclasses.field(compare=False)
     pool: Pool = dataclasses.field(compare=False)
+    variances: bool = True
 
     @property
     def starts(self) -> tuple[OffsetAxis, ...]:

@@ -11,7 +11,8 @@ The order of steps, and why:
 3. Sums are put in the order of the pool's windows (`PoolSum.ordered`) only after the innermost loop: while slabs are
    added, neighbouring rows go to neighbouring places.
 4. Variances (`cov1`, `cov2`) after a pool are sums over pairs of positions too. Where `nngp` has them on its diagonal
-   they are taken from there, so that both agree to the last bit; otherwise they take a loop of their own.
+   they are taken from there, so that both agree to the last bit; otherwise they take a loop of their own, if they are
+   needed.
 """
 
 import dataclasses
@@ -106,6 +107,9 @@ def _streamed(
     cov1, cov2 = None, None
     if equal.cov2 is None:
         cov1 = Layout(diagonal_batch=False).per_input(nngp) if k.diagonal_batch else nngp
+    elif not run.variances:
+        batch_axes = 1 if k.diagonal_batch else 2
+        cov1, cov2 = (jnp.zeros((n,) * batch_axes + nngp.shape[2:], nngp.dtype) for n in nngp.shape[:2])
     else:
         alone = equal.replace(ntk=None, x1_is_x2=True, cov2=None)
         of_one = numba_loop or SlabLoop.of(run, layers, True, budget)

@@ -202,6 +202,7 @@ def conv_leaf(
         ),
         random_weights=True,
         positions=positions,
+        linear=True,
     ).spec()
 
 
