@@ -51,14 +51,13 @@ def kernel_of_network(spec: LayerSpec, kernels: Any, kwargs: Mapping[str, Any], 
 
     Unlike those between layers, they may lack cosine distances, and variances where these are not asked for.
     """
-    plain = all(value is None for name, value in kwargs.items() if name != "memory_budget")
-    kwargs = {**kwargs, "variances": variances} if spec.layers else kwargs
-    if not plain or not _are_many(kernels):
-        return spec.kernel(kernels, **kwargs)
+    by_layers = functools.partial(spec.kernel, kernels, *([variances] if spec.layers else []), **kwargs)
+    if not _are_many(kernels) or any(value is not None for name, value in kwargs.items() if name != "memory_budget"):
+        return by_layers()
     steps = sequence(spec.name, [spec])
     scales = all(map(_is_homogeneous, steps))
     if not _act_on_pairs(steps) or not (scales or _have_one_length(kernels)):
-        return spec.kernel(kernels, **kwargs)
+        return by_layers()
     key = scales, tuple(step.spec.identity for step in steps)
     program = _SHARED.kept(key, lambda: jax.jit(functools.partial(_of_inputs, steps, scales)))
     reason = "they are functions of the angle between inputs: a sum over Chebyshev polynomials, if it converges"
@@ -68,7 +67,7 @@ def kernel_of_network(spec: LayerSpec, kernels: Any, kwargs: Mapping[str, Any], 
         except jax.errors.JaxRuntimeError:  # out of memory: layer by layer, more would be needed
             raise
         except Exception:  # of a layer that raises it in `kernel` too, or of one that does not take traced numbers
-            return spec.kernel(kernels, **kwargs)
+            return by_layers()
 
 
 def _is_homogeneous(step: Step) -> bool:

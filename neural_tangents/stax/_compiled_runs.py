@@ -38,7 +38,7 @@ def evaluation(steps: Sequence[Step]) -> Callable[..., Any]:
     programs = Programs()
     nonlinear = max((number + 1 for number, step in enumerate(steps) if not step.spec.linear), default=0)
 
-    def kernel(kernels: Any, variances: bool = True, **kwargs: Any) -> Any:
+    def kernel(kernels: Any, variances: bool = True, /, **kwargs: Any) -> Any:
         start, budget = 0, kwargs.get("memory_budget") or DEFAULT_BUDGET
         while start < len(steps):
             stop, run, reason = find_run(steps, start, kernels, kwargs)
@@ -70,7 +70,7 @@ def _evaluated(
         def evaluate(layers: Sequence[Step], k: Any, kwargs: dict[str, Any]) -> Any:
             if run is not None:
                 return _streamed(run, budget, layers, k, kwargs)
-            if act_on_pairs(layers, k) and all(value is None for value in kwargs.values()):
+            if _by_pairs(layers, k, kwargs):
 
                 def of_part(part: Any, numbers: Any) -> Any:
                     return in_sequence(with_numbers(layers, numbers), part, {})
@@ -87,8 +87,8 @@ def _evaluated(
             failure = error
     if found is None:
         found = in_sequence(layers, kernels, kwargs)  # which raises if layers do
-    if failure is not None and run is not None:
-        _warn_of_failure(layers, failure)
+    if failure is not None and (run is not None or _by_pairs(layers, kernels, taken)):
+        _warn_of_failure(layers, run is not None, failure)
     return found
 
 
@@ -101,6 +101,11 @@ def _streamed(run: Run, budget: int, layers: Sequence[Step], k: Any, kwargs: dic
 
     args = numbers_of(layers), k, kwargs
     return two_ways(functools.partial(evaluate, only_values=True), evaluate, *args, forward=_FEW_NUMBERS)
+
+
+def _by_pairs(layers: Sequence[Step], k: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether layers that are no run are evaluated for some pairs of inputs at a time."""
+    return act_on_pairs(layers, k) and all(value is None for value in kwargs.values())
 
 
 def _known(kernels: Any, kwargs: dict[str, Any]) -> bool:
@@ -163,11 +168,14 @@ def _distinct(numbers: Sequence[Any]) -> tuple[list[Any], tuple[int, ...]]:
     return list(found.values()), tuple(where[key] for key in keys)
 
 
-def _warn_of_failure(layers: Sequence[Step], failure: Exception) -> None:
+def _warn_of_failure(layers: Sequence[Step], by_slabs: bool, failure: Exception) -> None:
+    how, advice = "for some pairs of inputs at a time", ""
+    if by_slabs:
+        how = "slab by slab"
+        advice = "One that says `stax.requires(pointwise=True)` may do more than scale, shift or transform entries. "
     warnings.warn(
-        f"The layers from {layers[0].spec} to {layers[-1].spec} could not be evaluated slab by slab, in bounded "
-        "memory, and were evaluated at once. One that says `stax.requires(pointwise=True)` may do more than scale, "
-        f"shift or transform entries. The error was: {type(failure).__name__}: {failure}",
+        f"The layers from {layers[0].spec} to {layers[-1].spec} could not be evaluated {how}, in bounded memory, and "
+        f"were evaluated at once. {advice}The error was: {type(failure).__name__}: {failure}",
         UserWarning,
         stacklevel=2,
     )

@@ -104,7 +104,8 @@ class LayerSpec:
       name: name of the three functions of the layer.
       init: `(rng, input_shapes) -> (output_shapes, params)`.
       apply: `(params, inputs, **keywords) -> outputs`, of arrays or `MaskedArray`.
-      kernel: `(kernels, **keywords) -> kernels`; the inputs of a network come as `InputBatches`.
+      kernel: `(kernels, **keywords) -> kernels`; the inputs of a network come as `InputBatches`. That of a sequence
+        takes a second argument: whether variances of the outputs are needed, by default True.
       out_shape: `input_shapes -> output_shapes`, with integer arithmetic; the batch size may be -1.
       randomness: `(sources, input_shapes, new_source) -> sources`; see `Leaf`.
       requirements: what the layer needs of its input kernels.

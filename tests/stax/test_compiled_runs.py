@@ -75,6 +75,20 @@ def test_many_vectors(act, traced, monkeypatch):
             np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
+def test_a_failure_of_blocks_is_a_warning(monkeypatch):
+    def fails(*args, **kwargs):
+        raise RuntimeError("some fault")
+
+    kernel_fn = stax.serial(*[stax.Dense(1), stax.Relu()] * 3, stax.Dense(1))[2]
+    x = np.eye(12, dtype=np.float32)
+    want = kernel_fn(x, None, "ntk")
+    monkeypatch.setattr(_compiled_runs, "_MANY", 1)
+    monkeypatch.setattr(_compiled_runs, "_SHARED", type(_compiled_runs._SHARED)())
+    monkeypatch.setattr(_compiled_runs, "in_blocks", fails)
+    with pytest.warns(UserWarning, match="pairs of inputs at a time.*evaluated at once. The error was: RuntimeError"):
+        np.testing.assert_allclose(kernel_fn(x, None, "ntk"), want, rtol=1e-5)
+
+
 def test_programs_are_dropped_when_there_are_many(monkeypatch):
     monkeypatch.setattr(_compiled_runs, "_SHARED", type(_compiled_runs._SHARED)(most=2))
     for size in (1, 2, 3, 4):

@@ -19,6 +19,7 @@ from neural_tangents.stax import (
     LayerNorm,
     Relu,
     _compiled_runs,
+    layer,
     parallel,
     serial,
 )
@@ -93,6 +94,16 @@ def test_several_outputs(counted):
     kernel_fn = serial(FanOut(2), parallel(POOL, serial(POOL, Dense(2), Relu())))[2]
     for got, want in zip(kernel_fn(X1, X2, ("nngp", "ntk")), kernel_fn(X1, X2), strict=True):
         assert_same(got, want)
+
+
+def test_a_keyword_of_that_name_is_that_of_a_layer(counted):
+    @layer
+    def Scaled():
+        return lambda rng, shape: (shape, ()), lambda params, x, **_: x, lambda k, variances=1.0, **_: variances * k
+
+    kernel_fn = serial(POOL, Dense(2), Scaled())[2]
+    np.testing.assert_allclose(kernel_fn(X1, X2, "nngp", variances=3.0), 9 * kernel_fn(X1, X2, "nngp"), rtol=1e-12)
+    assert counted
 
 
 LINEAR = [name for name, case in layer_cases.CASES.items() if as_spec(case.layer).linear]
