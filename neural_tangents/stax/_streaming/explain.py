@@ -15,6 +15,7 @@ from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.trees import is_node, is_shape, tree_leaves
 from neural_tangents._core.types import Get
 from neural_tangents.stax._spec import Step
+from neural_tangents.stax._streaming.numba_loop import torus_of
 from neural_tangents.stax._streaming.runs import Run
 from neural_tangents.stax._streaming.slabs import slab_bytes
 
@@ -29,6 +30,7 @@ class Stage:
       reason: why the stage ends where it does, or is evaluated in this way.
       memory: about how many bytes covariances take: those of a slab, or the largest ones after a layer.
       depth: how many other stages it is part of, as are branches of `parallel` and the layer of `repeat`.
+      by_numba: whether values are computed by loops that Numba compiles; derivatives never are.
     """
 
     layers: tuple[str, ...]
@@ -36,12 +38,14 @@ class Stage:
     reason: str
     memory: int
     depth: int
+    by_numba: bool = False
 
     def __str__(self) -> str:
         first, last = (" ".join(text.split()) for text in (self.layers[0], self.layers[-1]))
         names = first if len(self.layers) == 1 else f"{_short(first)} ... {_short(last)} ({len(self.layers)} layers)"
         how = "slab by slab" if self.streamed else "at once"
-        return f"{'  ' * self.depth}{names}: {how}, {_in_units(self.memory)}; {self.reason}"
+        numba = "; values by Numba" if self.by_numba else ""
+        return f"{'  ' * self.depth}{names}: {how}, {_in_units(self.memory)}; {self.reason}{numba}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +123,8 @@ def observed(
     token = _found.set(None)  # the memory of this stage is found by evaluating its layers, which is not to be recorded
     try:
         memory = _largest(steps, k, kwargs) if run is None else slab_bytes(run, budget, k)
-        stage = Stage(tuple(str(step.spec) for step in steps), run is not None, reason, memory, depth)
+        by_numba = run is not None and torus_of(run, k) is not None
+        stage = Stage(tuple(str(step.spec) for step in steps), run is not None, reason, memory, depth, by_numba)
         if stage not in stages:
             stages.append(stage)
         if run is None:

@@ -65,18 +65,10 @@ class NumbaLoop:
     @classmethod
     def of(cls, run: Run, k: Any, budget: int) -> "NumbaLoop | None":
         """The loop that evaluates a run; None if it cannot, here or at all, or if it is not worth while."""
-        setting = os.environ.get(_SETTING)
-        formulas: list[Any] = [step.spec.formula for step in run.steps]
-        torus = None if setting == "0" else Torus.of(run, k, formulas)
-        if torus is None or not _is_alone():
+        torus = torus_of(run, k)
+        if torus is None or not _works(k.inputs1.dtype.name):
             return None
-        if k.inputs1.shape[-1] > _CHANNELS * len(torus.windows):
-            return None
-        pairs = len(k.inputs1) * len(k.inputs1 if k.inputs2 is None else k.inputs2)
-        worth = importlib.util.find_spec("numba") is not None and pairs * torus.work >= _MUCH
-        if not (setting == "1" or worth) or not _works(k.inputs1.dtype.name):
-            return None
-        return cls(torus, formulas, k.inputs1.dtype, budget)
+        return cls(torus, _formulas(run), k.inputs1.dtype, budget)
 
     @functools.cached_property
     def numbers(self) -> Array:
@@ -105,6 +97,21 @@ class NumbaLoop:
         shape = (len(x1), 1 if x2 is None else len(x2), *self.torus.pooled)
         results = [jax.ShapeDtypeStruct(shape, x1.dtype)] * 2
         return host_call(of_pairs, results, self.numbers, x1, *([] if x2 is None else [x2]))
+
+
+def torus_of(run: Run, k: Any) -> Torus | None:
+    """Where positions of a run are, if Numba can evaluate it here, should it work, and if that is worth while."""
+    setting = os.environ.get(_SETTING)
+    torus = None if setting == "0" else Torus.of(run, k, _formulas(run))
+    if torus is None or not _is_alone() or k.inputs1.shape[-1] > _CHANNELS * len(torus.windows):
+        return None
+    pairs = len(k.inputs1) * len(k.inputs1 if k.inputs2 is None else k.inputs2)
+    worth = importlib.util.find_spec("numba") is not None and pairs * torus.work >= _MUCH
+    return torus if setting == "1" or worth else None
+
+
+def _formulas(run: Run) -> list[Any]:
+    return [step.spec.formula for step in run.steps]
 
 
 def _is_alone() -> bool:

@@ -250,6 +250,8 @@ def test_takes_part_where_there_is_much_to_compute(setting, much, taken, calls, 
     monkeypatch.setattr(numba_loop, "_MUCH", much)
     kernel_of([*RELUS, POOLS[0]])(images(2), images(3, seed=1))
     assert bool(calls) == taken
+    stage, *_ = stax.explain(stax.serial(*RELUS, POOLS[0])[2], images(2), images(3), "ntk", memory_budget=2**25).stages
+    assert stage.streamed and stage.by_numba == taken == str(stage).endswith("values by Numba")
 
 
 def test_exported_programs_are_those_of_xla(calls, by_xla):
