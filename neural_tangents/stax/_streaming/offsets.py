@@ -25,7 +25,6 @@ Where images are periodic, both offsets of a row are the same, `K[p, (p + d) mod
 """
 
 import dataclasses
-import functools
 import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -38,7 +37,6 @@ from jax import Array, lax
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.layout import Layout, Spatial
 from neural_tangents._core.masking import drop_channel
-from neural_tangents._core.precision import matmul_precision
 from neural_tangents.stax._loop import kept
 
 
@@ -252,26 +250,13 @@ class OffsetKernel(Kernel):
 
 def taken(v: Array, positions: Sequence[Array], n_before: int) -> Array:
     """`v[..., p, q, ...]` for positions `p`, `(rows, length)`, along each axis after the first `n_before` ones."""
-    for axis in reversed(range(len(positions))):  # the last one first: then pieces of memory that are moved grow longer
-        v = _taken(v, positions[axis], n_before + axis)
+    for axis in reversed(
+        range(len(positions))
+    ):  # the last axis first, so that pieces of memory that are moved grow longer
+        p = positions[axis]
+        v = jnp.take(v, p.reshape(-1), axis=n_before + axis, mode="clip")
+        v = v.reshape(*v.shape[: n_before + axis], *p.shape, *v.shape[n_before + axis + 1 :])
     return v
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _taken(v: Array, positions: Array, axis: int) -> Array:
-    v = jnp.take(v, positions.reshape(-1), axis=axis, mode="clip")
-    return v.reshape(*v.shape[:axis], *positions.shape, *v.shape[axis + 1 :])
-
-
-@_taken.defjvp
-def _taken_jvp(axis: int, primals: tuple[Array, Array], tangents: tuple[Array, Any]) -> tuple[Array, Array]:
-    (v, positions), (change, _) = primals, tangents
-    if v.shape[axis] > positions.shape[1]:  # pairs of positions: most of a product would be with zeros
-        return _taken(v, positions, axis), _taken(change, positions, axis)
-    # A product, as its transpose is a sum over places, which XLA:CPU computes on one core.
-    places = jax.nn.one_hot(positions, v.shape[axis], dtype=v.dtype)
-    change = jnp.tensordot(change, places, ((axis,), (2,)), precision=matmul_precision())
-    return _taken(v, positions, axis), jnp.moveaxis(change, (-2, -1), (axis, axis + 1))
 
 
 def along(x: Array, axis: int, ndim: int) -> Array:

@@ -2,7 +2,6 @@
 
 import itertools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -65,21 +64,3 @@ def test_taken_positions():
     p, q = RANDOM.randint(0, 4, size=(2, 3)), RANDOM.randint(0, 5, size=(1, 6))
     want = v[:, :, p[:, :, None, None], q[None, None]]
     np.testing.assert_allclose(taken(jnp.asarray(v), [jnp.asarray(p), jnp.asarray(q)], 2), want, rtol=1e-6)
-
-
-@pytest.mark.parametrize("length", [2, 7])  # of rows: shorter than the axis, and longer, which take different ways
-def test_derivatives_of_taken_positions(length):
-    v, change = RANDOM.normal(size=(2, 2, 4, 5))
-    p, q = jnp.asarray(RANDOM.randint(0, 4, size=(2, length))), jnp.asarray(RANDOM.randint(0, 5, size=(3, length)))
-    with jax.enable_x64(True):
-
-        def of(v):
-            return taken(v, [p, q], 1)
-
-        found, changed = jax.jvp(of, (v,), (change,))
-        np.testing.assert_allclose(changed, change[:, p[:, :, None, None], q[None, None]], rtol=1e-14)
-        y = RANDOM.normal(size=found.shape)
-        want = np.zeros(v.shape)
-        np.add.at(want, (slice(None), p[:, :, None, None], q[None, None]), y)
-        np.testing.assert_allclose(jax.vjp(of, v)[1](y)[0], want, rtol=1e-12)
-        np.testing.assert_allclose(jax.jvp(lambda v: jax.jvp(of, (v,), (v,))[1], (v,), (change,))[1], changed)
