@@ -78,3 +78,8 @@ def _is_traced(leaf: Any) -> bool:
         or isinstance(leaf, np.ndarray)
         and leaf.dtype.kind not in "OSUMm"
     )
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a program has failed since there is not enough memory for it."""
+    return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)

@@ -96,6 +96,14 @@ class Kernel:
         q1 = self.layout.variance(self.cov1)
         return q1, q1 if self.cov2 is None else self.layout.variance(self.cov2)
 
+    def for_users(self) -> "Kernel":
+        """The kernel as layers of users get it, which do not know what the library adds to it."""
+        return self.replace(distance=None)
+
+    def from_users(self) -> "Kernel":
+        """The kernel that a layer of a user has made of one for users."""
+        return self
+
     def replace(self, **changes: Any) -> Self:
         """A copy with some attributes changed; new covariances without their `distance` have none.
 

@@ -23,6 +23,7 @@ from jax import Array
 
 from neural_tangents._core import mesh_axes
 from neural_tangents._core.chebyshev import chebyshev_coefficients, chebyshev_nodes, chebyshev_sum
+from neural_tangents._core.compiled import is_out_of_memory
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.cosine_distance import CosineDistance
 from neural_tangents._core.kernel import Kernel
@@ -64,10 +65,10 @@ def kernel_of_network(spec: LayerSpec, kernels: Any, kwargs: Mapping[str, Any], 
     with observed(steps, None, reason, 0, kernels, {}):
         try:
             return program(arguments_of(steps), kernels)
-        except jax.errors.JaxRuntimeError:  # out of memory: layer by layer, more would be needed
-            raise
-        except Exception:  # of a layer that raises it in `kernel` too, or of one that does not take traced numbers
-            return by_layers()
+        except Exception as error:
+            if is_out_of_memory(error):  # layer by layer, more would be needed
+                raise
+            return by_layers()  # raises the error of a layer again; others do not take traced numbers
 
 
 def _is_homogeneous(step: Step) -> bool:

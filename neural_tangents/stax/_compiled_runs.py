@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from neural_tangents._core.compiled import compiled
+from neural_tangents._core.compiled import compiled, is_out_of_memory
 from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.programs import Programs
 from neural_tangents._core.trees import tree_leaves
@@ -81,9 +81,9 @@ def _evaluated(
         try:
             # A loop is given the numbers of its layers, which would be arguments of a program that others share.
             found = _compiled(programs, (run, budget), evaluate, layers, kernels, taken, shared)
-        except jax.errors.JaxRuntimeError:  # out of memory: in another way, more would be needed
-            raise
         except Exception as error:
+            if is_out_of_memory(error):  # in another way, more would be needed
+                raise
             failure = error
     if found is None:
         found = in_sequence(layers, kernels, kwargs)  # which raises if layers do
@@ -149,10 +149,11 @@ def _compiled(
         program = _SHARED.kept((key, forms, places), lambda: jax.jit(of_numbers))
         try:
             return program(numbers, kernels)
-        except jax.errors.JaxRuntimeError:
-            raise
-        except Exception:  # of a layer that cannot take traced numbers, or one that the program below raises as well,
-            pass  # then with the text of these layers, and not of those that the program was made for
+        except Exception as error:
+            # Of a layer that cannot take traced numbers, or one that the program below raises as well, then with the
+            # text of these layers, and not of those that the program was made for.
+            if is_out_of_memory(error):
+                raise
     own = programs.kept((key, forms), lambda: compiled(functools.partial(evaluate, layers)))
     return own(kernels, kwargs)
 

@@ -74,7 +74,8 @@ def requires(*, pointwise: bool = False, **requirements: Any) -> Callable[[F], F
         leaves axes alone. Networks of convolutions and such layers are evaluated in bounded memory. A user's layer
         among them that is not pointwise needs the covariances of all pairs of positions of all inputs at once; see
         `stax.explain`. If `kernel_fn` needs variances, `kernel.layout.spread(kernel.layout.variance(kernel.cov1),
-        ...)` gives those that belong to each entry of `kernel.nngp`.
+        ...)` gives those that belong to each entry of `kernel.nngp`. There, `kernel.cov2` can be an array for one
+        batch of inputs too, of which parts meet: it does not tell whether there are two.
       **requirements: `diagonal_batch` (False if covariances of different inputs of one batch are needed),
         `diagonal_spatial` (a `Diagonal`, or False if those of different positions are), `batch_axis`, `channel_axis`
         (None: all axes but the batch are treated alike), `use_dropout`, `independent_inputs` (False if activations of
@@ -172,7 +173,7 @@ def as_spec(layer: Any, name: str = "layer") -> LayerSpec:
         init=init_fn,
         out_shape=lambda shapes: traced(shapes)[0],
         apply=apply,
-        kernel=lambda kernels, **kwargs: spec.kernel(kernels, **pick(kwargs, spec)),
+        kernel=lambda kernels, *variances, **kwargs: spec.kernel(kernels, *variances, **pick(kwargs, spec)),
         keywords=spec.keywords | keywords,
         form=None,
     )
@@ -194,8 +195,8 @@ def _spec_of(
     traced = _traced(init_fn)
 
     def kernel(kernels: Any, **kwargs: Any) -> Any:
-        # Not a matter of users, who could only forget to change it.
-        return filtered(tree_map(lambda k: k.replace(distance=None), kernels), **kwargs)
+        found = filtered(tree_map(lambda k: k.for_users(), kernels), **kwargs)
+        return tree_map(lambda k: k.from_users(), found)
 
     def randomness(sources: Any, shapes: Shapes, new_source: Iterator[int]) -> Any:
         return frozenset({next(new_source)}) if is_node(sources) or traced(shapes)[1] else sources

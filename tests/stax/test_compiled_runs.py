@@ -75,9 +75,10 @@ def test_many_vectors(act, traced, monkeypatch):
             np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
-def test_a_failure_of_blocks_is_a_warning(monkeypatch):
+@pytest.mark.parametrize("error", [RuntimeError("some fault"), jax.errors.JaxRuntimeError("INTERNAL: some fault")])
+def test_a_failure_of_blocks_is_a_warning(error, monkeypatch):
     def fails(*args, **kwargs):
-        raise RuntimeError("some fault")
+        raise error
 
     kernel_fn = stax.serial(*[stax.Dense(1), stax.Relu()] * 3, stax.Dense(1))[2]
     x = np.eye(12, dtype=np.float32)
@@ -85,8 +86,18 @@ def test_a_failure_of_blocks_is_a_warning(monkeypatch):
     monkeypatch.setattr(_compiled_runs, "_MANY", 1)
     monkeypatch.setattr(_compiled_runs, "_SHARED", type(_compiled_runs._SHARED)())
     monkeypatch.setattr(_compiled_runs, "in_blocks", fails)
-    with pytest.warns(UserWarning, match="pairs of inputs at a time.*evaluated at once. The error was: RuntimeError"):
+    with pytest.warns(UserWarning, match="pairs of inputs at a time.*evaluated at once. The error was: .*fault"):
         np.testing.assert_allclose(kernel_fn(x, None, "ntk"), want, rtol=1e-5)
+
+
+def test_too_little_memory_is_an_error(monkeypatch):
+    def fails(*args, **kwargs):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
+
+    monkeypatch.setattr(_compiled_runs, "streamed", fails)
+    monkeypatch.setattr(_compiled_runs, "_SHARED", type(_compiled_runs._SHARED)())
+    with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
+        network(1.5)[2](X, None, "ntk", memory_budget=10**4)
 
 
 def test_programs_are_dropped_when_there_are_many(monkeypatch):

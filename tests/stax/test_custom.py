@@ -235,6 +235,17 @@ def test_functions_of_two_layers_in_one_triple():
     np.testing.assert_allclose(net[1](params, X), 2 * stax.serial(one, stax.Relu())[1](params, X), rtol=1e-6)
 
 
+def test_a_replaced_function_of_a_sequence():
+    """The kernel function is still that of a sequence, which leaves out variances that nobody asks for."""
+    init_fn, apply_fn, kernel_fn = stax.serial(stax.Dense(3), stax.Relu(), stax.Dense(2))
+
+    @stax.layer
+    def Renamed():
+        return init_fn, lambda params, x, **kwargs: apply_fn(params, x, **kwargs), kernel_fn
+
+    np.testing.assert_array_equal(Renamed()[2](X, None, "ntk"), kernel_fn(X, None, "ntk"))
+
+
 def test_triples_of_plain_functions():
     triple = ((lambda rng, s: (s, ())), (lambda params, x, **kwargs: 2 * x), (lambda k, **kwargs: k * 2))
     same_network(stax.serial(stax.Dense(4), triple), stax.Dense(4, 2.0))

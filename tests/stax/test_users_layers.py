@@ -121,3 +121,59 @@ def test_optimisations_do_as_the_plain_path(first, jit, monkeypatch):
                 rtol = 0.1 if jnp.bfloat16 in (a.dtype, b.dtype) else 2e-4
                 np.testing.assert_allclose(*(np.asarray(c, float) for c in (a, b)), rtol=rtol, atol=1e-5)
     assert n_computed or first in ("stale flag", "pointwise, values")  # which nobody can compute
+
+
+def variances_of(k):
+    """Those that belong to each entry of `nngp`."""
+    cov2 = k.cov1 if k.cov2 is None else k.cov2
+    return k.layout.spread(k.layout.variance(k.cov1), k.layout.variance(cov2))
+
+
+def correlations(k):
+    q1, q2 = variances_of(k)
+    one = [None if cov is None else jnp.ones_like(cov) for cov in (k.cov1, k.cov2)]
+    return k.replace(nngp=k.nngp / jnp.sqrt(q1 * q2), cov1=one[0], cov2=one[1])
+
+
+def as_shapes_say(k):
+    assert k.cov1.shape[0] == k.shape1[k.batch_axis] and variances_of(k)[1].ndim == k.nngp.ndim
+    assert k.cov2 is None or k.cov2.shape[0] == k.shape2[k.batch_axis]
+    return k * 2.0
+
+
+def second_scaled(k):
+    return k.replace(nngp=2 * k.nngp, cov2=None if k.cov2 is None else 4 * k.cov2)
+
+
+POINTWISE = {
+    "divides by variances": correlations,
+    "checks shapes": as_shapes_say,
+    "scales the second batch": second_scaled,
+    "infinite at zero": lambda k: k.replace(nngp=k.nngp + 1e-3 / k.nngp),
+    "logarithm of variances": lambda k: k.replace(nngp=k.nngp * jnp.log(jnp.multiply(*variances_of(k)))),
+}
+
+
+@pytest.mark.parametrize("twice", [True, False])
+@pytest.mark.parametrize("name", POINTWISE)
+def test_pointwise_layers_may_use_variances(name, twice, monkeypatch):
+    layers = [*CONV, users_layer(POINTWISE[name], pointwise=True), Conv(2, (3, 3), padding="SAME"), GlobalAvgPool()]
+    x2 = None if twice else np.random.RandomState(1).normal(size=(3, 4, 3, 2))
+    kernel_fn = serial(*layers)[2]
+
+    def outputs(x1):
+        k = kernel_fn(x1, x2)
+        return [k.nngp, k.ntk]
+
+    found = {}
+    with jax.enable_x64(True):
+        for many in (0, 2**40):
+            monkeypatch.setattr("neural_tangents.stax._streaming.runs._MANY_ENTRIES", many)
+            monkeypatch.setattr(_compiled_runs, "_SHARED", _compiled_runs.Programs())
+            assert stax.explain(kernel_fn, X, x2).stages[0].streamed == (many == 0)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                found[many] = outputs(X.astype(float)), jax.grad(lambda x: outputs(x)[1].sum())(X.astype(float))
+    for got, want in zip(*map(jax.tree.leaves, found.values()), strict=True):
+        assert np.all(np.isfinite(want))
+        np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-10 * np.abs(want).max())

@@ -36,7 +36,9 @@ def nonlinearity(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
                 f"{label} needs a Gaussian input, got the output of a nonlinearity or of another layer without random "
                 "weights, or the inputs of the network. Insert a `Dense` layer before it."
             )
-        k = k if dual.vanishes else k.replace(nngp=k.layout.without_gap(k.nngp), distance=k.distance)
+        layout = k.layout
+        if not dual.vanishes:  # then moments may be infinite where variances are zero, or where `k` is anything
+            k, layout = k.replace(nngp=layout.without_gap(k.nngp), distance=k.distance), layout.filled()
         distance = None
         q1, q2 = k.variances
         if k.nngp.ndim == q1.ndim:  # made by hand, with one covariance for each variance
@@ -44,16 +46,16 @@ def nonlinearity(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
         else:
             # Over the layers of a deep network, rounding makes covariances and variances drift apart.
             one = dual.prepare(q1)
-            prepared = k.layout.spread(one, one if q2 is q1 else dual.prepare(q2))
+            prepared = layout.spread(one, one if q2 is q1 else dual.prepare(q2))
             if k.distance is None or dual.with_distance is None:
                 nngp = k.nngp
                 if k.one_batch:
-                    nngp = k.layout.tie(nngp, k.layout.spread(q1, q2)[0], k.layout.is_same(nngp))
+                    nngp = layout.tie(nngp, layout.spread(q1, q2)[0], layout.is_same(nngp))
                 if dual.in_layout is None:
                     nngp, k_dot = dual.pair_moments(nngp, *prepared)
                 else:
                     known = None if k.distance is None else k.distance.value
-                    nngp, k_dot = dual.in_layout(nngp, q1, q2, _Spread(k.layout), known)
+                    nngp, k_dot = dual.in_layout(nngp, q1, q2, _Spread(layout), known)
             else:
                 nngp, k_dot, distance = dual.with_distance(k.nngp, *prepared, k.distance)
         return k.replace(

@@ -26,7 +26,7 @@ Where images are periodic, both offsets of a row are the same, `K[p, (p + d) mod
 
 import dataclasses
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -176,6 +176,9 @@ class OffsetLayout(Layout):
     def without_gap(self, cov: Array) -> Array:
         return cov * self.weight
 
+    def filled(self) -> "OffsetLayout":
+        return dataclasses.replace(self, weight=jnp.ones((), self.weight.dtype))
+
     def is_same(self, cov: Array) -> Array:
         inputs = operator.eq(*self.of_pairs(*self.numbers))
         same = inputs.reshape(inputs.shape + (1,) * (cov.ndim - 2))
@@ -200,6 +203,7 @@ class OffsetKernel(Kernel):
       offset_axes: see `OffsetLayout`.
       one_batch: whether both batches are the same, or parts of the same.
       paired: see `OffsetLayout`.
+      filled: whether its layout is filled.
     """
 
     rows: Any = dataclasses.field(default=(), metadata={"pytree_node": True})
@@ -209,12 +213,30 @@ class OffsetKernel(Kernel):
     offset_axes: Any = dataclasses.field(default=(), metadata={"pytree_node": False, "static": True})
     one_batch: bool = dataclasses.field(default=False, metadata={"pytree_node": False, "static": True})
     paired: bool = dataclasses.field(default=False, metadata={"pytree_node": False, "static": True})
+    filled: bool = dataclasses.field(default=False, metadata={"pytree_node": False, "static": True})
 
     @property
     def layout(self) -> OffsetLayout:
-        return OffsetLayout(
+        layout = OffsetLayout(
             Spatial.OFFSET, True, self.offset_axes, self.positions, self.weight, self.numbers, self.paired
         )
+        return layout.filled() if self.filled else layout
+
+    def for_users(self) -> "OffsetKernel":
+        """Variances of both batches are two arrays, and in the gap are a covariance and variances of some vectors."""
+        n1, n2 = map(len, self.numbers)
+        cov1, cov2 = self.cov1[:n1], self.cov1[-n2:] if self.cov2 is None else self.cov2
+        some = lax.stop_gradient(0.5 * jnp.sqrt(operator.mul(*self.layout.filled().spread(cov1, cov2))))
+        filled = self._map_pairs(lambda cov: jnp.where(self.weight > 0, cov, some.astype(cov.dtype)))
+        return filled.replace(cov1=cov1, cov2=cov2, filled=True)
+
+    def from_users(self) -> "OffsetKernel":
+        """What formulas made of the gap, where layers need not be finite, is dropped."""
+        return self._map_pairs(lambda cov: jnp.where(self.weight > 0, cov, 0)).replace(filled=False)
+
+    def _map_pairs(self, fn: Callable[[Array], Array]) -> "OffsetKernel":
+        ntk = self.ntk if self.ntk is None or self.ntk.ndim == 0 else fn(self.ntk)
+        return self.replace(nngp=fn(self.nngp), ntk=ntk)
 
     def on(self, offset_axes: tuple[OffsetAxis, ...]) -> "OffsetKernel":
         """The kernel with other spatial axes, with positions and weight computed for them."""

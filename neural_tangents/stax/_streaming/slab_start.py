@@ -112,9 +112,10 @@ def _products(first: Batch, second: Batch, slab: OffsetKernel) -> Array:
     one = taken(first.inputs, [p.first for p in slab.positions], 2)  # type: ignore[arg-type]
     two = taken(second.inputs, [p.second for p in slab.positions], 2)  # type: ignore[arg-type]
     if one.shape[1] > _FEW_CHANNELS:
-        axes = "ac...,ac...->a..." if slab.paired else "ac...,bc...->ab..."
-        nngp = jnp.einsum(axes, one, two, precision=matmul_precision())
-        nngp = nngp[:, None] if slab.paired else nngp
+        # All positions as one axis: of more axes than eight, XLA:CPU makes no product.
+        flat = [x.reshape(*x.shape[:2], -1) for x in (one, two)]
+        nngp = jnp.einsum("acp,acp->ap" if slab.paired else "acp,bcp->abp", *flat, precision=matmul_precision())
+        nngp = nngp.reshape(len(one), -1, *one.shape[2:])
     else:
         pairs = (slab.layout.of_pairs(one[:, c], two[:, c]) for c in range(one.shape[1]))
         nngp = functools.reduce(operator.add, (first * second for first, second in pairs))

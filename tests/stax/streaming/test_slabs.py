@@ -17,6 +17,7 @@ from neural_tangents.stax import (
     ConvLocal,
     Dense,
     Dropout,
+    Elementwise,
     Erf,
     FanInProd,
     FanInSum,
@@ -48,6 +49,15 @@ def conv(size, stride=None, padding="SAME", W_std=1.3, b_std=0.2):
 
 def residual(*branch):
     return serial(FanOut(2), parallel(serial(*branch), Identity()), FanInSum())
+
+
+def correlated():
+    """A nonlinearity of unknown form, whose formulas are infinite for variances of zero."""
+
+    def nngp(k, q1, q2):
+        return 1 + (k / jnp.sqrt(q1 * q2)) ** 2
+
+    return Elementwise(nngp_fn=nngp, d_nngp_fn=lambda k, q1, q2: 2 * k / (q1 * q2))
 
 
 NETWORKS = {
@@ -152,6 +162,7 @@ NETWORKS = {
         ],
         (7,),
     ),
+    "own formulas": ([conv((3, 3)), correlated(), conv((2, 3)), correlated(), GlobalAvgPool()], (5, 4)),
     "not local in a branch": (
         [
             *[conv((3,)), Relu(), conv((2,)), FanOut(2), parallel(ConvLocal(2, (2,), None, "SAME"), Identity())],
@@ -212,7 +223,7 @@ def assert_equal(got, want, rtol):
     np.testing.assert_array_equal(got.x1_is_x2, want.x1_is_x2)
 
 
-QUICK = ["same", "circular", "three axes", "residual", "loops", "flatten"]
+QUICK = ["same", "circular", "three axes", "own formulas", "residual", "loops", "flatten"]
 
 
 @pytest.mark.parametrize("name", mostly_slow(NETWORKS, QUICK))
@@ -225,7 +236,7 @@ def test_two_batches(name):
 # Of each kind of padding, pool and branch, and one, two and three axes; of even and odd sizes.
 IN_ONE_BATCH = [
     *["same", "valid", "circular", "mixed padding", "three axes", "circular pools", "residual", "loops", "flatten"],
-    *["flatten behind pairs", "large pools", "pools that do not fit"],
+    *["flatten behind pairs", "large pools", "pools that do not fit", "own formulas"],
 ]
 
 
@@ -236,6 +247,15 @@ def test_one_batch(name):
     x = inputs(name, 3, seed=2)
     with jax.enable_x64(True):
         assert_equal(streamed(name, x), at_once(name, x), 1e-12)
+
+
+@pytest.mark.parametrize("twice", [True, False], ids=["one batch", "two batches"])
+def test_many_channels(twice):
+    """Products of inputs are those of matrices, for each pair of positions of three axes."""
+    x1, x2 = (RANDOM.normal(size=(n, 3, 2, 3, 9)) for n in (3, 2))
+    with jax.enable_x64(True):
+        batches = (x1,) if twice else (x1, x2)
+        assert_equal(streamed("three axes", *batches), at_once("three axes", *batches), 1e-12)
 
 
 @pytest.mark.slow
