@@ -97,11 +97,11 @@ class Kernel:
         return q1, q1 if self.cov2 is None else self.layout.variance(self.cov2)
 
     def for_users(self) -> "Kernel":
-        """The kernel as layers of users get it, which do not know what the library adds to it."""
+        """The kernel as layers and formulas of users get it, which do not know what the library adds to it."""
         return self.replace(distance=None)
 
     def from_users(self) -> "Kernel":
-        """The kernel that a layer of a user has made of one for users."""
+        """What layers and formulas of users have made of it, as layers of the library get it."""
         return self
 
     def replace(self, **changes: Any) -> Self:

@@ -102,10 +102,6 @@ class Layout:
         """A covariance of two batches with zeros where it has no entry: functions of what is there may be infinite."""
         return cov
 
-    def filled(self) -> "Layout":
-        """The layout whose `spread` gives some variances, and not zeros, where a covariance has no entry."""
-        return self
-
     def is_same(self, cov: Array) -> Array:
         """Where a covariance of two equal batches pairs an input and position with itself; a mask of `cov`'s shape."""
         return self._equal_pairs(cov.shape, 0)

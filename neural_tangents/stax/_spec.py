@@ -10,6 +10,8 @@ import itertools
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.masking import join_mask, split_mask
 from neural_tangents._core.requirements import Requirements
@@ -360,7 +362,12 @@ def numbers_of(steps: Sequence[Step]) -> tuple[Any, ...]:
 
 def arguments_of(steps: Sequence[Step]) -> tuple[Any, ...]:
     """The numbers of layers as arguments of a program, which is the same for whole numbers and for others."""
-    return tuple(float(x) if isinstance(x, int) else x for x in numbers_of(steps))
+
+    def argument(x: Any) -> Any:
+        # Numbers of low precision must not lower that of formulas; `np.float64`, which is a `float`, raises it.
+        return float(x) if isinstance(x, int | np.integer | np.floating) and not isinstance(x, float) else x
+
+    return tuple(map(argument, numbers_of(steps)))
 
 
 def with_numbers(steps: Sequence[Step], numbers: Sequence[Any]) -> tuple[Step, ...]:

@@ -150,20 +150,22 @@ POINTWISE = {
     "checks shapes": as_shapes_say,
     "scales the second batch": second_scaled,
     "infinite at zero": lambda k: k.replace(nngp=k.nngp + 1e-3 / k.nngp),
+    "own NTK": lambda k: k.replace(ntk=0.5 * k.nngp),
     "logarithm of variances": lambda k: k.replace(nngp=k.nngp * jnp.log(jnp.multiply(*variances_of(k)))),
 }
 
 
-@pytest.mark.parametrize("twice", [True, False])
-@pytest.mark.parametrize("name", POINTWISE)
-def test_pointwise_layers_may_use_variances(name, twice, monkeypatch):
-    layers = [*CONV, users_layer(POINTWISE[name], pointwise=True), Conv(2, (3, 3), padding="SAME"), GlobalAvgPool()]
+def assert_streamed_as_at_once(layers, twice, monkeypatch):
+    """Values, and derivatives inside and outside of `jit`."""
+    x1 = X.astype(float)
     x2 = None if twice else np.random.RandomState(1).normal(size=(3, 4, 3, 2))
     kernel_fn = serial(*layers)[2]
 
     def outputs(x1):
-        k = kernel_fn(x1, x2)
-        return [k.nngp, k.ntk]
+        return kernel_fn(x1, x2, ("nngp", "ntk"))
+
+    def total(x1):
+        return outputs(x1).ntk.sum()
 
     found = {}
     with jax.enable_x64(True):
@@ -173,7 +175,55 @@ def test_pointwise_layers_may_use_variances(name, twice, monkeypatch):
             assert stax.explain(kernel_fn, X, x2).stages[0].streamed == (many == 0)
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
-                found[many] = outputs(X.astype(float)), jax.grad(lambda x: outputs(x)[1].sum())(X.astype(float))
+                found[many] = outputs(x1), jax.grad(total)(x1), jax.jit(jax.grad(total))(x1)
     for got, want in zip(*map(jax.tree.leaves, found.values()), strict=True):
         assert np.all(np.isfinite(want))
-        np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-10 * np.abs(want).max())
+        np.testing.assert_allclose(got, want, rtol=1e-8, atol=1e-10 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("twice", [True, False])
+@pytest.mark.parametrize("name", POINTWISE)
+def test_pointwise_layers_may_use_variances(name, twice, monkeypatch):
+    layers = [*CONV, users_layer(POINTWISE[name], pointwise=True), Conv(2, (3, 3), padding="SAME"), GlobalAvgPool()]
+    assert_streamed_as_at_once(layers, twice, monkeypatch)
+
+
+@pytest.mark.parametrize("twice", [True, False])
+@pytest.mark.parametrize("join", [stax.FanInSum, stax.FanInProd])
+def test_pointwise_layer_in_one_branch(join, twice, monkeypatch):
+    doubled = users_layer(lambda k: k * 2.0, pointwise=True)
+    branches = [stax.FanOut(2), stax.parallel(serial(doubled, CONV[0]), CONV[0]), join()]
+    assert_streamed_as_at_once([CONV[0], *branches, GlobalAvgPool()], twice, monkeypatch)
+
+
+FORMULAS = {
+    "root": lambda k, q1, q2: jnp.sqrt(jnp.abs(k)),
+    "logarithm": lambda k, q1, q2: jnp.log(jnp.abs(k)),
+    "power": lambda k, q1, q2: jnp.abs(k) ** 1.5,
+    "correlation": lambda k, q1, q2: jnp.arcsin(0.99 * k / jnp.sqrt(q1 * q2)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:`Elementwise` differentiates")
+@pytest.mark.parametrize("name", FORMULAS)
+def test_formulas_may_be_infinite_at_zero(name, monkeypatch):
+    layers = [CONV[0], stax.Elementwise(nngp_fn=FORMULAS[name]), *CONV, GlobalAvgPool()]
+    assert_streamed_as_at_once(layers, False, monkeypatch)
+
+
+@pytest.mark.parametrize("twice", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_nonlinearities_by_tables(twice, monkeypatch):
+    """For some inputs of the first batch at a time, of which there are more than there are blocks."""
+    monkeypatch.setattr("neural_tangents.stax._nonlinearities.angle_series._BLOCK", 16)
+    layers = [CONV[0], stax.Nonlinearity(jnp.tanh), CONV[0], stax.Softplus(), GlobalAvgPool()]
+    assert_streamed_as_at_once(layers, twice, monkeypatch)
+
+
+def test_numbers_of_low_precision_do_not_lower_that_of_formulas():
+    slope = np.float32(0.3)
+    with jax.enable_x64(True):
+        got, want = (
+            serial(CONV[0], stax.ABRelu(a, 2.0), CONV[0], stax.Abs(), GlobalAvgPool())[2](X.astype(float), None, "ntk")
+            for a in (slope, float(slope))
+        )
+    np.testing.assert_array_equal(got, want)

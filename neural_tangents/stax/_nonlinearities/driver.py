@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from neural_tangents._core.kernel import Kernel
@@ -36,17 +37,19 @@ def nonlinearity(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
                 f"{label} needs a Gaussian input, got the output of a nonlinearity or of another layer without random "
                 "weights, or the inputs of the network. Insert a `Dense` layer before it."
             )
+        return of_formulas(k.for_users()).from_users() if dual.of_user else of_formulas(k)
+
+    def of_formulas(k: Kernel) -> Kernel:
         layout = k.layout
-        if not dual.vanishes:  # then moments may be infinite where variances are zero, or where `k` is anything
-            k, layout = k.replace(nngp=layout.without_gap(k.nngp), distance=k.distance), layout.filled()
+        k = k if dual.vanishes else k.replace(nngp=layout.without_gap(k.nngp), distance=k.distance)
         distance = None
         q1, q2 = k.variances
         if k.nngp.ndim == q1.ndim:  # made by hand, with one covariance for each variance
             nngp, k_dot = dual.moments(k.nngp, q1, q2)
         else:
             # Over the layers of a deep network, rounding makes covariances and variances drift apart.
-            one = dual.prepare(q1)
-            prepared = layout.spread(one, one if q2 is q1 else dual.prepare(q2))
+            one = dual.prepare(layout.variance(k.cov1))
+            prepared = layout.spread(one, one if k.cov2 is None else dual.prepare(q2))
             if k.distance is None or dual.with_distance is None:
                 nngp = k.nngp
                 if k.one_batch:
@@ -80,9 +83,13 @@ def nonlinearity(name: str, dual: Dual, label: str | None = None) -> LayerSpec:
     ).spec()
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class _Spread:
-    """`Layout.spread`, the same function for equal layouts, so that what it is static for is compiled once."""
+    """`Layout.spread`, the same function for equal layouts, so that what it is static for is compiled once.
+
+    A pytree, since the layout of a slab has arrays.
+    """
 
     layout: Layout
 

@@ -37,6 +37,7 @@ class Dual(NamedTuple):
       in_layout: `(k, q1, q2, spread, distance) -> moments`, for variances of the inputs of two batches, where more is
         computed for each input than `prepare` can hold; `spread(a, b)` makes arrays of their shapes broadcast against
         `k`; distances, or None where they are not known. None to use `pair_moments`.
+      of_user: whether moments are formulas of a user, which may be infinite unless `k` is the covariance of vectors.
     """
 
     fn: Callable[[Array], Array] | None
@@ -47,6 +48,7 @@ class Dual(NamedTuple):
     with_distance: Callable[[Array, Array, Array, CosineDistance], tuple[Array, Array, CosineDistance]] | None = None
     small_angles: bool = False
     in_layout: Callable[[Array, Array, Array, Callable[..., Any], Array | None], tuple[Array, Array]] | None = None
+    of_user: bool = False
 
     def moments(self, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
         """Both moments, from the covariance and the variances."""

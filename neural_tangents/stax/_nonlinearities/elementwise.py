@@ -70,7 +70,7 @@ def custom(fn: Callable[[Array], Array] | None, nngp_fn: Moment | None, d_nngp_f
         arrays = jnp.broadcast_arrays(*as_floats(k, q1, q2))
         return _map(nngp_fn, arrays), _map(slope_fn, arrays)
 
-    return Dual(fn=fn, pair_moments=moments, variance=lambda q: moments(q, q, q)[0])
+    return Dual(fn=fn, pair_moments=moments, variance=lambda q: moments(q, q, q)[0], of_user=True)
 
 
 def _map(fn: Moment, arrays: Sequence[Array]) -> Array:

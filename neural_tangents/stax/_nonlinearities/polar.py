@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 
+from neural_tangents._core.compiled import separated
+from neural_tangents._core.concrete import is_concrete
 from neural_tangents._core.cosine_distance import of_covariance
 from neural_tangents._core.numerics import as_floats, length, safe_reciprocal
 from neural_tangents.stax._nonlinearities.dual import Dual
@@ -96,17 +98,22 @@ def _as_they_are(a: Array, b: Array) -> tuple[Array, Array]:
 def _differentiable(
     moments: Moments, spread: Spread, shortest: bool, k: Array, q1: Array, q2: Array, distance: Array | None
 ) -> tuple[Array, ...]:
-    def distances(k: Array, q1: Array, q2: Array, known: Array | None) -> Array:
+    # A rule for derivatives may depend on no traced values but its arguments: those that `spread` holds are arguments.
+    traced, rest = separated(spread, lambda x: not is_concrete(x))
+
+    def distances(spread: Spread, k: Array, q1: Array, q2: Array, known: Array | None) -> Array:
         return of_covariance(k, *spread(length(q1), length(q2))).value if known is None else known
 
     @jax.custom_jvp
-    def of_covariances(k: Array, q1: Array, q2: Array, known: Array | None) -> tuple[Array, ...]:
-        return moments(Pairs(k, distances(k, q1, q2, known), length(q1), length(q2)), spread, shortest)
+    def of_covariances(k: Array, q1: Array, q2: Array, known: Array | None, *traced: Array) -> tuple[Array, ...]:
+        spread = rest.filled(traced)
+        return moments(Pairs(k, distances(spread, k, q1, q2, known), length(q1), length(q2)), spread, shortest)
 
     def derivative(primals: tuple, tangents: tuple) -> tuple[Any, Any]:
         """At a given angle, moments are smooth functions of the deviations. In `k`, that of the first is the second."""
-        (k, q1, q2, _), (dk, dq1, dq2, _) = primals, tangents
-        distance = distances(*primals)
+        (k, q1, q2, known, *traced), (dk, dq1, dq2, *_) = primals, tangents
+        spread = rest.filled(traced)
+        distance = distances(spread, k, q1, q2, known)
 
         @jax.checkpoint
         def at(distance: Array, q1: Array, q2: Array) -> tuple[Array, ...]:
@@ -134,7 +141,7 @@ def _differentiable(
         return values, tuple(changes)
 
     of_covariances.defjvp(derivative, symbolic_zeros=True)
-    return of_covariances(k, q1, q2, distance)
+    return of_covariances(k, q1, q2, distance, *traced)
 
 
 def _partial(fn: Callable[[Array], Any], x: Array) -> tuple[Any, Any]:

@@ -114,6 +114,7 @@ class OffsetAxis:
         return lax.slice_in_dim(x, 0, length, axis=axis)
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class OffsetLayout(Layout):
     """Some rows along each spatial axis: covariances of two batches are `(N1, N2, rows, S, rows, T, ...)`.
@@ -130,11 +131,13 @@ class OffsetLayout(Layout):
         a single input along the second batch axis.
     """
 
-    offset_axes: tuple[OffsetAxis, ...] = ()
+    spatial: Spatial = dataclasses.field(default=Spatial.OFFSET, metadata={"static": True})
+    diagonal_batch: bool = dataclasses.field(default=True, metadata={"static": True})
+    offset_axes: tuple[OffsetAxis, ...] = dataclasses.field(default=(), metadata={"static": True})
     positions: tuple[Positions, ...] = ()
     weight: Any = None
     numbers: tuple[Array, ...] = ()
-    paired: bool = False
+    paired: bool = dataclasses.field(default=False, metadata={"static": True})
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, OffsetLayout) and self._form == other._form
@@ -177,6 +180,7 @@ class OffsetLayout(Layout):
         return cov * self.weight
 
     def filled(self) -> "OffsetLayout":
+        """The layout whose `spread` gives some variances, and not zeros, in the gap."""
         return dataclasses.replace(self, weight=jnp.ones((), self.weight.dtype))
 
     def is_same(self, cov: Array) -> Array:
@@ -222,17 +226,23 @@ class OffsetKernel(Kernel):
         )
         return layout.filled() if self.filled else layout
 
+    @property
+    def variances(self) -> tuple[Array, Array]:
+        n1, n2 = map(len, self.numbers)
+        return self.cov1[:n1], self.cov1[-n2:] if self.cov2 is None else self.cov2
+
     def for_users(self) -> "OffsetKernel":
         """Variances of both batches are two arrays, and in the gap are a covariance and variances of some vectors."""
-        n1, n2 = map(len, self.numbers)
-        cov1, cov2 = self.cov1[:n1], self.cov1[-n2:] if self.cov2 is None else self.cov2
+        cov1, cov2 = self.variances
         some = lax.stop_gradient(0.5 * jnp.sqrt(operator.mul(*self.layout.filled().spread(cov1, cov2))))
         filled = self._map_pairs(lambda cov: jnp.where(self.weight > 0, cov, some.astype(cov.dtype)))
         return filled.replace(cov1=cov1, cov2=cov2, filled=True)
 
     def from_users(self) -> "OffsetKernel":
-        """What formulas made of the gap, where layers need not be finite, is dropped."""
-        return self._map_pairs(lambda cov: jnp.where(self.weight > 0, cov, 0)).replace(filled=False)
+        """What is in the gap is dropped, and variances are one array again."""
+        k = self._map_pairs(lambda cov: jnp.where(self.weight > 0, cov, 0)).replace(filled=False)
+        cov1, cov2 = joined_variances(self.cov1, self.cov2, self.paired, (self.mask1, self.mask2))
+        return k.replace(cov1=cov1, cov2=cov2)
 
     def _map_pairs(self, fn: Callable[[Array], Array]) -> "OffsetKernel":
         ntk = self.ntk if self.ntk is None or self.ntk.ndim == 0 else fn(self.ntk)
@@ -268,6 +278,13 @@ class OffsetKernel(Kernel):
             mask1=mask1,
             mask2=mask2,
         )
+
+
+def joined_variances(cov1: Array, cov2: Any, paired: bool, masks: tuple[Any, Any]) -> tuple[Array, Any]:
+    """`cov1` and `cov2` of a slab: those of both batches joined, but where layers want the mask of each batch."""
+    if cov2 is None or masks != (None, None):
+        return cov1, cov2
+    return (cov1 if paired else jnp.concatenate([cov1, cov2])), None
 
 
 def taken(v: Array, positions: Sequence[Array], n_before: int) -> Array:

@@ -10,7 +10,7 @@ from jax import Array
 
 from neural_tangents._core.kernel import Kernel
 from neural_tangents._core.precision import matmul_precision
-from neural_tangents.stax._streaming.offsets import OffsetAxis, OffsetKernel, taken
+from neural_tangents.stax._streaming.offsets import OffsetAxis, OffsetKernel, joined_variances, taken
 
 # With at most this many channels, products of inputs are added up in one pass: faster than many small matrix products.
 _FEW_CHANNELS = 8
@@ -79,10 +79,12 @@ def slab_at(
     def mask(batch: Batch) -> Any:
         return None if batch.mask is None else jnp.moveaxis(batch.mask, 0, axis)
 
+    cov1, cov2 = joined_variances(first.variance, second.variance, paired, (first.mask, second.mask))
     empty = OffsetKernel(
         **{
             **like.asdict(),
-            **_variances(first, second),
+            "cov1": cov1,
+            "cov2": cov2,
             "shape1": shape(first),
             "shape2": shape(second),
             "mask1": mask(first),
@@ -97,14 +99,6 @@ def slab_at(
     nngp, ntk = (_rows_of(cov, empty) for cov in covariances)
     nngp = _products(first, second, empty) if nngp is None else nngp
     return empty.replace(nngp=nngp, ntk=like.ntk if ntk is None else ntk)
-
-
-def _variances(first: Batch, second: Batch) -> dict[str, Array | None]:
-    """`cov1` and `cov2` of a slab: those of both batches joined, but where layers want the mask of each batch."""
-    if first.mask is not None or second.mask is not None:
-        return dict(cov1=first.variance, cov2=second.variance)
-    joint = first.variance if second is first else jnp.concatenate([first.variance, second.variance])
-    return dict(cov1=joint, cov2=None)
 
 
 def _products(first: Batch, second: Batch, slab: OffsetKernel) -> Array:

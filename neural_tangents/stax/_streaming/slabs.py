@@ -243,7 +243,8 @@ class SlabLoop:
             def sums(covariances: Any) -> Any:
                 return jax.tree.map(lambda cov: add_up(cov, self.pool_sums, k.positions, weights), covariances)
 
-            return compiled_separately(sums, (k.nngp, k.ntk), rows[0][0] >= 0)
+            ntk = None if like.ntk is None else k.ntk  # layers of users may make one that is not needed
+            return compiled_separately(sums, (k.nngp, ntk), rows[0][0] >= 0)
 
         def step(total: Any, block: tuple[Array, ...]) -> tuple[Any, None]:
             rows = tuple(i * size + jnp.arange(size) for i, size in zip(block, sizes, strict=True))
