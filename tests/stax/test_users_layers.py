@@ -145,7 +145,16 @@ def second_scaled(k):
     return k.replace(nngp=2 * k.nngp, cov2=None if k.cov2 is None else 4 * k.cov2)
 
 
+def of_formula(k):
+    """A layer inside of a layer, both of which divide by variances."""
+    squares = stax.Elementwise(
+        nngp_fn=lambda k, q1, q2: k**2 / (q1 * q2) + k, d_nngp_fn=lambda k, q1, q2: 2 * k / (q1 * q2) + 1
+    )
+    return correlations(squares[2](k.replace(is_gaussian=True)))
+
+
 POINTWISE = {
+    "formula of a formula": of_formula,
     "divides by variances": correlations,
     "checks shapes": as_shapes_say,
     "scales the second batch": second_scaled,

@@ -207,7 +207,7 @@ class OffsetKernel(Kernel):
       offset_axes: see `OffsetLayout`.
       one_batch: whether both batches are the same, or parts of the same.
       paired: see `OffsetLayout`.
-      filled: whether its layout is filled.
+      inside: how many layers or formulas of users, one inside of the other, it is in; its layout is filled there.
     """
 
     rows: Any = dataclasses.field(default=(), metadata={"pytree_node": True})
@@ -217,14 +217,14 @@ class OffsetKernel(Kernel):
     offset_axes: Any = dataclasses.field(default=(), metadata={"pytree_node": False, "static": True})
     one_batch: bool = dataclasses.field(default=False, metadata={"pytree_node": False, "static": True})
     paired: bool = dataclasses.field(default=False, metadata={"pytree_node": False, "static": True})
-    filled: bool = dataclasses.field(default=False, metadata={"pytree_node": False, "static": True})
+    inside: int = dataclasses.field(default=0, metadata={"pytree_node": False, "static": True})
 
     @property
     def layout(self) -> OffsetLayout:
         layout = OffsetLayout(
             Spatial.OFFSET, True, self.offset_axes, self.positions, self.weight, self.numbers, self.paired
         )
-        return layout.filled() if self.filled else layout
+        return layout.filled() if self.inside else layout
 
     @property
     def variances(self) -> tuple[Array, Array]:
@@ -234,15 +234,20 @@ class OffsetKernel(Kernel):
     def for_users(self) -> "OffsetKernel":
         """Variances of both batches are two arrays, and in the gap are a covariance and variances of some vectors."""
         cov1, cov2 = self.variances
-        some = lax.stop_gradient(0.5 * jnp.sqrt(operator.mul(*self.layout.filled().spread(cov1, cov2))))
-        filled = self._map_pairs(lambda cov: jnp.where(self.weight > 0, cov, some.astype(cov.dtype)))
-        return filled.replace(cov1=cov1, cov2=cov2, filled=True)
+        return self.replace(cov1=cov1, cov2=cov2, inside=self.inside + 1)._with_gap_filled()
 
     def from_users(self) -> "OffsetKernel":
         """What is in the gap is dropped, and variances are one array again."""
-        k = self._map_pairs(lambda cov: jnp.where(self.weight > 0, cov, 0)).replace(filled=False)
-        cov1, cov2 = joined_variances(self.cov1, self.cov2, self.paired, (self.mask1, self.mask2))
+        k = self.replace(inside=self.inside - 1)
+        if k.inside:
+            return k._with_gap_filled()
+        k = k._map_pairs(lambda cov: jnp.where(self.weight > 0, cov, 0))
+        cov1, cov2 = joined_variances(k.cov1, k.cov2, k.paired, (k.mask1, k.mask2))
         return k.replace(cov1=cov1, cov2=cov2)
+
+    def _with_gap_filled(self) -> "OffsetKernel":
+        some = lax.stop_gradient(0.5 * jnp.sqrt(operator.mul(*self.layout.spread(*self.variances))))
+        return self._map_pairs(lambda cov: jnp.where(self.weight > 0, cov, some.astype(cov.dtype)))
 
     def _map_pairs(self, fn: Callable[[Array], Array]) -> "OffsetKernel":
         ntk = self.ntk if self.ntk is None or self.ntk.ndim == 0 else fn(self.ntk)
@@ -282,7 +287,7 @@ class OffsetKernel(Kernel):
 
 def joined_variances(cov1: Array, cov2: Any, paired: bool, masks: tuple[Any, Any]) -> tuple[Array, Any]:
     """`cov1` and `cov2` of a slab: those of both batches joined, but where layers want the mask of each batch."""
-    if cov2 is None or masks != (None, None):
+    if cov2 is None or any(mask is not None for mask in masks):
         return cov1, cov2
     return (cov1 if paired else jnp.concatenate([cov1, cov2])), None
 
