@@ -220,6 +220,12 @@ def test_formulas_may_be_infinite_at_zero(name, monkeypatch):
     assert_streamed_as_at_once(layers, False, monkeypatch)
 
 
+@pytest.mark.filterwarnings("ignore:The kernel of `ElementwiseNumerical` is approximate")
+def test_functions_may_be_infinite_at_zero(monkeypatch):
+    numerical = stax.ElementwiseNumerical(lambda x: jnp.log(jnp.abs(x)), 4)
+    assert_streamed_as_at_once([CONV[0], numerical, *CONV, GlobalAvgPool()], False, monkeypatch)
+
+
 @pytest.mark.parametrize("twice", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_nonlinearities_by_tables(twice, monkeypatch):
     """For some inputs of the first batch at a time, of which there are more than there are blocks."""

@@ -77,7 +77,7 @@ def quadrature(fn: Entrywise, deg: int, df: Entrywise | None) -> Dual:
         k, q1, q2 = as_floats(k, q1, q2)
         return _moments(*_with_captured(chain, k.dtype), deg, k, q1, q2)
 
-    return Dual(fn=fn, pair_moments=moments, variance=lambda q: moments(q, q, q)[0])
+    return Dual(fn=fn, pair_moments=moments, variance=lambda q: moments(q, q, q)[0], of_user=True)
 
 
 def _with_captured(chain: tuple[Entrywise, ...], dtype: Any) -> tuple[tuple[Callable[..., Array], ...], Captured]:
