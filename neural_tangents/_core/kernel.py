@@ -126,6 +126,15 @@ class Kernel:
         """The attributes in the order of the constructor; arrays are not copied."""
         return tuple(self.asdict().values())
 
+    def map_pairs(self, fn: Callable[[Array], Array]) -> Self:
+        """A copy with a function applied to `nngp` and `ntk`, but not to the `ntk` of inputs, which is a scalar.
+
+        Args:
+          fn: `cov -> cov`, of covariances of two batches.
+        """
+        ntk = self.ntk if self.ntk is None or self.ntk.ndim == 0 else fn(self.ntk)
+        return self.replace(nngp=fn(self.nngp), ntk=ntk)
+
     def map_covariances(self, fn: Callable[[Array, int], Array]) -> "Kernel":
         """A copy with a function applied to each of `nngp`, `ntk`, `cov1` and `cov2` that exists.
 
@@ -134,9 +143,7 @@ class Kernel:
             not applied to the `ntk` of inputs, which is a scalar.
         """
         own = 1 if self.diagonal_batch else 2
-        return self.replace(
-            nngp=fn(self.nngp, 2),
-            ntk=self.ntk if self.ntk is None or self.ntk.ndim == 0 else fn(self.ntk, 2),
+        return self.map_pairs(lambda cov: fn(cov, 2)).replace(
             cov1=fn(self.cov1, own),
             cov2=None if self.cov2 is None else fn(self.cov2, own),
         )
@@ -154,9 +161,7 @@ class Kernel:
             first, second = self.layout.spread_own(scale)
             return None if cov is None else cov * first * second
 
-        return self.replace(
-            nngp=self.nngp * s1 * s2,
-            ntk=self.ntk if self.ntk is None or self.ntk.ndim == 0 else self.ntk * s1 * s2,
+        return self.map_pairs(lambda cov: cov * s1 * s2).replace(
             cov1=own(self.cov1, scale1),
             cov2=own(self.cov2, scale2),
         )
@@ -186,9 +191,7 @@ class Kernel:
             return full[(slice(None),) * (self.batch_axis % full.ndim) + (index,)]
 
         same = taken(self.shape1, n1_slice) == taken(self.shape2, n2_slice)
-        return self.replace(
-            nngp=self.nngp[n1_slice, n2_slice],
-            ntk=self.ntk if self.ntk is None or self.ntk.ndim == 0 else self.ntk[n1_slice, n2_slice],
+        return self.map_pairs(lambda cov: cov[n1_slice, n2_slice]).replace(
             cov1=own(self.cov1, n1_slice),
             cov2=own(cov2, n2_slice),
             x1_is_x2=self.x1_is_x2 if same else False,

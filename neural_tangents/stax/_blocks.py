@@ -89,15 +89,21 @@ def _most_frequent_form(steps: Block, kernels: Any, kernel_of: "_Kernels") -> tu
 def _abstract(steps: Block, kernels: Any, kernel_of: "_Kernels") -> Iterator[tuple[Any, Hashable]]:
     """Kernels without values and their forms, before each layer and after the last one.
 
-    What a layer can tell from its numbers, it tells from those that all layers of its kind share.
+    Each kind of layer is evaluated once for each form. What a layer can tell from its numbers, it tells from those that
+    all layers of its kind share.
     """
-    dtype = _float_dtype(kernels)
+    dtype, known = _float_dtype(kernels), {}
     keys = [_key([step], dtype) for step in steps]
     kinds = _kinds([[step] for step in steps], keys)
-    yield kernels, form_of(kernels)
+    form = form_of(kernels)
+    yield kernels, form
     for key in keys:
-        kernels = kernel_of.abstract(kinds[key], kernels, np.ones(len(kinds[key].varying), dtype))
-        yield kernels, form_of(kernels)
+        place = (key, form)
+        if place not in known:
+            after = kernel_of.abstract(kinds[key], kernels, dtype)
+            known[place] = after, form_of(after)
+        kernels, form = known[place]
+        yield kernels, form
 
 
 class _Kind(NamedTuple):
@@ -113,10 +119,12 @@ class _Kind(NamedTuple):
 
     def with_varying(self, numbers: Any) -> Block:
         """The block with given numbers, for those that differ."""
+        if not self.varying:
+            return self.block
         every = list(numbers_of(self.block))
         for i, place in enumerate(self.varying):
             every[place] = numbers[i]
-        return with_numbers(self.block, every) if self.varying else self.block
+        return with_numbers(self.block, every)
 
 
 class _Kernels:
@@ -138,8 +146,9 @@ class _Kernels:
             kernels = layer(kernels, part)
         return kernels
 
-    def abstract(self, kind: _Kind, kernels: Any, numbers: Any) -> Any:
-        """The same without values."""
+    def abstract(self, kind: _Kind, kernels: Any, dtype: Any) -> Any:
+        """The same without values, for numbers of a type."""
+        numbers = np.ones(len(kind.varying), dtype)
         if len(kind.block) > fewest(kernels):
             return jax.eval_shape(functools.partial(self.after, kind), kernels, numbers)
         for layer, part in self._layers(kind, numbers):
@@ -176,7 +185,7 @@ def _in_loop(blocks: Sequence[Block], kernels: Any, kernel_of: _Kernels) -> Any:
         if not kind.varying:
             return True
         try:
-            return form_of(kernel_of.abstract(kind, kernels, np.ones(len(kind.varying), dtype))) == form_of(kernels)
+            return form_of(kernel_of.abstract(kind, kernels, dtype)) == form_of(kernels)
         except Exception:  # whatever a layer does with its numbers, it can do with those that it was given
             return False
 

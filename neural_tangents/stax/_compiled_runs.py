@@ -33,7 +33,7 @@ _FEW_NUMBERS = 4
 def evaluation(steps: Sequence[Step]) -> Callable[..., Any]:
     """The function `(kernels, **keywords) -> kernels` of layers in sequence, which streams the runs that allow it.
 
-    Of `variances=False`, variances of the outputs may be zero: nobody asks for them.
+    With `variances=False`, variances of the outputs may be zero: nobody asks for them.
     """
     programs = Programs()
     nonlinear = max((number + 1 for number, step in enumerate(steps) if not step.spec.linear), default=0)

@@ -74,9 +74,9 @@ def test_spread_of_equal_inputs():
 
 
 def test_spread_of_repeated_rows_is_that_of_their_weights():
-    random = np.random.RandomState(3)  # of its own: others draw in any order
+    random = np.random.RandomState(0)  # of its own: others draw in any order
     x, y, counts = random.randint(0, 6, (20, 1)), random.normal(size=(20, 2)), random.randint(0, 4, 20)
     weighted = spread_of_equal(x, y, counts)
     repeated = spread_of_equal(x.repeat(counts, 0), y.repeat(counts, 0), np.ones(counts.sum()))
     np.testing.assert_allclose(weighted[0], repeated[0], rtol=1e-12)
-    assert weighted[1:] == repeated[1:] and weighted[1] > 2
+    assert weighted[1:] == repeated[1:] and weighted[1] > 5

@@ -26,7 +26,7 @@ Where images are periodic, both offsets of a row are the same, `K[p, (p + d) mod
 
 import dataclasses
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -179,10 +179,6 @@ class OffsetLayout(Layout):
     def without_gap(self, cov: Array) -> Array:
         return cov * self.weight
 
-    def filled(self) -> "OffsetLayout":
-        """The layout whose `spread` gives some variances, and not zeros, in the gap."""
-        return dataclasses.replace(self, weight=jnp.ones((), self.weight.dtype))
-
     def is_same(self, cov: Array) -> Array:
         inputs = operator.eq(*self.of_pairs(*self.numbers))
         same = inputs.reshape(inputs.shape + (1,) * (cov.ndim - 2))
@@ -207,7 +203,8 @@ class OffsetKernel(Kernel):
       offset_axes: see `OffsetLayout`.
       one_batch: whether both batches are the same, or parts of the same.
       paired: see `OffsetLayout`.
-      inside: how many layers or formulas of users, one inside of the other, it is in; its layout is filled there.
+      inside: how many layers or formulas of users, one inside of the other, it is in; `spread` of its layout then gives
+        variances of some position, and not zeros, in the gap.
     """
 
     rows: Any = dataclasses.field(default=(), metadata={"pytree_node": True})
@@ -221,10 +218,13 @@ class OffsetKernel(Kernel):
 
     @property
     def layout(self) -> OffsetLayout:
-        layout = OffsetLayout(
-            Spatial.OFFSET, True, self.offset_axes, self.positions, self.weight, self.numbers, self.paired
+        return OffsetLayout(
+            offset_axes=self.offset_axes,
+            positions=self.positions,
+            weight=jnp.ones((), self.weight.dtype) if self.inside else self.weight,
+            numbers=self.numbers,
+            paired=self.paired,
         )
-        return layout.filled() if self.inside else layout
 
     @property
     def variances(self) -> tuple[Array, Array]:
@@ -241,17 +241,13 @@ class OffsetKernel(Kernel):
         k = self.replace(inside=self.inside - 1)
         if k.inside:
             return k._with_gap_filled()
-        k = k._map_pairs(lambda cov: jnp.where(self.weight > 0, cov, 0))
+        k = k.map_pairs(lambda cov: jnp.where(self.weight > 0, cov, 0))
         cov1, cov2 = joined_variances(k.cov1, k.cov2, k.paired, (k.mask1, k.mask2))
         return k.replace(cov1=cov1, cov2=cov2)
 
     def _with_gap_filled(self) -> "OffsetKernel":
         some = lax.stop_gradient(0.5 * jnp.sqrt(operator.mul(*self.layout.spread(*self.variances))))
-        return self._map_pairs(lambda cov: jnp.where(self.weight > 0, cov, some.astype(cov.dtype)))
-
-    def _map_pairs(self, fn: Callable[[Array], Array]) -> "OffsetKernel":
-        ntk = self.ntk if self.ntk is None or self.ntk.ndim == 0 else fn(self.ntk)
-        return self.replace(nngp=fn(self.nngp), ntk=ntk)
+        return self.map_pairs(lambda cov: jnp.where(self.weight > 0, cov, some.astype(cov.dtype)))
 
     def on(self, offset_axes: tuple[OffsetAxis, ...]) -> "OffsetKernel":
         """The kernel with other spatial axes, with positions and weight computed for them."""
@@ -275,9 +271,7 @@ class OffsetKernel(Kernel):
         full = [jnp.broadcast_to(False if m is None else m, (1 if m is None else len(m), *sizes)) for m in (m1, m2)]
         visible1, visible2 = self.layout.spread(*(~m for m in full))
         weight = (visible1 & visible2).astype(self.nngp.dtype)
-        return self.replace(
-            nngp=self.nngp * weight,
-            ntk=self.ntk if self.ntk is None or self.ntk.ndim == 0 else self.ntk * weight,
+        return self.map_pairs(lambda cov: cov * weight).replace(
             cov1=own(self.cov1, m1),
             cov2=own(self.cov2, m2),
             mask1=mask1,

@@ -38,9 +38,9 @@ class Run:
       sizes: of the images at the start.
       geometry: of the images at the end.
       ends: the spatial axes at the end, before the pool.
-      variances: whether those after the pool are needed.
       steps: the layers, without the pool.
       pool: what is added up of each slab.
+      variances: whether those after the pool are needed.
     """
 
     place: tuple[int, int]
